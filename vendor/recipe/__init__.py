@@ -1,0 +1,1 @@
+"""Fetches, verifies and builds the native libraries that naquid stands on (see vendor/README.md)."""

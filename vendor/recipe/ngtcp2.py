@@ -1,0 +1,83 @@
+"""Builds ngtcp2 and its TLS glue, straight from the C files: it needs no configure step of its own."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from . import tools
+from .fetch import Archive, unpack
+from .report import say
+from .tools import Compiler
+
+# Raised when the recipe itself changes in a way its flags and config.h do not show.
+RECIPE = 1
+
+_VARIANTS = {
+    "release": ("-O3", "-DNDEBUG"),
+    "debug": ("-O1", "-g"),
+    "asan": ("-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"),
+    "tsan": ("-O1", "-g", "-fsanitize=thread", "-fno-omit-frame-pointer"),
+}
+VARIANTS = tuple(_VARIANTS)
+
+# Fat: the objects serve a link with and without link-time optimisation, and a different linker.
+_GCC_RELEASE = ("-flto", "-ffat-lto-objects")
+_COMMON = (
+    "-std=gnu11", "-fPIC", "-fvisibility=hidden", "-w", "-D_GNU_SOURCE", "-DHAVE_CONFIG_H", "-DNGTCP2_STATICLIB",
+)  # fmt: skip
+
+_LINUX = """\
+#define HAVE_ENDIAN_H 1
+#define HAVE_BYTESWAP_H 1
+#define HAVE_ASM_TYPES_H 1
+#define HAVE_LINUX_NETLINK_H 1
+#define HAVE_LINUX_RTNETLINK_H 1
+#define HAVE_EXPLICIT_BZERO 1
+#define HAVE_DECL_BE64TOH 1
+#define HAVE_DECL_BSWAP_64 1
+"""
+_OTHER = """\
+#define HAVE_DECL_BE64TOH 0
+#define HAVE_DECL_BSWAP_64 0
+"""
+_CONFIG = """\
+#define HAVE_ARPA_INET_H 1
+#define HAVE_NETINET_IN_H 1
+#define HAVE_NETINET_IP_H 1
+#define HAVE_UNISTD_H 1
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+#define WORDS_BIGENDIAN 1
+#endif
+"""
+
+
+def config_h() -> str:
+    return _CONFIG + (_LINUX if sys.platform.startswith("linux") else _OTHER)
+
+
+def flags(variant: str, compiler: Compiler) -> tuple[str, ...]:
+    extra = _GCC_RELEASE if variant == "release" and compiler.is_gcc else ()
+    return (*_COMMON, *_VARIANTS[variant], *extra)
+
+
+def build(source: Archive, tls: Path, variant: str, compiler: Compiler, output: Path, work: Path) -> None:
+    """Puts include/ngtcp2 and lib/libngtcp2.a (with the TLS glue) into output."""
+    root = unpack(source, work / "src")
+    generated = work / "config"
+    generated.mkdir()
+    (generated / "config.h").write_text(config_h())
+    lib, crypto = root / "lib", root / "crypto"
+    sources = [*sorted(lib.glob("*.c")), crypto / "shared.c", crypto / "boringssl" / "boringssl.c"]
+    folders = [generated, lib / "includes", lib, crypto / "includes", crypto, tls / "include"]
+    say(f"compiling ngtcp2 {source.version} ({variant}, {len(sources)} files)")
+    arguments = [*flags(variant, compiler), f"-ffile-prefix-map={root}=ngtcp2", *(f"-I{path}" for path in folders)]
+    objects = tools.compile_all(compiler, arguments, sources, work / "objects", "ngtcp2")
+    (output / "lib").mkdir(parents=True, exist_ok=True)
+    tools.archive(compiler, objects, output / "lib" / "libngtcp2.a")
+    headers = output / "include" / "ngtcp2"
+    headers.mkdir(parents=True)
+    for header in (*lib.glob("includes/ngtcp2/*.h"), *crypto.glob("includes/ngtcp2/*.h")):
+        if not header.stem.startswith("ngtcp2_crypto_") or header.stem == "ngtcp2_crypto_boringssl":
+            shutil.copy2(header, headers / header.name)

@@ -1,0 +1,84 @@
+"""Puts the built parts together: one folder per (pins, compiler, flags, variant)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from . import ngtcp2, tls, tools
+from .cache import cache_dir, key_of, make_once
+from .fetch import Archive, Unavailable, get
+from .pins import Pin, load_pins
+from .report import VendorError, say, warn
+from .tools import Compiler
+
+TLS = ("aws-lc", "boringssl")
+
+
+def build(variant: str, asked_tls: str | None = None, pins: dict[str, Pin] | None = None) -> Path:
+    """The folder with headers, static libraries and versions.json; built if it is not there yet."""
+    if sys.platform == "win32":
+        raise VendorError("naquid does not build on Windows yet: build it in WSL, on Linux or on macOS.")
+    if asked_tls is not None and asked_tls not in TLS:
+        raise VendorError(f"NAQUID_TLS is {asked_tls!r}: set it to {' or '.join(TLS)}.")
+    pins = pins or load_pins()
+    cache = cache_dir()
+    compiler = tools.find_compiler()
+    engine = get(pins["ngtcp2"], cache)
+    provider = _tls_archive(pins, cache, asked_tls)
+    tls_flags = (f"recipe {tls.RECIPE}", tls.HIDDEN, *tls.FLAGS[provider.name])
+    tls_key = key_of(provider.name, provider.sha256, compiler.identity, *tls_flags)
+    flags = ngtcp2.flags(variant, compiler)
+    key = key_of(tls_key, engine.sha256, variant, f"recipe {ngtcp2.RECIPE}", ngtcp2.config_h(), *flags)
+
+    def make_tls(output: Path, work: Path) -> None:
+        tls.BUILDERS[provider.name](provider, output, work)
+
+    def make(output: Path, work: Path) -> None:
+        built = make_once(cache, "tls", f"{provider.name}-{tls_key}", make_tls)
+        shutil.copytree(built, output, copy_function=_link, dirs_exist_ok=True)
+        ngtcp2.build(engine, built, variant, compiler, output, work)
+        record = {
+            "variant": variant,
+            "tls": provider.name,
+            "compiler": compiler.identity,
+            "parts": [engine.record(), provider.record()],
+            "flags": {"ngtcp2": list(flags), provider.name: list(tls_flags)},
+        }
+        (output / "versions.json").write_text(json.dumps(record, indent=2) + "\n")
+
+    name = f"{variant}-{provider.name}-{key}"
+    known = (cache / "prefix" / name).is_dir()
+    path = make_once(cache, "prefix", name, make)
+    parts = f"ngtcp2 {engine.version}, {provider.name} {provider.version}, {variant}"
+    say(f"{'ready' if known else 'built'}: {parts}")
+    return path
+
+
+def _tls_archive(pins: dict[str, Pin], cache: Path, asked: str | None) -> Archive:
+    if asked is not None:
+        return get(pins[asked], cache)
+    try:
+        return get(pins["aws-lc"], cache)
+    except Unavailable as first:
+        try:
+            fallback = get(pins["boringssl"], cache)
+        except Unavailable:
+            raise first from None
+        warn(f"building with BoringSSL in place of AWS-LC. {first}")
+        return fallback
+
+
+def _link(source: str, target: str) -> str:
+    """A hard link where the file system has them: the libraries are the same in every variant."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+    return target
+
+
+__all__ = ["TLS", "Compiler", "build"]

@@ -1,0 +1,131 @@
+"""The compiler, cmake and ninja; running them, and compiling many files at once."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from .report import VendorError, say
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A C or C++ compiler and what distinguishes its output."""
+
+    argv: tuple[str, ...]
+    identity: str
+    is_gcc: bool
+
+    @property
+    def command(self) -> str:
+        return shlex.join(self.argv)
+
+
+def jobs(env: Mapping[str, str] = os.environ) -> int:
+    asked = env.get("NAQUID_JOBS", "")
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def find_compiler(cplusplus: bool = False, env: Mapping[str, str] = os.environ) -> Compiler:
+    variable = "CXX" if cplusplus else "CC"
+    language = "C++" if cplusplus else "C"
+    asked = shlex.split(env.get(variable, ""))
+    candidates = [asked] if asked else [[name] for name in (("c++", "g++", "clang++") if cplusplus else ("cc", "gcc", "clang"))]
+    for argv in candidates:
+        if shutil.which(argv[0], path=env.get("PATH")) is None:
+            continue
+        version = _output([*argv, "--version"])
+        machine = _output([*argv, "-dumpmachine"])
+        if version is None or machine is None:
+            continue
+        predefined = _output([*argv, "-dM", "-E", "-x", "c++" if cplusplus else "c", os.devnull]) or ""
+        is_gcc = "__GNUC__" in predefined and "__clang__" not in predefined
+        return Compiler(tuple(argv), f"{version.splitlines()[0]} {machine.strip()}", is_gcc)
+    named = f" (${variable} is {env[variable]})" if asked else ""
+    raise VendorError(
+        f"No working {language} compiler was found{named}: install one (Debian and Ubuntu: `apt install "
+        f"build-essential`; macOS: `xcode-select --install`) or set {variable}."
+    )
+
+
+def find_tool(name: str, env: Mapping[str, str] = os.environ) -> str:
+    """A build tool: beside this Python first (the wheel of a build requirement), then on the PATH."""
+    beside = os.pathsep.join([sysconfig.get_path("scripts"), os.path.dirname(sys.executable)])
+    for path in (beside, env.get("PATH", os.defpath)):
+        found = shutil.which(name, path=path)
+        # A launcher may exist without the program behind it, so ask it.
+        if found is not None and _output([found, "--version"]) is not None:
+            return found
+    raise VendorError(
+        f"{name} was not found: install it with `{os.path.basename(sys.executable)} -m pip install cmake ninja` "
+        "or with the system's package manager."
+    )
+
+
+def _output(argv: Sequence[str]) -> str | None:
+    try:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    except OSError:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def run(argv: Sequence[str], what: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
+    """Runs a build step; when it fails its last lines are shown, then one sentence."""
+    try:
+        done = subprocess.run(argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, errors="replace")  # fmt: skip
+    except OSError as error:
+        raise VendorError(f"Cannot run {argv[0]} while {what} ({error}): install it again.") from error
+    if done.returncode != 0:
+        for line in done.stdout.splitlines()[-40:]:
+            say(f"  {line}")
+        raise VendorError(
+            f"{what[:1].upper()}{what[1:]} failed (`{os.path.basename(argv[0])}` ended with {done.returncode}, "
+            "its last lines are above): mend what they name and build again."
+        )
+    return done.stdout
+
+
+def compile_all(compiler: Compiler, flags: Sequence[str], sources: Sequence[Path], objects: Path, what: str) -> list[Path]:
+    """Compiles sources in parallel; the objects, in the order of the sources."""
+    objects.mkdir(parents=True, exist_ok=True)
+    targets = [objects / f"{index:03d}-{source.stem}.o" for index, source in enumerate(sources)]
+
+    def one(pair: tuple[Path, Path]) -> None:
+        source, target = pair
+        run([*compiler.argv, *flags, "-c", str(source), "-o", str(target)], f"compiling {what} ({source.name})")
+
+    with ThreadPoolExecutor(jobs()) as pool:
+        list(pool.map(one, zip(sources, targets, strict=True)))
+    return targets
+
+
+def archive(compiler: Compiler, objects: Sequence[Path], target: Path) -> None:
+    """A static library. gcc's own ar also lists the symbols of objects made for link-time optimisation."""
+    ar = os.environ.get("AR") or _beside(compiler, "gcc-ar" if compiler.is_gcc else "llvm-ar")
+    run([*shlex.split(ar), "rcs", str(target), *map(str, objects)], f"archiving {target.name}")
+
+
+def _beside(compiler: Compiler, name: str) -> str:
+    """The ar that fits e.g. gcc-13 or aarch64-linux-gnu-gcc, else any."""
+    base = os.path.basename(compiler.argv[-1])
+    if compiler.is_gcc and "gcc" in base:
+        special = base.replace("gcc", "gcc-ar", 1)
+        if shutil.which(special) is not None:
+            return special
+    if not compiler.is_gcc:
+        name = "ar"
+    return name if shutil.which(name) is not None else "ar"
