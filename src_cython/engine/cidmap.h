@@ -1,0 +1,31 @@
+/* cidmap.h: connection ID (0..20 bytes) to pointer, open addressing, seeded hash (the peer chooses some of the keys).
+ */
+#ifndef NQ_CIDMAP_H
+#define NQ_CIDMAP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define NQ_CID_MAX 20
+
+typedef struct nq_cidmap_entry {
+  void *value; /* NULL: empty */
+  uint8_t len;
+  uint8_t cid[NQ_CID_MAX];
+} nq_cidmap_entry;
+
+typedef struct nq_cidmap {
+  nq_cidmap_entry *entries;
+  uint32_t n, cap; /* cap: 0 or a power of two */
+  uint64_t seed[2];
+} nq_cidmap;
+
+void nq_cidmap_init(nq_cidmap *m, const uint8_t seed[16]);
+void nq_cidmap_free(nq_cidmap *m);
+/* Adds or replaces. 0, or -1: no memory. Grows at 3/4 full, shrinks when far too large. */
+int nq_cidmap_put(nq_cidmap *m, const uint8_t *cid, size_t len, void *value);
+void *nq_cidmap_get(const nq_cidmap *m, const uint8_t *cid, size_t len); /* NULL: not there */
+/* Removes the entry (backward-shift, no tombstones) and returns what it held. */
+void *nq_cidmap_del(nq_cidmap *m, const uint8_t *cid, size_t len);
+
+#endif

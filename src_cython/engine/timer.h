@@ -1,0 +1,34 @@
+/* timer.h: the deadlines of a loop, in one 4-ary heap of intrusive timers.
+ * Putting a deadline off is O(1): the heap keeps the earlier key and looks again when that key is due. */
+#ifndef NQ_TIMER_H
+#define NQ_TIMER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define NQ_NEVER UINT64_MAX
+
+typedef struct nq_timer {
+  uint64_t deadline; /* ns; NQ_NEVER: not set */
+  uint64_t key;      /* where the heap has it, <= deadline */
+  uint32_t pos;      /* index + 1 in the heap; 0: not in it */
+  uint32_t kind;     /* the owner's own tag, to find the object a due timer is part of */
+} nq_timer;
+
+typedef struct nq_timers {
+  nq_timer **heap;
+  uint32_t n, cap;
+} nq_timers;
+
+void nq_timers_init(nq_timers *ts);
+void nq_timers_free(nq_timers *ts); /* timers themselves belong to their owners */
+void nq_timer_init(nq_timer *t, uint32_t kind);
+/* Sets, moves or (NQ_NEVER) cancels. 0, or -1 when there is no memory for one more timer. */
+int nq_timer_set(nq_timers *ts, nq_timer *t, uint64_t deadline);
+void nq_timer_cancel(nq_timers *ts, nq_timer *t);
+/* Takes out one timer whose deadline <= now, or NULL. Its deadline is NQ_NEVER afterwards. */
+nq_timer *nq_timers_pop(nq_timers *ts, uint64_t now);
+/* No timer is due before this (it may be earlier than the first real deadline); NQ_NEVER when there is none. */
+uint64_t nq_timers_next(const nq_timers *ts);
+
+#endif
