@@ -37,11 +37,12 @@ class Archive:
     sha256: str
     path: Path
     root: str
+    keep: tuple[str, ...]
     pinned: bool
 
     def record(self) -> dict[str, object]:
         entry = asdict(self)
-        del entry["path"], entry["root"]
+        del entry["path"], entry["root"], entry["keep"]
         return entry | {"file": self.path.name}
 
 
@@ -139,7 +140,7 @@ def _from_url(url: str, target: Path) -> Path:
 
 
 def _pinned(pin: Pin, path: Path) -> Archive:
-    return Archive(pin.name, pin.version, pin.sha256, path, pin.root, pinned=True)
+    return Archive(pin.name, pin.version, pin.sha256, path, pin.root, pin.keep, pinned=True)
 
 
 def _keep(pin: Pin, path: Path, downloads: Path) -> Archive:
@@ -181,18 +182,21 @@ def _kept_substitute(pin: Pin, downloads: Path) -> Archive | None:
         first = tar.next()
     top = PurePosixPath(first.name).parts[0] if first is not None else ""
     root = "/".join((top, *PurePosixPath(pin.root).parts[1:]))
-    return Archive(pin.name, record["version"], record["sha256"], path, root, pinned=False)
+    return Archive(pin.name, record["version"], record["sha256"], path, root, pin.keep, pinned=False)
 
 
 def unpack(archive: Archive, target: Path) -> Path:
     """Unpacks the archive's root folder below target, and nothing that would land outside of it."""
     say(f"unpacking {archive.name} {archive.version}")
-    wanted = PurePosixPath(archive.root).parts
+    top = PurePosixPath(archive.root)
+    wanted = [(top / part).parts for part in archive.keep or (".",)]
     try:
         with tarfile.open(archive.path) as tar:
-            members = [m for m in tar if PurePosixPath(m.name).parts[: len(wanted)] == wanted]
-            for member in members:
-                if ".." in PurePosixPath(member.name).parts or not (member.isfile() or member.isdir()):
+            for member in tar:
+                parts = PurePosixPath(member.name).parts
+                if not any(parts[: len(want)] == want for want in wanted):
+                    continue
+                if ".." in parts or not (member.isfile() or member.isdir()):
                     continue  # links and devices are of no use to a build
                 member.mode = 0o755 if member.isdir() else 0o644
                 tar.extract(member, target, set_attrs=False)

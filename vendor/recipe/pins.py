@@ -22,6 +22,7 @@ class Pin:
     sha256: str
     file: str
     root: str
+    keep: tuple[str, ...] = ()
     accept: str = ""
     url: str = ""
     debian: dict[str, Any] = field(default_factory=dict)
@@ -30,7 +31,8 @@ class Pin:
     @property
     def digest(self) -> str:
         """Changes whenever the pinned bytes or the part of them that is used change."""
-        return hashlib.sha256(f"{self.name} {self.version} {self.sha256} {self.root}".encode()).hexdigest()
+        inputs = (self.name, self.version, self.sha256, self.root, *self.keep)
+        return hashlib.sha256("\0".join(inputs).encode()).hexdigest()
 
 
 def load_pins(path: Path = PINS_FILE) -> dict[str, Pin]:
@@ -42,6 +44,7 @@ def load_pins(path: Path = PINS_FILE) -> dict[str, Pin]:
     pins: dict[str, Pin] = {}
     for name, entry in table.items():
         known = {key: value for key, value in entry.items() if key != "licence"}
+        known["keep"] = tuple(known.get("keep", ()))
         try:
             pins[name] = Pin(name=name, **known)
         except TypeError as error:

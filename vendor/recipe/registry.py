@@ -21,7 +21,8 @@ def fetch(pin: Pin, work: Path) -> Path:
     target = work / "pip"
     target.mkdir(exist_ok=True)
     say(f"fetching {project} {version} with pip")
-    argv = [_python_with_pip(env), "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:",
+    # Only the project itself as source: pip builds its metadata with whatever wheels that takes.
+    argv = [_python_with_pip(env), "-m", "pip", "download", "-q", "--no-deps", "--no-binary", project,
             "--timeout", "10", "--retries", "1", "--dest", str(target), f"{project}=={version}"]  # fmt: skip
     try:
         done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
