@@ -18,14 +18,19 @@ typedef struct nq_tls_blob {
 
 typedef struct nq_tls_options {
   int server;
-  nq_tls_blob cert, key; /* server: required (leaf first, then its chain); client: optional, for mutual TLS */
-  nq_tls_blob ca;        /* trust anchors (PEM, one or more); empty on a client: the system's roots */
+  /* Server: required; client: optional, for mutual TLS. cert is the leaf, then its chain. key may be empty when the PEM
+   * text of cert holds the key too. */
+  nq_tls_blob cert, key;
+  nq_tls_blob ca;        /* trust anchors, one or more, not only roots; empty on a client: the system's roots */
   int insecure;          /* client: accept any certificate (the caller logs a warning) */
   int verify_client;     /* server: ask for and require a client certificate signed by ca */
   const uint8_t *alpn;   /* wire form: length byte, name, ... in order of preference; required */
   size_t alpn_len;
-  const char *groups;       /* key exchange, e.g. "X25519:P-256"; NULL: X25519, P-256, P-384, then X25519MLKEM768 */
-  const char *ciphersuites; /* NULL: TLS_AES_128_GCM_SHA256 first */
+  /* Key exchange, e.g. "X25519:P-256". NULL: X25519, P-256, P-384; a server also takes X25519MLKEM768 from a client
+   * that prefers it. A client that lists a post-quantum group sends a key share for it: two datagrams of ClientHello.
+   * The client's order decides. */
+  const char *groups;
+  const char *ciphersuites; /* NULL: TLS_AES_128_GCM_SHA256 first if the CPU has AES; the client's order decides */
   const char *keylog_path;  /* NULL: the environment's SSLKEYLOGFILE, if any; appended to, a line a write */
 } nq_tls_options;
 
@@ -36,7 +41,8 @@ void nq_tls_unref(nq_tls *t); /* thread-safe; NULL is fine */
 int nq_tls_is_server(const nq_tls *t);
 
 /* A session. conn_ref is the ngtcp2_crypto_conn_ref that ngtcp2's TLS callbacks find through the session. server_name
- * (client): SNI and the name or IP address the certificate must be for; NULL only when insecure. NULL: no memory. */
+ * (client): SNI and the name or IP address the certificate must be for. NULL: no memory, or a client that verifies was
+ * given no name. The session holds t. */
 nq_tls_session *nq_tls_session_new(nq_tls *t, void *conn_ref, const char *server_name);
 void nq_tls_session_free(nq_tls_session *s);
 
@@ -46,12 +52,14 @@ void nq_tls_session_cipher(nq_tls_session *s, char *buf, size_t cap); /* "TLS_AE
 void nq_tls_session_group(nq_tls_session *s, char *buf, size_t cap);  /* "X25519" */
 /* Certificate i (0 = leaf) of the peer as DER: its size, 0 when there is none; copies when cap suffices. */
 size_t nq_tls_session_peer_cert(nq_tls_session *s, unsigned i, uint8_t *buf, size_t cap);
-/* Why verification failed, in words ("certificate has expired (X509 error 10)"), "" when it did not. */
+/* Why verification failed, in words ("certificate has expired (X509 error 10)", "certificate is not for 'a.example' but
+ * for 'b.example' (X509 error 62)"), "" when it did not. */
 void nq_tls_session_error(nq_tls_session *s, char *buf, size_t cap);
 /* "unknown_ca" for alert 48, "alert 200" for one without a name. Static or written to buf. */
 const char *nq_tls_alert_name(unsigned alert, char *buf, size_t cap);
 
-/* Random bytes from the TLS library's generator, through a per-thread buffer (one call is several hundred ns). */
+/* Random bytes from the TLS library's generator, through a per-thread buffer (one call to it is several hundred ns). A
+ * byte is handed out once, across fork too. */
 void nq_tls_random(uint8_t *dst, size_t n);
 /* Constant-time HMAC-SHA256(key, msg). */
 void nq_tls_hmac(uint8_t out[32], const uint8_t *key, size_t keylen, const uint8_t *msg, size_t len);
