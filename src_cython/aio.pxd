@@ -1,0 +1,1 @@
+# aio.pxd: what the asyncio facade stands on.

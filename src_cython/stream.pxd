@@ -1,0 +1,20 @@
+# stream.pxd: the core of every stream.
+cdef class StreamCore(Core):
+    cdef ConnCore conn
+    cdef bint outgoing
+    cdef bint uni
+    cdef bint opened     # STREAM_OPEN was seen
+    cdef bint closed     # STREAM_CLOSE was seen, or the loop is gone
+    # Links self and opens it on conn.
+    cdef int open_on(self, ConnCore conn, nq_stream_kind kind, bytes name, bint uni, uint64_t call_timeout) except -1
+    cdef int ev_data(self, const nq_event *e) except -1
+    cdef int ev_record(self, const nq_event *e) except -1
+    cdef int ev_request(self, const nq_event *e) except -1
+    cdef int ev_notify(self, const nq_event *e) except -1
+    cdef int ev_reply(self, CallNode *n, const nq_event *e) except -1  # may come after ev_close; n is freed by the loop
+    cdef int ev_fin(self, const nq_event *e) except -1
+    cdef int ev_reset(self, const nq_event *e) except -1
+    cdef int ev_stop(self, const nq_event *e) except -1
+    cdef int ev_writable(self, const nq_event *e) except -1
+    cdef int ev_acked(self, const nq_event *e) except -1
+    # ev_open, ev_close, detached are Core's.
