@@ -1,5 +1,5 @@
-/* cidmap.h: connection ID (0..20 bytes) to pointer, open addressing, seeded hash (the peer chooses some of the keys).
- */
+/* cidmap.h: connection ID (0..20 bytes) to pointer, open addressing, seeded hash: the peer chooses some of the
+ * keys. IDs longer than 20 bytes are in no map. */
 #ifndef NQ_CIDMAP_H
 #define NQ_CIDMAP_H
 
@@ -22,7 +22,8 @@ typedef struct nq_cidmap {
 
 void nq_cidmap_init(nq_cidmap *m, const uint8_t seed[16]);
 void nq_cidmap_free(nq_cidmap *m);
-/* Adds or replaces. 0, or -1: no memory. Grows at 3/4 full, shrinks when far too large. */
+/* Adds or replaces. 0, or -1: no memory (or too long an ID, or a NULL value). Grows at 3/4 full, shrinks when
+ * far too large. */
 int nq_cidmap_put(nq_cidmap *m, const uint8_t *cid, size_t len, void *value);
 void *nq_cidmap_get(const nq_cidmap *m, const uint8_t *cid, size_t len); /* NULL: not there */
 /* Removes the entry (backward-shift, no tombstones) and returns what it held. */

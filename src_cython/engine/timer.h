@@ -21,12 +21,14 @@ typedef struct nq_timers {
 } nq_timers;
 
 void nq_timers_init(nq_timers *ts);
-void nq_timers_free(nq_timers *ts); /* timers themselves belong to their owners */
+/* Timers still set belong to their owners and are unset. */
+void nq_timers_free(nq_timers *ts);
 void nq_timer_init(nq_timer *t, uint32_t kind);
-/* Sets, moves or (NQ_NEVER) cancels. 0, or -1 when there is no memory for one more timer. */
+/* Sets, moves or (NQ_NEVER) cancels. 0, or -1 when there is no memory for one more timer. The owner of a set timer
+ * cancels it before it goes away. */
 int nq_timer_set(nq_timers *ts, nq_timer *t, uint64_t deadline);
-void nq_timer_cancel(nq_timers *ts, nq_timer *t);
-/* Takes out one timer whose deadline <= now, or NULL. Its deadline is NQ_NEVER afterwards. */
+void nq_timer_cancel(nq_timers *ts, nq_timer *t); /* the heap no longer knows it */
+/* Takes out the timer with the earliest deadline <= now, or NULL. Its deadline is NQ_NEVER afterwards. */
 nq_timer *nq_timers_pop(nq_timers *ts, uint64_t now);
 /* No timer is due before this (it may be earlier than the first real deadline); NQ_NEVER when there is none. */
 uint64_t nq_timers_next(const nq_timers *ts);
