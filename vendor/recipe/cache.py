@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -80,6 +81,10 @@ def scratch(cache: Path) -> Iterator[Path]:
     """A working folder on the cache's own file system (so that a rename out of it is atomic)."""
     base = cache / "tmp"
     base.mkdir(parents=True, exist_ok=True)
+    for left in base.iterdir():  # by builds that were killed
+        with contextlib.suppress(OSError):
+            if left.stat().st_mtime < time.time() - 86400:
+                shutil.rmtree(left, ignore_errors=True)
     path = Path(tempfile.mkdtemp(dir=base))
     try:
         yield path

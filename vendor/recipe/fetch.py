@@ -55,7 +55,7 @@ def verify(path: Path, pin: Pin, origin: str) -> None:
         )
 
 
-def get(pin: Pin, cache: Path, env: Mapping[str, str] = os.environ, apt: Apt | None = None) -> Archive:
+def get(pin: Pin, cache: Path, apt: Apt, env: Mapping[str, str] = os.environ) -> Archive:
     """The archive of pin, verified. Raises Unavailable when no place has it."""
     downloads = cache / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)
@@ -71,10 +71,10 @@ def get(pin: Pin, cache: Path, env: Mapping[str, str] = os.environ, apt: Apt | N
                 f"{pin.file} is not in {downloads} and NAQUID_VENDOR_OFFLINE is set: put the file there "
                 "or unset the variable."
             )
-        return _from_places(pin, cache, downloads, env, apt)
+        return _from_places(pin, cache, downloads, apt, env)
 
 
-def _from_places(pin: Pin, cache: Path, downloads: Path, env: Mapping[str, str], apt: Apt | None) -> Archive:
+def _from_places(pin: Pin, cache: Path, downloads: Path, apt: Apt, env: Mapping[str, str]) -> Archive:
     tried: list[str] = []
     with scratch(cache) as work:
         if pin.url:
@@ -88,7 +88,7 @@ def _from_places(pin: Pin, cache: Path, downloads: Path, env: Mapping[str, str],
         if pin.debian:
             try:
                 pinned_only = bool(env.get("NAQUID_VENDOR_PINNED_ONLY"))
-                path, version = (apt or Apt(work)).fetch(pin, pinned_only)
+                path, version = apt.fetch(pin, pinned_only)
                 if version == pin.debian["version"]:
                     verify(path, pin, "Debian")
                     return _keep(pin, path, downloads)

@@ -14,8 +14,11 @@ from .tools import Compiler
 # Raised when the recipe itself changes in a way its flags and config.h do not show.
 RECIPE = 1
 
+# The engine is compiled with the same, or link-time optimisation could not inline across the two.
+HARDENING = ("-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2")
+
 _VARIANTS = {
-    "release": ("-O3", "-DNDEBUG"),
+    "release": ("-O3", "-DNDEBUG", *HARDENING),
     "debug": ("-O1", "-g"),
     "asan": ("-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"),
     "tsan": ("-O1", "-g", "-fsanitize=thread", "-fno-omit-frame-pointer"),

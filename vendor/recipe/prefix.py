@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 from . import ngtcp2, tls, tools
-from .cache import cache_dir, key_of, make_once
+from .cache import cache_dir, key_of, make_once, scratch
+from .debian import Apt
 from .fetch import Archive, Unavailable, get
 from .pins import Pin, load_pins
 from .report import VendorError, say, warn
-from .tools import Compiler
 
 TLS = ("aws-lc", "boringssl")
 
@@ -27,8 +27,10 @@ def build(variant: str, asked_tls: str | None = None, pins: dict[str, Pin] | Non
     pins = pins or load_pins()
     cache = cache_dir()
     compiler = tools.find_compiler()
-    engine = get(pins["ngtcp2"], cache)
-    provider = _tls_archive(pins, cache, asked_tls)
+    with scratch(cache) as work:
+        apt = Apt(work)  # for both, so that its index is read once
+        engine = get(pins["ngtcp2"], cache, apt)
+        provider = _tls_archive(pins, cache, apt, asked_tls)
     tls_flags = (f"recipe {tls.RECIPE}", tls.HIDDEN, *tls.FLAGS[provider.name])
     tls_key = key_of(provider.name, provider.sha256, compiler.identity, *tls_flags)
     flags = ngtcp2.flags(variant, compiler)
@@ -58,14 +60,14 @@ def build(variant: str, asked_tls: str | None = None, pins: dict[str, Pin] | Non
     return path
 
 
-def _tls_archive(pins: dict[str, Pin], cache: Path, asked: str | None) -> Archive:
+def _tls_archive(pins: dict[str, Pin], cache: Path, apt: Apt, asked: str | None) -> Archive:
     if asked is not None:
-        return get(pins[asked], cache)
+        return get(pins[asked], cache, apt)
     try:
-        return get(pins["aws-lc"], cache)
+        return get(pins["aws-lc"], cache, apt)
     except Unavailable as first:
         try:
-            fallback = get(pins["boringssl"], cache)
+            fallback = get(pins["boringssl"], cache, apt)
         except Unavailable:
             raise first from None
         warn(f"building with BoringSSL in place of AWS-LC. {first}")
@@ -79,6 +81,3 @@ def _link(source: str, target: str) -> str:
     except OSError:
         shutil.copy2(source, target)
     return target
-
-
-__all__ = ["TLS", "Compiler", "build"]

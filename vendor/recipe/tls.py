@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -36,7 +37,8 @@ def build_aws_lc(source: Archive, output: Path, work: Path) -> None:
     build = work / "build"
     env = dict(os.environ, CC=cc.command, CXX=cxx.command)
     # The library's error records hold file names: keep this machine's folders out of them.
-    flags = f"{HIDDEN} -ffile-prefix-map={root}=aws-lc -ffile-prefix-map={build}=aws-lc"
+    maps = (f"-ffile-prefix-map={path}=aws-lc" for path in (root, build))
+    flags = shlex.join((HIDDEN, *maps))
     say(f"configuring AWS-LC {source.version}")
     tools.run(
         [cmake, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}", *AWS_LC_FLAGS, f"-DCMAKE_C_FLAGS={flags}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -42,17 +43,19 @@ def find_compiler(cplusplus: bool = False, env: Mapping[str, str] = os.environ) 
     variable = "CXX" if cplusplus else "CC"
     language = "C++" if cplusplus else "C"
     asked = shlex.split(env.get(variable, ""))
-    candidates = [asked] if asked else [[name] for name in (("c++", "g++", "clang++") if cplusplus else ("cc", "gcc", "clang"))]
-    for argv in candidates:
+    usual = ("c++", "g++", "clang++") if cplusplus else ("cc", "gcc", "clang")
+    for argv in [asked] if asked else [[name] for name in usual]:
         if shutil.which(argv[0], path=env.get("PATH")) is None:
             continue
-        version = _output([*argv, "--version"])
+        macros = _output([*argv, "-dM", "-E", "-x", "c++" if cplusplus else "c", os.devnull])
         machine = _output([*argv, "-dumpmachine"])
-        if version is None or machine is None:
+        if macros is None or machine is None:
             continue
-        predefined = _output([*argv, "-dM", "-E", "-x", "c++" if cplusplus else "c", os.devnull]) or ""
-        is_gcc = "__GNUC__" in predefined and "__clang__" not in predefined
-        return Compiler(tuple(argv), f"{version.splitlines()[0]} {machine.strip()}", is_gcc)
+        is_gcc = "__GNUC__" in macros and "__clang__" not in macros
+        # What it is rather than what it is called: cc and gcc may share one cache.
+        version = re.search(r'__VERSION__ "(.*)"', macros)
+        identity = f"{'gcc' if is_gcc else 'clang'} {version.group(1) if version else '?'} {machine.strip()}"
+        return Compiler(tuple(argv), identity, is_gcc)
     named = f" (${variable} is {env[variable]})" if asked else ""
     raise VendorError(
         f"No working {language} compiler was found{named}: install one (Debian and Ubuntu: `apt install "
@@ -115,17 +118,13 @@ def compile_all(compiler: Compiler, flags: Sequence[str], sources: Sequence[Path
 
 def archive(compiler: Compiler, objects: Sequence[Path], target: Path) -> None:
     """A static library. gcc's own ar also lists the symbols of objects made for link-time optimisation."""
-    ar = os.environ.get("AR") or _beside(compiler, "gcc-ar" if compiler.is_gcc else "llvm-ar")
+    ar = os.environ.get("AR") or _ar(compiler)
     run([*shlex.split(ar), "rcs", str(target), *map(str, objects)], f"archiving {target.name}")
 
 
-def _beside(compiler: Compiler, name: str) -> str:
-    """The ar that fits e.g. gcc-13 or aarch64-linux-gnu-gcc, else any."""
+def _ar(compiler: Compiler) -> str:
     base = os.path.basename(compiler.argv[-1])
-    if compiler.is_gcc and "gcc" in base:
-        special = base.replace("gcc", "gcc-ar", 1)
-        if shutil.which(special) is not None:
-            return special
-    if not compiler.is_gcc:
-        name = "ar"
-    return name if shutil.which(name) is not None else "ar"
+    candidates = [base.replace("gcc", "gcc-ar", 1)] if "gcc" in base else []  # gcc-13, aarch64-linux-gnu-gcc
+    if compiler.is_gcc:
+        candidates.append("gcc-ar")
+    return next((name for name in candidates if shutil.which(name)), "ar")
