@@ -28,6 +28,8 @@ AWS_LC_FLAGS = (
     "-DDISABLE_CPU_JITTER_ENTROPY=ON",
 )
 HIDDEN = "-fvisibility=hidden"
+# Its build makes every warning an error, those of compilers younger than itself too.
+AWS_LC_C_FLAGS = (HIDDEN, "-w", "-Wno-unknown-warning-option")
 
 
 def build_aws_lc(source: Archive, output: Path, work: Path) -> None:
@@ -38,7 +40,7 @@ def build_aws_lc(source: Archive, output: Path, work: Path) -> None:
     env = dict(os.environ, CC=cc.command, CXX=cxx.command)
     # The library's error records hold file names: keep this machine's folders out of them.
     maps = (f"-ffile-prefix-map={path}=aws-lc" for path in (root, build))
-    flags = shlex.join((HIDDEN, *maps))
+    flags = shlex.join((*AWS_LC_C_FLAGS, *maps))
     say(f"configuring AWS-LC {source.version}")
     tools.run(
         [cmake, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}", *AWS_LC_FLAGS, f"-DCMAKE_C_FLAGS={flags}",
@@ -98,4 +100,4 @@ def _install(include: Path, libraries: list[Path], output: Path) -> None:
 
 
 BUILDERS = {"aws-lc": build_aws_lc, "boringssl": build_boringssl}
-FLAGS = {"aws-lc": AWS_LC_FLAGS, "boringssl": (*BORINGSSL_CXX_FLAGS, *BORINGSSL_FLAGS)}
+FLAGS = {"aws-lc": (*AWS_LC_FLAGS, *AWS_LC_C_FLAGS), "boringssl": (*BORINGSSL_CXX_FLAGS, *BORINGSSL_FLAGS)}

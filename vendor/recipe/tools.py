@@ -43,7 +43,10 @@ def find_compiler(cplusplus: bool = False, env: Mapping[str, str] = os.environ) 
     variable = "CXX" if cplusplus else "CC"
     language = "C++" if cplusplus else "C"
     asked = shlex.split(env.get(variable, ""))
-    usual = ("c++", "g++", "clang++") if cplusplus else ("cc", "gcc", "clang")
+    usual = ["c++", "g++", "clang++"] if cplusplus else ["cc", "gcc", "clang"]
+    if cplusplus and env.get("CC"):  # the C++ half of the C compiler that was asked for
+        base = shlex.split(env["CC"])[-1]
+        usual.insert(0, re.sub(r"gcc(?=(-[\d.]+)?$)", "g++", re.sub(r"clang(?=(-[\d.]+)?$)", "clang++", base)))
     for argv in [asked] if asked else [[name] for name in usual]:
         if shutil.which(argv[0], path=env.get("PATH")) is None:
             continue
