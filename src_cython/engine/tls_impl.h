@@ -4,8 +4,8 @@
 
 #include "tls.h"
 
-/* With the engine's folder among the -I folders (not -iquote), <limits.h> is our own limits.h, and the library's headers
- * miss this one. */
+/* With the engine's folder among the -I folders (not -iquote), <limits.h> is our own limits.h, and the library's
+ * headers miss this one. */
 #include <limits.h>
 #ifndef INT_MAX
 #define INT_MAX __INT_MAX__
