@@ -12,7 +12,9 @@
 #define NQ_ASAN 1
 #endif
 #ifdef NQ_ASAN
-#include <sanitizer/asan_interface.h>
+/* As in sanitizer/asan_interface.h, less a const that makes gcc warn of memory read before it is written. */
+void __asan_poison_memory_region(void volatile *p, size_t n);
+void __asan_unpoison_memory_region(void volatile *p, size_t n);
 #define POISON(p, n) __asan_poison_memory_region(p, n)
 #define UNPOISON(p, n) __asan_unpoison_memory_region(p, n)
 #else
