@@ -33,8 +33,10 @@ typedef struct nq_datagram {
 } nq_datagram;
 
 typedef struct nq_io_stats {
+  /* Messages: a GRO or GSO train counts once. Errors: failed calls and datagrams lost while receiving; datagrams that
+   * could not be sent and were dropped. */
   uint64_t rx_calls, rx_messages, rx_datagrams, rx_bytes, rx_truncated, rx_errors;
-  uint64_t tx_calls, tx_messages, tx_datagrams, tx_bytes, tx_blocked, tx_errors; /* messages: GSO trains count once */
+  uint64_t tx_calls, tx_messages, tx_datagrams, tx_bytes, tx_blocked, tx_errors;
 } nq_io_stats;
 
 typedef struct nq_io_caps {
@@ -47,16 +49,18 @@ typedef struct nq_io nq_io;
 
 typedef struct nq_io_ops {
   /* Receives what is there, at most one batch, without blocking. Returns the number of datagrams, 0 when nothing is
-   * there. *out is valid until the next recv on any io that shares its buffers. */
+   * there (or all of it was dropped). *out is valid until the next recv on any io that shares its buffers. */
   int (*recv)(nq_io *io, const nq_datagram **out);
-  /* Room for at least `need` (<= 65535) bytes to write packets into, or NULL while the socket is blocked. Flushes by
-   * itself when its own buffer is full. Nothing is sent before tx_push, and tx_push before the next tx_room. */
+  /* Room for at least `need` (<= 65535) bytes to write packets into, or NULL while the socket is blocked or when there
+   * is no memory. Flushes by itself when its own buffer is full. Nothing is sent before tx_push, and tx_push comes
+   * before the next tx_room or flush: those take the room back. */
   uint8_t *(*tx_room)(nq_io *io, size_t need);
   /* The first len bytes of the room are packets of `segment` bytes each (the last may be shorter) to remote, sent
-   * from local when it is given. */
+   * from local when it is given. Equal packets in a row to one address may leave as one train. */
   void (*tx_push)(nq_io *io, size_t len, size_t segment, const nq_addr *remote, const nq_addr *local, uint8_t ecn);
   /* Sends all that was pushed. 0, or 1 when the socket is blocked (the rest stays queued: wait for writability). */
   int (*flush)(nq_io *io);
+  /* Tries once more to send what was pushed, closes and frees. */
   void (*close)(nq_io *io);
 } nq_io_ops;
 

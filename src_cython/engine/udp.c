@@ -1,4 +1,8 @@
 /* udp.c: UDP sockets, what all systems share: opening, the send queue, and the path of one packet per call. */
+#ifdef __APPLE__
+#define __APPLE_USE_RFC_3542 /* IPV6_PKTINFO; before any header */
+#endif
+
 #include "udp.h"
 
 #include <errno.h>
@@ -83,10 +87,6 @@ static void tx_release(nq_udp *u) {
 }
 
 /* Pktinfo: the address of ours that a packet was sent to, or shall be sent from */
-
-#if defined(__APPLE__) && !defined(IPV6_RECVPKTINFO)
-#error "compile with -D__APPLE_USE_RFC_3542"
-#endif
 
 int nq_udp_get_pktinfo(const nq_udp *u, struct cmsghdr *c, nq_addr *local) {
   if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
@@ -299,7 +299,7 @@ static int send_one(nq_udp *u) {
     m.msg_control = control;
     m.msg_controllen = sizeof control;
     size_t used = nq_udp_put_pktinfo(u, CMSG_FIRSTHDR(&m), &unit.m->local);
-    m.msg_controllen = (__typeof__(m.msg_controllen))used;
+    m.msg_controllen = (socklen_t)used;
   }
   u->io.stats.tx_calls++;
   return u->sys.sendmsg(u->io.fd, &m) < 0 ? -errno : 1;

@@ -5,7 +5,9 @@
 
 #include "io.h"
 
-/* Receive buffers shared by the sockets of one loop (2 MiB; allocated on first use). Not thread-safe. */
+/* What the sockets of one loop share: receive buffers (2 MiB, made when the first socket opens; pages are touched only
+ * as needed) and free send queues (256 KiB; a socket holds one only while it has something to send). Outlives its
+ * sockets. Not thread-safe. */
 typedef struct nq_udp_buffers nq_udp_buffers;
 nq_udp_buffers *nq_udp_buffers_new(void); /* NULL: no memory */
 void nq_udp_buffers_free(nq_udp_buffers *b);
@@ -23,7 +25,8 @@ typedef struct nq_udp_options {
 int nq_udp_open(nq_io **out, nq_udp_buffers *shared, const nq_udp_options *o);
 
 /* Attaches a classic BPF program to a reuseport group: datagrams go to socket (first byte of the destination
- * connection ID) % n, in the order in which the sockets were bound. 0, or -errno. */
+ * connection ID) % n, in the order in which the sockets were bound; to socket 0 when there is no such byte. One call
+ * serves the group. When a socket of the group closes, the last one takes its place. 0, or -errno. */
 int nq_udp_steer(nq_io *io, uint32_t n);
 
 #endif

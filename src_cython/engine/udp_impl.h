@@ -8,19 +8,18 @@
 #include "udp.h"
 
 enum {
-  NQ_UDP_RX_MESSAGES = 32,   /* taken by one recvmmsg */
-  NQ_UDP_RX_SIZE = 65536,    /* no UDP datagram or GRO train is longer */
-  NQ_UDP_RX_STRIDE = 65856,  /* no multiple of a page: else the heads of all messages would share one cache set */
+  NQ_UDP_RX_MESSAGES = 32, /* taken by one recvmmsg */
+  NQ_UDP_RX_SIZE = 65536,  /* no UDP datagram or GRO train is longer */
   NQ_UDP_RX_DATAGRAMS = 32 * 128, /* the kernel makes no train of more than 128; what exceeds the array is dropped */
-  NQ_UDP_RX_RETRIES = 8,     /* errors in a row before recv gives up until called again */
+  NQ_UDP_RX_RETRIES = 8, /* errors in a row before recv gives up until called again */
   NQ_UDP_RX_CONTROL = 128,
-  NQ_UDP_TX_MESSAGES = 64,   /* handed to one sendmmsg, and queued at most */
+  NQ_UDP_TX_MESSAGES = 64, /* handed to one sendmmsg, and queued at most */
   NQ_UDP_TX_SIZE = 256 << 10,
-  NQ_UDP_TX_SEGMENTS = 64,   /* the limit of UDP_SEGMENT before Linux 6.9 */
-  NQ_UDP_TX_TRAIN = 65000,   /* bytes in one train: 65535 less headers, options included */
+  NQ_UDP_TX_SEGMENTS = 64, /* the limit of UDP_SEGMENT before Linux 6.9 */
+  NQ_UDP_TX_TRAIN = 65000, /* bytes in one train: 65535 less headers, options included */
   NQ_UDP_TX_CONTROL = 96,
-  NQ_UDP_TX_NOBUFS = 100,    /* times a message may meet ENOBUFS before it is dropped */
-  NQ_UDP_TX_POOL = 16        /* free send queues kept by a loop */
+  NQ_UDP_TX_NOBUFS = 100, /* times a message may meet ENOBUFS before it is dropped */
+  NQ_UDP_TX_POOL = 16     /* free send queues kept by a loop */
 };
 
 /* Packets queued for sending: equal segments, the last may be shorter, any number of them. */
@@ -69,7 +68,7 @@ typedef struct nq_udp_rx {
   struct iovec iov[NQ_UDP_RX_MESSAGES];
 #endif
   _Alignas(struct cmsghdr) uint8_t control[NQ_UDP_RX_MESSAGES][NQ_UDP_RX_CONTROL];
-  _Alignas(64) uint8_t data[NQ_UDP_RX_MESSAGES][NQ_UDP_RX_STRIDE];
+  _Alignas(64) uint8_t data[NQ_UDP_RX_MESSAGES][NQ_UDP_RX_SIZE];
 } nq_udp_rx;
 
 struct nq_udp_buffers {

@@ -142,7 +142,7 @@ static void prepare(nq_udp *u, uint32_t i, const nq_udp_unit *unit) {
     c += put_ecn((struct cmsghdr *)(void *)c, &m->remote, m->ecn);
   if (m->local.len)
     c += nq_udp_put_pktinfo(u, (struct cmsghdr *)(void *)c, &m->local);
-  h->msg_controllen = (size_t)(c - tx->control[i]);
+  h->msg_controllen = (socklen_t)(c - tx->control[i]);
   h->msg_control = h->msg_controllen ? tx->control[i] : NULL;
 }
 
