@@ -13,7 +13,7 @@ import argparse
 import os
 import sys
 
-if sys.version_info < (3, 11):  # before anything that an older Python cannot parse or import
+if sys.version_info < (3, 11):  # noqa: UP036 - before anything that an older Python cannot parse or import
     sys.exit("vendor: naquid needs Python 3.11 or newer: run this with a newer python3.")
 
 from recipe import ngtcp2, prefix

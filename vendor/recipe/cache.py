@@ -22,11 +22,10 @@ except ImportError:  # Windows: build.py refuses it with its own sentence
 def _usable(path: Path) -> bool:
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = tempfile.TemporaryFile(dir=path)
+        with tempfile.TemporaryFile(dir=path):
+            return True
     except OSError:
         return False
-    probe.close()
-    return True
 
 
 def cache_dir(env: Mapping[str, str] = os.environ) -> Path:
@@ -35,9 +34,7 @@ def cache_dir(env: Mapping[str, str] = os.environ) -> Path:
     if asked:
         path = Path(asked).expanduser().absolute()
         if not _usable(path):
-            raise VendorError(
-                f"The cache folder {path} cannot be written: set NAQUID_VENDOR_CACHE to one that can be."
-            )
+            raise VendorError(f"The cache folder {path} cannot be written: set NAQUID_VENDOR_CACHE to one that can be.")
         return path
     bases = []
     if os.path.isabs(env.get("XDG_CACHE_HOME", "")):

@@ -105,7 +105,9 @@ def run(argv: Sequence[str], what: str, cwd: Path | None = None, env: Mapping[st
     return done.stdout
 
 
-def compile_all(compiler: Compiler, flags: Sequence[str], sources: Sequence[Path], objects: Path, what: str) -> list[Path]:
+def compile_all(
+    compiler: Compiler, flags: Sequence[str], sources: Sequence[Path], objects: Path, what: str
+) -> list[Path]:
     """Compiles sources in parallel; the objects, in the order of the sources."""
     objects.mkdir(parents=True, exist_ok=True)
     targets = [objects / f"{index:03d}-{source.stem}.o" for index, source in enumerate(sources)]

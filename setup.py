@@ -1,0 +1,188 @@
+"""Builds the one extension module, naquid._naquid: Cython, the engine's C files and the vendored libraries.
+
+    NAQUID_VARIANT=release|debug|asan|tsan   (NAQUID_DEBUG=1 is short for debug)
+    NAQUID_TLS=aws-lc|boringssl   NAQUID_JOBS=n   NAQUID_LTO=0   CC   CFLAGS   LDFLAGS   ARCHFLAGS
+
+The compile is our own rather than setuptools': parallel, and limited to what changed, headers included.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "vendor"))
+
+from recipe import incremental, ngtcp2, prefix, tools  # noqa: E402
+from recipe.cache import locked  # noqa: E402
+from recipe.incremental import Step  # noqa: E402
+from recipe.report import VendorError, say  # noqa: E402
+
+MODULE = "naquid._naquid"
+CYTHON = Path("src_cython")
+ENGINE = CYTHON / "engine"
+# freethreading_compatible follows once the binding has been made safe for it.
+DIRECTIVES = {
+    "language_level": "3",
+    "boundscheck": "False",
+    "wraparound": "False",
+    "cdivision": "True",
+    "embedsignature": "True",
+}
+
+VARIANT_FLAGS = {
+    "release": ("-O3", "-DNDEBUG", *ngtcp2.HARDENING),
+    "debug": ("-O1", "-g", "-DNQ_DEBUG"),
+    "asan": ("-O1", "-g", "-DNQ_DEBUG", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"),
+    "tsan": ("-O1", "-g", "-DNQ_DEBUG", "-fsanitize=thread", "-fno-omit-frame-pointer"),
+}
+SANITIZE = {"asan": ("-fsanitize=address,undefined",), "tsan": ("-fsanitize=thread",)}
+
+
+def variant() -> str:
+    name = os.environ.get("NAQUID_VARIANT") or ("debug" if os.environ.get("NAQUID_DEBUG", "0") != "0" else "release")
+    if name not in VARIANT_FLAGS:
+        raise VendorError(f"NAQUID_VARIANT is {name!r}: set it to one of {', '.join(VARIANT_FLAGS)}.")
+    return name
+
+
+def words(name: str) -> list[str]:
+    return shlex.split(os.environ.get(name, ""))
+
+
+class BuildExtension(build_ext):
+    """Makes naquid._naquid; every failure ends in one sentence."""
+
+    def run(self) -> None:
+        try:
+            super().run()
+        except VendorError as error:
+            say(f"error: {error}")
+            sys.exit(1)
+        except PermissionError as error:
+            say(f"error: {error.filename} cannot be written: run `make clean` as the user who built it.")
+            sys.exit(1)
+
+    def build_extension(self, ext: Extension) -> None:
+        # Relative paths throughout: they keep this machine's folders out of the binary and the stamps.
+        os.chdir(HERE)
+        self.extension_file = Path(self.get_ext_fullpath(ext.name))
+        kind = variant()
+        with locked(Path("build"), "extension"):  # two builds in one tree would overwrite each other
+            self._build(kind, prefix.build(kind, os.environ.get("NAQUID_TLS") or None))
+
+    def _build(self, kind: str, native: Path) -> None:
+        compiler = tools.find_compiler()
+        record = json.loads((native / "versions.json").read_text())
+        optimise = kind == "release" and compiler.is_gcc and os.environ.get("NAQUID_LTO", "1") != "0"
+        common = [
+            "-fPIC", "-fvisibility=hidden", "-D_GNU_SOURCE", "-DNGTCP2_STATICLIB", "-pthread", *VARIANT_FLAGS[kind],
+            *(["-flto"] if optimise else []), *words("ARCHFLAGS"),
+        ]  # fmt: skip
+        engine = self._engine(compiler, [*common, *self._facts(record)], native, kind)
+        binding = self._binding(compiler, common, kind)
+        self._link(compiler, common, [binding, *engine], native, record, kind, optimise)
+
+    def _facts(self, record: dict[str, object]) -> list[str]:
+        """What `naquid versions` shows and the libraries cannot say themselves."""
+        parts = record["parts"]
+        assert isinstance(parts, list)
+        named = ", ".join(f"{p['name']} {p['version']}{'' if p['pinned'] else ' (not pinned)'}" for p in parts)
+        return [f'-DNQ_BUILD_PARTS="{named}"', f'-DNQ_BUILD_VARIANT="{record["variant"]}"']
+
+    def _engine(self, compiler: tools.Compiler, common: list[str], native: Path, kind: str) -> list[Path]:
+        """The engine's objects; they know no Python, so every Python version shares them."""
+        folder = Path("build") / f"objects-{kind}"
+        flags = ["-std=c11", *common, "-Wall", "-Wextra", "-Wconversion", f"-I{ENGINE}",
+                 "-isystem", str(native / "include"), *words("CFLAGS")]  # fmt: skip
+        sources = sorted(ENGINE.glob("*.c"))
+        steps = [self._compile(compiler, flags, source, folder / f"{source.stem}.o") for source in sources]
+        made = incremental.run(steps)
+        say(f"engine: {made} of {len(steps)} files compiled")
+        return [step.output for step in steps]
+
+    def _binding(self, compiler: tools.Compiler, common: list[str], kind: str) -> Path:
+        folder = Path(self.build_temp) / kind
+        source = CYTHON / "_naquid.pyx"
+        generated = folder / "_naquid.c"
+        directives = [word for name, value in DIRECTIVES.items() for word in ("-X", f"{name}={value}")]
+        # Any .pyx, .pxd or .pxi may be part of the one module.
+        parts = tuple(sorted(path for path in CYTHON.iterdir() if path.suffix in (".pyx", ".pxd", ".pxi")))
+        cython = Step(
+            (sys.executable, "-m", "cython", "-3", "--module-name", MODULE, f"-I{CYTHON}", *directives,
+             "-o", str(generated), str(source)),
+            generated, parts, "translating the binding with Cython",
+        )  # fmt: skip
+        if incremental.run([cython]):
+            say("binding: translated")
+        headers = dict.fromkeys(sysconfig.get_path(name) for name in ("include", "platinclude"))
+        # Generated code: its warnings are nobody's to mend.
+        flags = [*common, "-w", f"-I{CYTHON}", f"-I{ENGINE}", *(f"-I{path}" for path in headers), *words("CFLAGS")]
+        step = self._compile(compiler, flags, generated, folder / "_naquid.o")
+        if incremental.run([step]):
+            say("binding: compiled")
+        return step.output
+
+    def _compile(self, compiler: tools.Compiler, flags: list[str], source: Path, target: Path) -> Step:
+        depfile = target.with_suffix(".d")
+        argv = (*compiler.argv, *flags, "-MMD", "-MF", str(depfile), "-c", str(source), "-o", str(target))
+        return Step(argv, target, (source,), f"compiling {source.name}", depfile)
+
+    def _link(self, compiler: tools.Compiler, common: list[str], objects: list[Path], native: Path,
+              record: dict[str, object], kind: str, optimise: bool) -> None:  # fmt: skip
+        libraries = [native / "lib" / name for name in ("libngtcp2.a", "libssl.a", "libcrypto.a")]
+        folder = Path(self.build_temp) / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        exports = folder / "exports"
+        init = f"PyInit_{MODULE.rpartition('.')[2]}"
+        if sys.platform == "darwin":
+            text = f"_{init}\n"
+            shared = ["-bundle", "-undefined", "dynamic_lookup", f"-Wl,-exported_symbols_list,{exports}"]
+        else:
+            text = f"{{ global: {init}; local: *; }};\n"
+            # Another OpenSSL lives in the same process: not one of our symbols may be seen from outside.
+            shared = ["-shared", f"-Wl,--version-script={exports}", "-Wl,--exclude-libs,ALL",
+                      "-Wl,-z,relro,-z,now", "-Wl,--as-needed"]  # fmt: skip
+        if not exports.is_file() or exports.read_text() != text:
+            exports.write_text(text)
+        # One unit of engine and ngtcp2: 15 to 22 % off the cost of a packet.
+        lto = [*common, "-flto=auto"] if optimise else list(SANITIZE.get(kind, ()))
+        standard = ["-lc++" if sys.platform == "darwin" else "-lstdc++"] if record["tls"] == "boringssl" else []
+        linked = folder / self.extension_file.name
+        argv = (*compiler.argv, *shared, *lto, *words("ARCHFLAGS"), "-o", str(linked), *map(str, objects),
+                *map(str, libraries), *standard, "-lpthread", "-lm", *words("LDFLAGS"))  # fmt: skip
+        step = Step(argv, linked, (*objects, *libraries, exports), "linking naquid._naquid")
+        if incremental.run([step]):
+            say("extension: linked")
+        place(linked, self.extension_file)
+
+    def copy_extensions_to_source(self) -> None:
+        for ext in self.extensions:
+            name = self.get_ext_filename(self.get_ext_fullname(ext.name))
+            place(Path(self.build_lib) / name, HERE / name)
+
+
+def place(built: Path, target: Path) -> None:
+    """Copies a module to where it belongs, in one move: a running Python may have the old one mapped."""
+    if target.exists() and target.stat().st_mtime_ns == built.stat().st_mtime_ns:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(f".{target.name}.new")
+    shutil.copy2(built, fresh)
+    os.replace(fresh, target)
+    say(f"ready: {os.path.relpath(target)}")
+
+
+setup(
+    ext_modules=[Extension(MODULE, [str(CYTHON / "_naquid.pyx")])],
+    cmdclass={"build_ext": BuildExtension},
+)
