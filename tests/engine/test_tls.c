@@ -248,6 +248,19 @@ static void test_groups(void) {
   CHECK(contains(refused(c), "groups 'X25519:nonsense'"));
 }
 
+/* Ours send no tickets; others' clients and servers do, after the handshake, when much of a session is already gone. */
+static void test_tickets(void) {
+  nq_tls *s = make_server(leaf), *c = make_client(ca);
+  SSL_CTX_clear_options(s->ctx, SSL_OP_NO_TICKET);
+  quic_pair *p = shake(c, s, "localhost");
+  CHECK(p->client.confirmed && !p->client.error && !p->server.error);
+  char buf[64];
+  nq_tls_session_cipher(p->client.tls, buf, sizeof buf);
+  CHECK(buf[0]);
+  CHECK_EQ(nq_tls_session_peer_cert(p->client.tls, 0, NULL, 0), leaf->der_len);
+  quic_pair_free(p);
+}
+
 static void test_ciphersuites(void) {
   nq_tls_options c = {.ca = nq_test_cert_blob(ca), ALPN(NQ1)};
   static const char *const wrong[] = {"", "TLS_AES_128_GCM_SHA25", "TLS_AES_128_GCM_SHA256:", "AES128-SHA",
@@ -383,6 +396,7 @@ int main(void) {
   RUN(test_alpn);
   RUN(test_mutual);
   RUN(test_groups);
+  RUN(test_tickets);
   RUN(test_ciphersuites);
   RUN(test_refs);
   RUN(test_threads);
