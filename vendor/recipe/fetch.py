@@ -57,6 +57,7 @@ def verify(path: Path, pin: Pin, origin: str) -> None:
 
 def get(pin: Pin, cache: Path, apt: Apt, env: Mapping[str, str] = os.environ) -> Archive:
     """The archive of pin, verified. Raises Unavailable when no place has it."""
+    pinned_only = bool(env.get("NAQUID_VENDOR_PINNED_ONLY"))
     downloads = cache / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)
     with locked(cache, f"fetch-{pin.name}"):
@@ -64,17 +65,17 @@ def get(pin: Pin, cache: Path, apt: Apt, env: Mapping[str, str] = os.environ) ->
         if kept.is_file():
             verify(kept, pin, "the cache")
             return _pinned(pin, kept)
-        if (substitute := _kept_substitute(pin, downloads)) is not None:
+        if not pinned_only and (substitute := _kept_substitute(pin, downloads)) is not None:
             return substitute
         if env.get("NAQUID_VENDOR_OFFLINE"):
             raise Unavailable(
                 f"{pin.file} is not in {downloads} and NAQUID_VENDOR_OFFLINE is set: put the file there "
                 "or unset the variable."
             )
-        return _from_places(pin, cache, downloads, apt, env)
+        return _from_places(pin, cache, downloads, apt, pinned_only)
 
 
-def _from_places(pin: Pin, cache: Path, downloads: Path, apt: Apt, env: Mapping[str, str]) -> Archive:
+def _from_places(pin: Pin, cache: Path, downloads: Path, apt: Apt, pinned_only: bool) -> Archive:
     tried: list[str] = []
     with scratch(cache) as work:
         if pin.url:
@@ -87,7 +88,6 @@ def _from_places(pin: Pin, cache: Path, downloads: Path, apt: Apt, env: Mapping[
                 say(f"{pin.name}: {tried[-1]}")
         if pin.debian:
             try:
-                pinned_only = bool(env.get("NAQUID_VENDOR_PINNED_ONLY"))
                 path, version = apt.fetch(pin, pinned_only)
                 if version == pin.debian["version"]:
                     verify(path, pin, "Debian")

@@ -1,0 +1,80 @@
+# naquid. `make help` lists what can be asked for. Only relative paths: the tree may live anywhere.
+
+PY := .venv/bin/python
+ENGINE_TESTS := $(MAKE) --no-print-directory -C tests/engine PYTHON=../../.venv/bin/python
+C_FILES := src_cython/engine/*.[ch] tests/engine/*.[ch]
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-python engine-test asan tsan lint format bench debug build vendor wheel sdist clean distclean \
+  venv-run venv-dev
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+run: build ## build everything and show the demo (ARGS="..." goes to it)
+	@$(PY) -m naquid demo $(ARGS)
+
+test: venv-dev build engine-test test-python ## everything: engine tests in C, then pytest
+
+test-python: venv-dev build ## only pytest (ARGS="-k name" goes to it)
+	@$(PY) -m pytest $(ARGS)
+
+engine-test: venv-run ## the engine's tests in C
+	@$(ENGINE_TESTS) SAN=none
+
+asan: venv-run ## the engine's tests under the address and undefined-behaviour sanitizers
+	@$(ENGINE_TESTS) SAN=asan
+
+tsan: venv-run ## the engine's tests under the thread sanitizer
+	@$(ENGINE_TESTS) SAN=tsan
+
+lint: venv-dev ## formatting, types and style of Python, Cython and C
+	@failed=0; \
+	check() { echo "lint: $$1"; shift; "$$@" || failed=1; }; \
+	check ruff $(PY) -m ruff check .; \
+	check 'ruff format' $(PY) -m ruff format --check .; \
+	check mypy $(PY) -m mypy; \
+	check cython-lint $(PY) -m cython_lint src_cython; \
+	check clang-format .venv/bin/clang-format --dry-run --Werror $(C_FILES); \
+	exit $$failed
+
+format: venv-dev ## let the formatters have their way
+	@$(PY) -m ruff format .
+	@.venv/bin/clang-format -i $(C_FILES)
+
+bench: venv-dev build ## the benchmarks (ARGS="..." goes to them)
+	@$(PY) -m bench $(ARGS)
+
+build: venv-run ## the extension module, in place
+	@$(PY) setup.py --quiet build_ext --inplace
+
+debug: venv-run ## the same with assertions, -O1 -g
+	@NAQUID_DEBUG=1 $(PY) setup.py --quiet build_ext --inplace
+
+vendor: venv-run ## only the native libraries; prints where they are
+	@$(PY) vendor/build.py
+
+wheel: venv-run ## a wheel in dist/
+	@$(PY) -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir dist .
+	@ls -l dist/*.whl
+
+sdist: venv-run ## a source distribution in dist/
+	@$(PY) setup.py --quiet sdist
+	@ls -l dist/*.tar.gz
+
+clean: ## what was built in this tree (the cache of native libraries stays)
+	rm -rf build dist naquid.egg-info naquid/*.so naquid/.*.so.new
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean ## and the virtual environment
+	rm -rf .venv
+
+venv-run:
+	@scripts/bootstrap_venv.sh run
+
+venv-dev:
+	@scripts/bootstrap_venv.sh dev
+
+# One after the other, whatever -j says: what is below runs in parallel by itself.
+.NOTPARALLEL:
