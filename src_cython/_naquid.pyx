@@ -1,6 +1,31 @@
-# cython: language_level=3, embedsignature=True
-"""The binding: the engine as Python objects. One module in parts, each with its declarations in a .pxd twin."""
+# cython: language_level=3, binding=False, embedsignature=True, embedsignature.format=clinic
+# cython: boundscheck=False, wraparound=False
+"""The binding: the engine as Python objects. One module in parts; classes are declared in each part's .pxd twin."""
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport (PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize,
+                            PyBytes_GET_SIZE)
+from cpython.exc cimport PyErr_CheckSignals, PyErr_SetObject, PyErr_WriteUnraisable
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from libc.stdint cimport INT64_MAX, UINT64_MAX
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
-cdef class Core:
-    cdef int ev_open(self, const nq_event *e) except -1:
-        return 0
+import asyncio
+import collections
+import json
+import logging
+import os
+import threading
+
+from naquid import errors
+
+include "common.pyx"
+include "loop.pyx"
+include "tls.pyx"
+include "hdmap.pyx"
+include "conn.pyx"
+include "stream.pyx"
+include "aio_stream.pyx"
+include "rpc.pyx"
+include "aio_conn.pyx"

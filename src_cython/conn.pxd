@@ -3,6 +3,7 @@ cdef class ConnCore(Core):
     cdef bint client
     cdef bint opened        # the handshake completed
     cdef bint closed        # CONN_CLOSE was seen, or the loop is gone
+    cdef set opening        # outgoing streams without an ID yet: no event tells of their end
     cdef HandlerMap hdmap   # kept alive while the engine may use it
     cdef Tls tls
     cdef uint32_t why       # of the close
@@ -15,6 +16,7 @@ cdef class ConnCore(Core):
     # Links self as the object of an accepted connection.
     cdef int adopt(self, Loop loop, const nq_event *e, HandlerMap hdmap) except -1
     cdef int keep_close(self, const nq_event *e) except -1
+    cdef int end_opening(self) except -1
 
 # One local address that accepts connections (or none, when it has no TLS context).
 cdef class EndpointCore(Core):
@@ -25,3 +27,4 @@ cdef class EndpointCore(Core):
                      bint reuseport, bytes secret, bint always_retry) except -1
     # CONN_OPEN of an accepted connection: its new object (not linked yet), or None to refuse it.
     cdef ConnCore accept_conn(self, const nq_event *e)
+    cdef int refuse(self, ConnCore conn, nq_handle h, uint64_t code) except -1

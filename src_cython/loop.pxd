@@ -5,7 +5,8 @@ cdef struct CallNode:
     CallNode *prev
     CallNode *next
     PyObject *stream  # StreamCore, a reference of ours
-    PyObject *cb      # what StreamCore.ev_reply is to call or to set, a reference of ours
+    PyObject *cb      # what StreamCore.ev_reply calls or sets, a reference of ours
+    int kind          # the stream class's own
 
 cdef class Loop
 cdef class ConnCore
@@ -13,7 +14,7 @@ cdef class StreamCore
 
 # Anything the engine holds a pointer to. While `linked`, the loop owns one reference to it in the engine's name.
 cdef class Core:
-    cdef Loop loop
+    cdef Loop loop  # never None: a closed loop stands in before there is one
     cdef nq_handle handle
     cdef bint linked
     cdef PyObject *link_prev
@@ -25,56 +26,62 @@ cdef class Core:
     cdef int ev_freed(self, const nq_event *e) except -1
     cdef int ev_datagram(self, const nq_event *e) except -1
     cdef int ev_pong(self, const nq_event *e) except -1
-    # STREAM_OPEN of a stream the peer opened: the object for it, or None to refuse it. e.user: the handler map's user.
+    # STREAM_OPEN of a stream the peer opened: a new object for it (the loop links it), or None to refuse it.
+    # e.user is what the handler map was given.
     cdef StreamCore accept_stream(self, const nq_event *e)
     # The engine let go without an event: the loop was closed. The object is unlinked already.
     cdef int detached(self) except -1
-    # Asked for by Loop.after: once all events of this tick were dispatched.
-    cdef int after_batch(self) except -1
 
+# A task posted from any thread. Override run; e.handle is 0 when the handle it was posted for is stale.
 cdef class Posted:
     cdef object fn
     cdef tuple args
+    cdef int run(self, Loop loop, const nq_event *e) except -1
 
 cdef class Loop:
     cdef nq_loop *l              # NULL once closed
     cdef object __weakref__
     cdef bint ticking            # between poll and the end of flush: sends need no flush of their own
     cdef bint schedule           # attached, not ticking, no flush scheduled yet: the next send schedules one
+    cdef bint flush_due          # attached: a tick's flush waits for the tasks it woke
+    cdef bint woken              # a future was set during this tick
     cdef bint close_wanted       # close() was called inside a tick
     cdef int stopping
     cdef object aloop            # the asyncio loop while attached
     cdef object call_soon        # its bound method
-    cdef object on_ready_fn      # bound on_ready, kept for add_reader and call_soon
-    cdef object on_flush_fn
+    cdef object ready_fn         # bound _on_ready and _on_flush, kept for add_reader and call_soon
+    cdef object flush_fn
     cdef int fd
-    cdef bint ready_scheduled
     cdef PyObject *cores         # intrusive list of the linked objects
     cdef CallNode calls          # head of the ring of waiting calls
     cdef CallNode *spare         # free call nodes
     cdef set posted              # Posted objects on their way
-    cdef list tail               # Core objects with after_batch to be called
     cdef object fatal            # a BaseException that is no Exception: raised after the tick
-    cdef object logger
-    cdef object error_handler
     cdef int tick(self, int64_t max_wait) except -2
+    cdef int poll_dispatch(self, int64_t max_wait) except -2
     cdef int finish_tick(self) except -1
     cdef int dispatch(self, int n) except -1
     cdef int one(self, const nq_event *e) except -1
     cdef int stream_open(self, const nq_event *e) except -1
-    cdef int run_tail(self) except -1
+    cdef int stream_event(self, const nq_event *e) except -1
+    cdef int refuse_stream(self, StreamCore s, nq_handle h, uint64_t code) except -1
+    cdef int conn_event(self, const nq_event *e) except -1
     cdef int link(self, Core c) except -1     # the engine holds a pointer to c from here on
     cdef int unlink(self, Core c) except -1   # no more; may drop the last reference
-    cdef int after(self, Core c) except -1
-    cdef CallNode *call_node(self, StreamCore s, object cb) except NULL
+    # A call's user. Owner thread only.
+    cdef CallNode *call_node(self, StreamCore s, object cb, int kind) except NULL
     cdef int call_free(self, CallNode *n) except -1
     cdef int request_flush(self) except -1
     cdef int close_now(self) except -1
-    # What became of an exception in a handler; `where` is the handler or object. Override to do otherwise.
+    cdef int post_task(self, Posted p, nq_handle h) except -1  # any thread
+    # What becomes of an exception in a handler; `where` is the handler or object. Override to do otherwise.
     cdef int failed(self, object exc, object where) except -1
     cdef int ev_log(self, const nq_event *e) except -1
 
-# An alarm: `callback` is called with no arguments, or override ev_alarm.
+# An alarm: `callback` is called without arguments; or override ev_alarm.
 cdef class AlarmCore(Core):
     cdef public object callback
+    cdef int create(self, Loop loop) except -1
+    cdef int set_deadline(self, uint64_t deadline) except -1  # as nq_loop_now; UINT64_MAX: stop
+    cdef int release(self) except -1
     cdef int ev_alarm(self, const nq_event *e) except -1

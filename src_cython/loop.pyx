@@ -1,1 +1,579 @@
-# loop.pyx
+# loop.pyx: the loop: polled, run by a thread, or attached to an asyncio event loop.
+
+@cython.no_gc_clear
+cdef class Loop:
+    """An engine loop: sockets, timers and connections, run by one thread at a time.
+
+    Drive it by `poll()`, by `run()` in a thread of its own, or by `attach()` to an asyncio event loop.
+    portable: plain system calls only. busy_poll: seconds to spin before sleeping. socket_buffer: bytes, 0 is 16 MiB.
+    """
+
+    def __cinit__(self):
+        self.fd = -1
+        self.calls.next = &self.calls
+        self.calls.prev = &self.calls
+        self.posted = set()
+
+    def __init__(self, *, bint portable=False, bint gso=True, bint gro=True, double timer_floor=0.0,
+                 double busy_poll=0.0, uint32_t socket_buffer=0):
+        cdef nq_loop_options o
+        if self.l != NULL:
+            raise RuntimeError("a Loop is initialised once")
+        memset(&o, 0, sizeof(o))
+        o.portable = portable
+        o.no_gso = not gso
+        o.no_gro = not gro
+        o.timer_floor = to_ns(timer_floor, "timer_floor")
+        o.busy_poll = to_ns(busy_poll, "busy_poll")
+        o.socket_buffer = socket_buffer
+        cdef int rc = nq_loop_new(&self.l, &o)
+        if rc < 0:
+            self.l = NULL
+            engine_error(self, rc, "creating a loop")
+        nq_loop_set_context(self.l, <void *>self)
+        nq_loop_adopt(self.l)
+
+    def __dealloc__(self):
+        cdef CallNode *n = self.spare
+        if self.l != NULL:
+            nq_loop_free(self.l)
+        while n != NULL:
+            self.spare = n.next
+            free(n)
+            n = self.spare
+
+    # ---- the objects the engine points at ----
+
+    cdef int link(self, Core c) except -1:
+        c.loop = self
+        c.linked = True
+        c.link_prev = NULL
+        c.link_next = self.cores
+        if self.cores != NULL:
+            (<Core>self.cores).link_prev = <PyObject *>c
+        self.cores = <PyObject *>c
+        Py_INCREF(c)
+        return 0
+
+    cdef int unlink(self, Core c) except -1:
+        if not c.linked:
+            return 0
+        c.linked = False
+        if c.link_next != NULL:
+            (<Core>c.link_next).link_prev = c.link_prev
+        if c.link_prev != NULL:
+            (<Core>c.link_prev).link_next = c.link_next
+        else:
+            self.cores = c.link_next
+        c.link_prev = NULL
+        c.link_next = NULL
+        Py_DECREF(c)
+        return 0
+
+    cdef CallNode *call_node(self, StreamCore s, object cb, int kind) except NULL:
+        cdef CallNode *n = self.spare
+        if n != NULL:
+            self.spare = n.next
+        else:
+            n = <CallNode *>malloc(sizeof(CallNode))
+            if n == NULL:
+                raise MemoryError()
+        n.stream = <PyObject *>s
+        n.cb = <PyObject *>cb
+        n.kind = kind
+        Py_INCREF(s)
+        Py_INCREF(cb)
+        n.prev = self.calls.prev
+        n.next = &self.calls
+        n.prev.next = n
+        self.calls.prev = n
+        return n
+
+    cdef int call_free(self, CallNode *n) except -1:
+        cdef PyObject *s = n.stream
+        cdef PyObject *cb = n.cb
+        n.prev.next = n.next
+        n.next.prev = n.prev
+        n.next = self.spare
+        self.spare = n
+        Py_XDECREF(cb)
+        Py_XDECREF(s)
+        return 0
+
+    # ---- dispatch ----
+
+    cdef int dispatch(self, int n) except -1:
+        """Hands n events to their objects. One try for the batch: an event that raises costs, the others do not."""
+        cdef int i = 0
+        while i < n:
+            try:
+                while i < n:
+                    i += 1
+                    self.one(nq_loop_events(self.l) + (i - 1))
+            except BaseException as exc:
+                self.failed(exc, self)
+        return 0
+
+    cdef int one(self, const nq_event *e) except -1:
+        cdef void *p
+        cdef CallNode *n
+        cdef StreamCore s
+        cdef Posted task
+        cdef object cb
+        cdef int kind = e.kind
+        if kind == NQ_EV_RPC_REQUEST:
+            p = nq_stream_user(self.l, e.handle)
+            if p != NULL:
+                (<StreamCore>p).ev_request(e)
+        elif kind == NQ_EV_RPC_REPLY:
+            n = <CallNode *>e.user
+            if n != NULL:
+                s = <StreamCore>n.stream
+                cb = <object>n.cb
+                kind = n.kind
+                self.call_free(n)
+                s.ev_reply(cb, kind, e)
+        elif kind == NQ_EV_STREAM_DATA:
+            p = nq_stream_user(self.l, e.handle)
+            if p != NULL:
+                (<StreamCore>p).ev_data(e)
+        elif kind == NQ_EV_STREAM_RECORD:
+            p = nq_stream_user(self.l, e.handle)
+            if p != NULL:
+                (<StreamCore>p).ev_record(e)
+        elif kind == NQ_EV_RPC_NOTIFY:
+            p = nq_stream_user(self.l, e.handle)
+            if p != NULL:
+                (<StreamCore>p).ev_notify(e)
+        elif kind == NQ_EV_DATAGRAM:
+            p = nq_conn_user(self.l, e.handle)
+            if p != NULL:
+                (<Core>p).ev_datagram(e)
+        elif kind == NQ_EV_STREAM_OPEN:
+            self.stream_open(e)
+        elif NQ_EV_STREAM_FIN <= kind <= NQ_EV_STREAM_CLOSE:
+            self.stream_event(e)
+        elif NQ_EV_CONN_OPEN <= kind <= NQ_EV_CONN_FREED or kind == NQ_EV_PONG:
+            self.conn_event(e)
+        elif kind == NQ_EV_ALARM:
+            p = nq_alarm_user(self.l, e.handle)
+            if p != NULL:
+                (<AlarmCore>p).ev_alarm(e)
+        elif kind == NQ_EV_TASK:
+            if e.user != NULL:
+                task = <Posted>e.user
+                self.posted.discard(task)
+                task.run(self, e)
+        elif kind == NQ_EV_LOG:
+            self.ev_log(e)
+        return 0
+
+    cdef int stream_open(self, const nq_event *e) except -1:
+        cdef StreamCore s = None
+        cdef void *p = nq_stream_user(self.l, e.handle)
+        if e.flags & NQ_EVF_OUTGOING:
+            if p != NULL:
+                s = <StreamCore>p
+                s.opened = True
+                if s.conn.opening is not None:
+                    s.conn.opening.discard(s)
+                s.ev_open(e)
+            return 0
+        if not nq_stream_alive(self.l, e.handle):
+            return 0
+        # Until here the stream's user is the handler map's entry: no object that could take events.
+        nq_stream_set_user(self.l, e.handle, NULL)
+        p = nq_conn_user(self.l, e.conn)
+        try:
+            if p != NULL:
+                s = (<Core>p).accept_stream(e)
+            if s is not None:
+                s.handle = e.handle
+                s.opened = True
+                s.uni = (e.flags & NQ_EVF_UNI) != 0
+                if s.conn is None and isinstance(<object>p, ConnCore):
+                    s.conn = <ConnCore>p
+                self.link(s)
+                nq_stream_set_user(self.l, e.handle, <void *>s)
+                s.ev_open(e)
+        except BaseException:
+            self.refuse_stream(s, e.handle, NQ_CODE_INTERNAL)
+            raise
+        if s is None:
+            self.refuse_stream(None, e.handle, NQ_CODE_REFUSED)
+        return 0
+
+    cdef int refuse_stream(self, StreamCore s, nq_handle h, uint64_t code) except -1:
+        nq_stream_set_user(self.l, h, NULL)
+        nq_stream_reset(self.l, h, code)
+        nq_stream_stop(self.l, h, code)
+        if s is not None:
+            s.closed = True
+            self.unlink(s)
+        return 0
+
+    cdef int stream_event(self, const nq_event *e) except -1:
+        cdef StreamCore s
+        cdef int kind = e.kind
+        cdef void *p = nq_stream_user(self.l, e.handle)
+        if p == NULL:
+            return 0
+        s = <StreamCore>p
+        if kind == NQ_EV_STREAM_FIN:
+            s.ev_fin(e)
+        elif kind == NQ_EV_STREAM_RESET:
+            s.ev_reset(e)
+        elif kind == NQ_EV_STREAM_STOP:
+            s.ev_stop(e)
+        elif kind == NQ_EV_STREAM_WRITABLE:
+            s.ev_writable(e)
+        elif kind == NQ_EV_STREAM_ACKED:
+            s.ev_acked(e)
+        elif kind == NQ_EV_STREAM_CLOSE:
+            nq_stream_set_user(self.l, e.handle, NULL)
+            self.unlink(s)
+            s.closed = True
+            s.ev_close(e)
+        return 0
+
+    cdef int conn_event(self, const nq_event *e) except -1:
+        cdef Core c
+        cdef int kind = e.kind
+        cdef void *p = nq_conn_user(self.l, e.handle)
+        if kind == NQ_EV_CONN_FREED and p == NULL:
+            p = e.user
+        if p == NULL:
+            return 0
+        c = <Core>p
+        if kind == NQ_EV_CONN_OPEN:
+            c.ev_open(e)
+        elif kind == NQ_EV_CONN_CLOSE:
+            c.ev_close(e)
+            if isinstance(c, ConnCore):
+                (<ConnCore>c).end_opening()
+        elif kind == NQ_EV_PONG:
+            c.ev_pong(e)
+        elif isinstance(c, ConnCore):
+            nq_conn_set_user(self.l, e.handle, NULL)
+            self.unlink(c)
+            c.ev_freed(e)
+        else:
+            c.ev_freed(e)
+        return 0
+
+    cdef int failed(self, object exc, object where) except -1:
+        if not isinstance(exc, Exception) and not isinstance(exc, asyncio.CancelledError):
+            if self.fatal is None:
+                self.fatal = exc
+            return 0
+        PyErr_SetObject(type(exc), exc)
+        PyErr_WriteUnraisable(where)
+        return 0
+
+    cdef int ev_log(self, const nq_event *e) except -1:
+        cdef int level = e.type
+        cdef bytes data = event_bytes(e)
+        number = {b"D": 10, b"I": 20, b"W": 30, b"E": 40}.get(bytes([level & 0x7f]), 20)
+        if logger.isEnabledFor(number):
+            text, _, fields = data.partition(b"\0")
+            message = text.decode("utf-8", "replace")
+            if fields:
+                message += " " + fields.decode("utf-8", "replace")
+            logger.log(number, "%s", message)
+        return 0
+
+    # ---- ticks ----
+
+    cdef int poll_dispatch(self, int64_t max_wait) except -2:
+        """poll and dispatch; finish_tick must follow, also after an exception."""
+        cdef int n
+        if self.l == NULL:
+            raise errors.Error("the loop is closed")
+        if self.ticking:
+            raise RuntimeError("the loop is running already: a handler, or another thread, cannot run it too")
+        if not nq_loop_is_owner(self.l):
+            nq_loop_adopt(self.l)
+        self.ticking = True
+        self.schedule = False
+        with nogil:
+            n = nq_loop_poll(self.l, max_wait)
+        if n > 0:
+            self.dispatch(n)
+        elif n < 0:
+            engine_error(self, n, "waiting for packets")
+        return n
+
+    cdef int finish_tick(self) except -1:
+        cdef int more
+        cdef object fatal
+        with nogil:
+            more = nq_loop_flush(self.l)
+        self.ticking = False
+        self.flush_due = False
+        self.woken = False
+        if self.close_wanted:
+            self.close_now()
+        elif self.aloop is not None:
+            if more:
+                self.call_soon(self.ready_fn)
+            nq_loop_arm(self.l)
+            self.schedule = True
+        if self.fatal is not None:
+            fatal = self.fatal
+            self.fatal = None
+            raise fatal
+        return more
+
+    cdef int tick(self, int64_t max_wait) except -2:
+        cdef int n
+        try:
+            n = self.poll_dispatch(max_wait)
+        finally:
+            if self.ticking:
+                self.finish_tick()
+        return n
+
+    def poll(self, double max_wait=0.0):
+        """Runs one tick, waiting at most max_wait seconds (less than 0: until something happens). Returns the number
+        of events that were dispatched. The interpreter lock is free while it waits and works."""
+        cdef int64_t ns = INT64_MAX if max_wait < 0 or max_wait > 9e9 else <int64_t>(max_wait * 1e9)
+        PyErr_CheckSignals()
+        if self.aloop is not None:
+            raise RuntimeError("this loop is attached to an asyncio event loop, which runs it")
+        cdef int n = self.tick(ns)
+        PyErr_CheckSignals()
+        return n
+
+    def run(self):
+        """Runs ticks in the calling thread until stop(). The interpreter lock is taken once per tick that has events,
+        and not at all for one without."""
+        cdef int n = 0
+        cdef int more = 0
+        cdef bint pending = False
+        cdef bint main = threading.current_thread() is threading.main_thread()
+        cdef nq_loop *l = self.l
+        if l == NULL:
+            raise errors.Error("the loop is closed")
+        if self.ticking or self.aloop is not None:
+            raise RuntimeError("the loop is running already, or attached to an asyncio event loop")
+        nq_loop_adopt(l)
+        self.ticking = True
+        try:
+            while not self.stopping and not self.close_wanted and self.fatal is None:
+                with nogil:
+                    while True:
+                        if pending:
+                            more = nq_loop_flush(l)
+                        n = nq_loop_poll(l, 0 if more or self.stopping else INT64_MAX)
+                        pending = True
+                        if n != 0 or main or self.stopping or self.close_wanted:
+                            break
+                if n > 0:
+                    self.dispatch(n)
+                elif n < 0:
+                    engine_error(self, n, "waiting for packets")
+                if main:
+                    PyErr_CheckSignals()
+        finally:
+            self.stopping = 0
+            self.finish_tick()
+
+    def stop(self):
+        """Ends run(), from any thread."""
+        self.stopping = 1
+        if self.l != NULL:
+            nq_loop_wake(self.l)
+
+    def post(self, fn, *args):
+        """Calls fn(*args) in the thread that runs the loop, at the start of its next tick. Any thread."""
+        cdef Posted p = Posted.__new__(Posted)
+        p.fn = fn
+        p.args = args
+        self.post_task(p, 0)
+
+    cdef int post_task(self, Posted p, nq_handle h) except -1:
+        if self.l == NULL:
+            raise errors.Error("the loop is closed")
+        self.posted.add(p)
+        cdef int rc = nq_loop_post(self.l, NQ_POST_TASK, h, 0, 0, 0, <void *>p, NULL, 0)
+        if rc < 0:
+            self.posted.discard(p)
+            engine_error(self, rc, "posting a task")
+        return 0
+
+    # ---- asyncio ----
+
+    def attach(self, aloop):
+        """Lets an asyncio (or uvloop) event loop run this one, through add_reader and call_soon."""
+        if self.l == NULL:
+            raise errors.Error("the loop is closed")
+        if self.aloop is not None or self.ticking:
+            raise RuntimeError("the loop is attached or running already")
+        nq_loop_adopt(self.l)
+        self.fd = nq_loop_fd(self.l)
+        self.ready_fn = self._on_ready
+        self.flush_fn = self._on_flush
+        self.call_soon = aloop.call_soon
+        aloop.add_reader(self.fd, self.ready_fn)
+        self.aloop = aloop
+        self.schedule = True
+        nq_loop_arm(self.l)
+
+    def detach(self):
+        """Undoes attach()."""
+        aloop = self.aloop
+        if aloop is not None:
+            self.aloop = None
+            self.call_soon = None
+            self.ready_fn = None
+            self.flush_fn = None
+            self.schedule = False
+            self.flush_due = False
+            if not aloop.is_closed():
+                aloop.remove_reader(self.fd)
+
+    def _on_ready(self):
+        """The loop's descriptor is readable: one tick. Its flush waits for the tasks that it woke, so that what they
+        send leaves in the same packets."""
+        if self.l == NULL or self.aloop is None or self.ticking:
+            return
+        if self.flush_due:
+            self.ticking = True
+            self.finish_tick()
+            if self.l == NULL or self.aloop is None:
+                return
+        try:
+            self.poll_dispatch(0)
+        except BaseException:
+            if self.ticking:
+                self.finish_tick()
+            raise
+        if self.woken and not self.close_wanted and self.fatal is None:
+            self.ticking = False
+            self.flush_due = True
+            self.woken = False
+            self.call_soon(self.flush_fn)
+        else:
+            self.finish_tick()
+
+    def _on_flush(self):
+        if self.l == NULL or self.aloop is None or self.ticking or self.schedule:
+            return
+        self.ticking = True
+        self.finish_tick()
+
+    cdef int request_flush(self) except -1:
+        self.schedule = False
+        self.flush_due = True
+        self.call_soon(self.flush_fn)
+        return 0
+
+    # ---- the end ----
+
+    def close(self):
+        """Closes every connection (one CONNECTION_CLOSE each) and frees everything. Inside a handler: at the end of
+        the tick. What still waits fails; closing twice does nothing."""
+        if self.l == NULL:
+            return
+        if self.ticking:
+            self.close_wanted = True
+            nq_loop_wake(self.l)
+            return
+        self.close_now()
+
+    cdef int close_now(self) except -1:
+        cdef nq_loop *l = self.l
+        cdef nq_event gone
+        cdef CallNode *n
+        cdef Core c
+        cdef StreamCore s
+        cdef object cb
+        cdef int kind
+        self.detach()
+        self.close_wanted = False
+        self.l = NULL
+        with nogil:
+            nq_loop_free(l)
+        while self.cores != NULL:
+            c = <Core>self.cores
+            self.unlink(c)
+            if isinstance(c, StreamCore):
+                (<StreamCore>c).closed = True
+            elif isinstance(c, ConnCore):
+                (<ConnCore>c).closed = True
+            try:
+                c.detached()
+            except BaseException as exc:
+                self.failed(exc, c)
+        memset(&gone, 0, sizeof(gone))
+        gone.kind = NQ_EV_RPC_REPLY
+        gone.flags = NQ_EVF_LOCAL
+        gone.type = R_GOAWAY
+        gone.code = NQ_CALL_GONE
+        while self.calls.next != &self.calls:
+            n = self.calls.next
+            s = <StreamCore>n.stream
+            cb = <object>n.cb
+            kind = n.kind
+            self.call_free(n)
+            try:
+                s.ev_reply(cb, kind, &gone)
+            except BaseException as exc:
+                self.failed(exc, cb)
+        self.posted.clear()
+        return 0
+
+    @property
+    def closed(self):
+        """True once close() is done."""
+        return self.l == NULL
+
+    def fileno(self):
+        """The descriptor that is readable when poll(0) has something to do."""
+        if self.l == NULL:
+            raise ValueError("the loop is closed")
+        return nq_loop_fd(self.l)
+
+    def now(self):
+        """The loop's monotonic clock in seconds, read once a tick."""
+        return nq_loop_now(own(self)) / 1e9
+
+    def stats(self):
+        """Counters of the loop since its start, as a dict (see nq_loop_stats in engine.h)."""
+        cdef nq_loop_stats s
+        if self.l == NULL:
+            raise errors.Error("the loop is closed")
+        nq_loop_get_stats(self.l, &s)
+        return s
+
+
+cdef Loop no_loop = Loop.__new__(Loop)
+logger = logging.getLogger("naquid")
+
+
+@cython.no_gc_clear
+cdef class AlarmCore(Core):
+    cdef int create(self, Loop loop) except -1:
+        cdef nq_loop *l = own(loop)
+        loop.link(self)
+        cdef int rc = nq_alarm_new(l, <void *>self, &self.handle)
+        if rc < 0:
+            loop.unlink(self)
+            engine_error(loop, rc, "creating an alarm")
+        return 0
+
+    cdef int set_deadline(self, uint64_t deadline) except -1:
+        cdef int rc = nq_alarm_set(own(self.loop), self.handle, deadline)
+        if rc < 0:
+            engine_error(self.loop, rc, "setting an alarm")
+        return touch(self.loop)
+
+    cdef int release(self) except -1:
+        if self.linked:
+            nq_alarm_free(own(self.loop), self.handle)
+            self.loop.unlink(self)
+        return 0
+
+    cdef int ev_alarm(self, const nq_event *e) except -1:
+        self.callback()
+        return 0

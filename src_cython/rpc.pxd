@@ -1,14 +1,22 @@
 # rpc.pxd: an RPC stream with Python handlers.
-cdef class RpcCore(StreamCore):
-    cdef public object request_handler  # (rpc, type, payload) -> bytes | None
-    cdef public object notify_handler   # (rpc, type, payload)
+cdef class BaseRpc(AioStream):
+    cdef public object request_handler  # (rpc, type, payload) -> bytes | None | coroutine
+    cdef public object notify_handler   # (rpc, type, payload) -> None | coroutine
     cdef uint32_t msgid                 # of the request being handled, 0: none
+    cdef uint32_t last_msgid            # of the call made last
+    cdef Py_ssize_t tasks               # coroutine handlers that run
+    cdef Py_ssize_t unanswered          # requests whose handler returned without a reply
+    cdef int start_call(self, int type, object payload, object cb, int kind, object timeout,
+                        uint32_t *msgid) except -1
     cdef int reply_now(self, uint32_t msgid, int result, object payload) except -1
     cdef int request_done(self, uint32_t msgid, object result) except -1
-    cdef int request_failed(self, uint32_t msgid) except -1
-    cdef object call_start(self, int type, object payload, object cb, object timeout, uint32_t *msgid)
+    cdef int request_failed(self, uint32_t msgid, object where) except -1
+    cdef int reply_failed(self, uint32_t msgid, int rc) except -1
+    cdef int task_start(self) except -1
+    cdef int settle(self) except -1
 
 # A request whose reply comes later.
 cdef class Deferred:
-    cdef RpcCore rpc
+    cdef BaseRpc rpc
     cdef uint32_t msgid
+    cdef int take(self) except -1

@@ -11,7 +11,8 @@ cdef class StreamCore(Core):
     cdef int ev_record(self, const nq_event *e) except -1
     cdef int ev_request(self, const nq_event *e) except -1
     cdef int ev_notify(self, const nq_event *e) except -1
-    cdef int ev_reply(self, CallNode *n, const nq_event *e) except -1  # may come after ev_close; n is freed by the loop
+    # cb and kind as given to Loop.call_node. May come after ev_close.
+    cdef int ev_reply(self, object cb, int kind, const nq_event *e) except -1
     cdef int ev_fin(self, const nq_event *e) except -1
     cdef int ev_reset(self, const nq_event *e) except -1
     cdef int ev_stop(self, const nq_event *e) except -1

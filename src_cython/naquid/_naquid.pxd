@@ -1,4 +1,6 @@
-# _naquid.pxd: the declarations of every part, in one place so that all parts see all classes.
+# The declarations of the module naquid._naquid, where Cython looks for them: all in one place, so that every part sees
+# all classes.
+from cpython.buffer cimport Py_buffer
 from cpython.object cimport PyObject
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -9,5 +11,6 @@ include "tls.pxd"
 include "hdmap.pxd"
 include "conn.pxd"
 include "stream.pxd"
+include "aio_stream.pxd"
 include "rpc.pxd"
-include "aio.pxd"
+include "aio_conn.pxd"

@@ -1,1 +1,0 @@
-# aio.pxd: what the asyncio facade stands on.

@@ -1,0 +1,405 @@
+# aio_conn.pyx: connections and servers of the asyncio facade. The coroutines are in naquid/connection.py, client.py and
+# server.py.
+
+cdef class HandlerEntry:
+    def __init__(self, cls, name, handler, notify=None):
+        self.cls = cls
+        self.name = name
+        self.handler = handler
+        self.notify = notify
+
+
+cdef class AppCore:
+    """Handlers in the form the engine reads. Filled once, before it is used.
+
+    task_limit: coroutine handlers of one RPC stream that may run at once; above it the stream delivers no requests.
+    """
+
+    def __init__(self, Py_ssize_t task_limit=1024):
+        self.hdmap = HandlerMap()
+        self.rpcs = {}
+        self.tasks = set()
+        self.task_limit = task_limit
+
+    def add_rpc(self, cls, str name, handler, notify, double call_timeout):
+        """An RPC stream name; handler or notify may be None."""
+        entry = HandlerEntry(cls, name, handler, notify)
+        self.hdmap.add(name.encode(), NQ_KIND_RPC, to_ns(call_timeout, "call_timeout"), entry)
+        self.rpcs[name] = entry
+        self.named = True
+
+    def add_stream(self, cls, str name, handler, bint raw):
+        """A record stream name, or with raw a raw stream that has a name."""
+        entry = HandlerEntry(cls, name, handler)
+        self.hdmap.add(name.encode(), NQ_KIND_RAW if raw else NQ_KIND_RECORD, 0, entry)
+        self.named = True
+
+    def set_raw(self, cls, handler):
+        """Every bidirectional stream goes to handler; streams have no names."""
+        self.hdmap.set_raw(NQ_KIND_RAW, HandlerEntry(cls, None, handler))
+
+    def set_uni(self, cls, handler):
+        """Incoming unidirectional streams."""
+        self.hdmap.set_uni(HandlerEntry(cls, None, handler))
+
+    def set_events(self, datagram, connect, disconnect):
+        """Handlers of the connection itself; each may be None."""
+        self.datagram_fn = datagram
+        self.connect_fn = connect
+        self.disconnect_fn = disconnect
+
+    cdef object spawn(self, Loop loop, object coro):
+        if loop.aloop is None:
+            coro.close()
+            raise RuntimeError("a coroutine handler needs an asyncio event loop")
+        task = loop.aloop.create_task(coro)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        loop.woken = True
+        return task
+
+
+@cython.no_gc_clear
+cdef class BaseConnection(ConnCore):
+    """A connection's state; naquid.Connection adds the coroutines."""
+
+    # ---- events ----
+
+    cdef int ev_open(self, const nq_event *e) except -1:
+        self.opened = True
+        if self.server is not None:
+            self.server.live.add(self)
+        if self.open_waiters is not None:
+            wake_waiters(self.loop, self.open_waiters, None)
+        if not self.quiet:
+            self.announce()
+        return 0
+
+    cdef int announce(self) except -1:
+        if not self.announced:
+            self.announced = True
+            self.run_handler(self.app.connect_fn, (self,))
+        return 0
+
+    cdef int run_handler(self, object fn, tuple args) except -1:
+        if fn is None:
+            return 0
+        try:
+            result = fn(*args)
+            if asyncio.iscoroutine(result):
+                self.app.spawn(self.loop, self._serve(result, fn))
+        except BaseException as exc:
+            self.loop.failed(exc, fn)
+        return 0
+
+    cdef int ev_close(self, const nq_event *e) except -1:
+        self.keep_close(e)
+        self.close_error = errors.from_close(self.why, self.code, self.reason,
+                                             (self.close_flags & NQ_EVF_REMOTE) != 0, self.opened)
+        if self.client:
+            # From here on the engine's object is nothing of ours.
+            self.end_opening()
+            nq_conn_set_user(self.loop.l, self.handle, NULL)
+            nq_conn_free(self.loop.l, self.handle)
+            self.loop.unlink(self)
+        return self.ended()
+
+    cdef int detached(self) except -1:
+        if self.close_error is None:
+            self.close_error = errors.ConnectionLost("the event loop's engine was closed")
+        self.ended()
+        return 0
+
+    cdef int ended(self) except -1:
+        self.closed = True
+        if self.server is not None:
+            self.server.live.discard(self)
+            if not self.server.live and self.server.idle_waiters is not None:
+                wake_waiters(self.loop, self.server.idle_waiters, None)
+        for waiters in (self.open_waiters, self.close_waiters, self.ping_waiters):
+            if waiters is not None:
+                wake_waiters(self.loop, waiters, None)
+        if self.announced:
+            self.run_handler(self.app.disconnect_fn, (self, self.error))
+        self._released()
+        return 0
+
+    def _released(self):
+        """The connection needs its event loop's engine no more. For subclasses."""
+
+    cdef int ev_datagram(self, const nq_event *e) except -1:
+        cdef PyObject *args[3]
+        cdef PyObject *r
+        cdef object handler = self.app.datagram_fn
+        cdef bytes data
+        if handler is None:
+            return 0
+        data = event_bytes(e)
+        args[0] = NULL
+        args[1] = <PyObject *>self
+        args[2] = <PyObject *>data
+        r = PyObject_Vectorcall(<PyObject *>handler, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
+        if r == NULL:
+            try:
+                raise_set()
+            except BaseException as exc:
+                self.loop.failed(exc, handler)
+            return 0
+        result = <object>r
+        Py_XDECREF(r)
+        if result is not None and asyncio.iscoroutine(result):
+            self.app.spawn(self.loop, self._serve(result, handler))
+        return 0
+
+    cdef int ev_pong(self, const nq_event *e) except -1:
+        if self.ping_waiters is not None:
+            wake_waiters(self.loop, self.ping_waiters, e.value / 1e9)
+        return 0
+
+    cdef StreamCore accept_stream(self, const nq_event *e):
+        cdef HandlerEntry entry = <HandlerEntry>e.user
+        cdef AioStream s = entry.cls.__new__(entry.cls)
+        s.conn = self
+        s.app = self.app
+        s.name = entry.name
+        if isinstance(s, BaseRpc):
+            (<BaseRpc>s).request_handler = entry.handler
+            (<BaseRpc>s).notify_handler = entry.notify
+        else:
+            s.handler = entry.handler
+        return s
+
+    cdef object lost(self):
+        """A new exception that says why the connection is gone."""
+        if self.close_error is not None:
+            return errors.again(self.close_error)
+        return errors.ConnectionLost("the connection is closed", code=self.code, reason=self.reason,
+                                     remote=(self.close_flags & NQ_EVF_REMOTE) != 0)
+
+    # ---- opening ----
+
+    def _connect(self, Loop loop, str host, int port, str server_name, Tls tls, AppCore app, EngineLimits limits,
+                 bint quiet, uint32_t version):
+        """Starts to connect to a numeric address. quiet: on_connect waits for _announce()."""
+        cdef nq_addr a
+        to_addr(&a, host, port)
+        self.app = app
+        self.quiet = quiet
+        self.connect(loop, &a, server_name, tls, app.hdmap, &limits.values, 0, version, True)
+
+    def _announce(self):
+        self.quiet = False
+        self.announce()
+
+    def _open_wait(self):
+        """None when the handshake is completed, else a future. Raises why it failed."""
+        if self.closed:
+            raise self.lost()
+        if self.opened:
+            return None
+        if self.open_waiters is None:
+            self.open_waiters = []
+        return new_waiter(self.loop, self.open_waiters)
+
+    def _close_wait(self):
+        if self.closed:
+            return None
+        if self.close_waiters is None:
+            self.close_waiters = []
+        return new_waiter(self.loop, self.close_waiters)
+
+    def _ping(self):
+        """A future of the round trip in seconds (None when the connection ended)."""
+        cdef nq_loop *l = own(self.loop) if not self.closed else NULL
+        if self.closed:
+            raise self.lost()
+        cdef int rc = nq_conn_ping(l, self.handle)
+        if rc < 0:
+            engine_error(self.loop, rc, "sending a PING")
+        touch(self.loop)
+        if self.ping_waiters is None:
+            self.ping_waiters = []
+        return new_waiter(self.loop, self.ping_waiters)
+
+    def _open_stream(self, cls, int kind, name, bint uni, double call_timeout):
+        """A new outgoing stream object of class cls; kind: 0 raw, 1 record, 2 RPC."""
+        cdef AioStream s = cls.__new__(cls)
+        cdef HandlerEntry entry
+        if self.closed:
+            raise self.lost()
+        s.app = self.app
+        s.name = name
+        if isinstance(s, BaseRpc):
+            entry = self.app.rpcs.get(name)
+            if entry is not None:
+                (<BaseRpc>s).request_handler = entry.handler
+                (<BaseRpc>s).notify_handler = entry.notify
+        s.open_on(self, NQ_KIND_RAW if kind == 0 else NQ_KIND_RECORD if kind == 1 else NQ_KIND_RPC,
+                  None if name is None else name.encode(), uni, to_ns(call_timeout, "call_timeout"))
+        if name is not None:
+            self.used_names = True
+        return s
+
+    # ---- doing ----
+
+    def send_datagram(self, data):
+        """Sends an unreliable datagram (RFC 9221), any contiguous bytes-like object; never waits.
+
+        When Limits.datagram_queue are waiting, the oldest is dropped. Raises MessageTooBig above
+        `max_datagram_size`, ConnectionLost.
+        """
+        cdef View v
+        cdef int rc
+        if self.closed:
+            raise self.lost()
+        cdef nq_loop *l = own(self.loop)
+        view_get(&v, data)
+        rc = nq_conn_send_datagram(l, self.handle, v.p, v.n)
+        view_done(&v)
+        if rc < 0:
+            engine_error(self.loop, rc, "sending a datagram")
+        touch(self.loop)
+
+    def _close(self, uint64_t code, str reason, bint now):
+        cdef bytes text = reason.encode()
+        if not self.closed:
+            nq_conn_close(own(self.loop), self.handle, code, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), now)
+            touch(self.loop)
+
+    def flush(self):
+        """Writes what is queued into packets now, not at the end of the event loop's turn."""
+        if not self.closed:
+            nq_conn_flush(own(self.loop), self.handle)
+            touch(self.loop)
+
+    def _failed(self, exc, where):
+        self.loop.failed(exc, where)
+
+    # ---- knowing ----
+
+    def _info(self):
+        """nq_conn_info as a dict; None when the connection is gone."""
+        cdef nq_conn_info i
+        if self.loop.l == NULL or nq_conn_get_info(own(self.loop), self.handle, &i) != 0:
+            return None
+        return {
+            "local": from_addr(&i.local), "remote": from_addr(&i.remote), "version": i.version,
+            "smoothed_rtt": i.smoothed_rtt / 1e9, "latest_rtt": i.latest_rtt / 1e9, "min_rtt": i.min_rtt / 1e9,
+            "rttvar": i.rttvar / 1e9, "cwnd": i.cwnd, "bytes_in_flight": i.bytes_in_flight,
+            "packets_sent": i.packets_sent, "packets_received": i.packets_received,
+            "packets_lost": i.packets_lost, "bytes_sent": i.bytes_sent, "bytes_received": i.bytes_received,
+            "bytes_lost": i.bytes_lost, "streams": i.streams, "queued": i.queued,
+            "max_udp_payload": i.max_udp_payload,
+            "alpn": (<bytes>i.alpn).decode("ascii", "replace"), "cipher": (<bytes>i.cipher).decode(),
+            "group": (<bytes>i.group).decode(),
+        }
+
+    @property
+    def peer_certificates(self):
+        """The peer's certificate chain as DER bytes, leaf first; empty when it showed none."""
+        cdef list chain = []
+        cdef bytes der
+        cdef size_t n
+        if self.loop.l == NULL:
+            return chain
+        cdef nq_loop *l = own(self.loop)
+        while len(chain) < 64:
+            n = nq_conn_peer_cert(l, self.handle, <unsigned int>len(chain), NULL, 0)
+            if n == 0:
+                break
+            der = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n)
+            nq_conn_peer_cert(l, self.handle, <unsigned int>len(chain), <uint8_t *>PyBytes_AS_STRING(der), n)
+            chain.append(der)
+        return chain
+
+    @property
+    def max_datagram_size(self):
+        """Bytes that one datagram may carry now; 0 when the peer takes none."""
+        return 0 if self.loop.l == NULL else nq_conn_max_datagram(own(self.loop), self.handle)
+
+    @property
+    def is_client(self):
+        """True on the side that connected."""
+        return self.client
+
+    @property
+    def is_open(self):
+        """True from the completed handshake to the end."""
+        return self.opened and not self.closed
+
+    @property
+    def is_closed(self):
+        """True once the connection has ended."""
+        return self.closed
+
+    @property
+    def error(self):
+        """Why the connection ended: an exception, or None while it lives and after a close in order (code 0)."""
+        if self.close_error is not None and self.why == NQ_WHY_APP and self.code == 0:
+            return None
+        return self.close_error
+
+    @property
+    def _named(self):
+        return self.app.named or self.used_names
+
+
+@cython.no_gc_clear
+cdef class BaseServer(EndpointCore):
+    """A listening UDP address; naquid.Server adds the coroutines."""
+
+    def __cinit__(self):
+        self.live = set()
+
+    def _listen(self, Loop loop, str host, int port, Tls tls, AppCore app, EngineLimits limits, conn_class,
+                bint always_retry, bytes secret):
+        cdef nq_addr a
+        to_addr(&a, host, port)
+        self.app = app
+        self.conn_class = conn_class
+        self.open_at(loop, &a, tls, app.hdmap, &limits.values, False, secret, always_retry)
+
+    cdef ConnCore accept_conn(self, const nq_event *e):
+        cdef BaseConnection c
+        if self.closed:
+            return None
+        c = self.conn_class.__new__(self.conn_class)
+        c.app = self.app
+        c.server = self
+        return c
+
+    def _refuse(self):
+        """New clients are refused from now on."""
+        if not self.closed and self.loop.l != NULL:
+            nq_endpoint_refuse(own(self.loop), self.id)
+            touch(self.loop)
+
+    def _end(self):
+        """Closes the socket."""
+        if not self.closed:
+            self.closed = True
+            if self.loop.l != NULL:
+                nq_endpoint_close(own(self.loop), self.id)
+                touch(self.loop)
+
+    cdef int detached(self) except -1:
+        self.closed = True
+        if self.idle_waiters is not None:
+            wake_waiters(self.loop, self.idle_waiters, None)
+        return 0
+
+    def _idle_wait(self):
+        """None when no connection is open, else a future."""
+        if not self.live or self.loop.l == NULL:
+            return None
+        if self.idle_waiters is None:
+            self.idle_waiters = []
+        return new_waiter(self.loop, self.idle_waiters)
+
+    @property
+    def address(self):
+        """(host, port) it is bound to."""
+        cdef nq_addr a
+        if self.loop.l == NULL or nq_endpoint_address(own(self.loop), self.id, &a) != 0:
+            return None
+        return from_addr(&a)

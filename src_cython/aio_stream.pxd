@@ -1,0 +1,42 @@
+# aio_stream.pxd: streams of the asyncio facade.
+
+# Received bytes in one growing block: [head, head + len) of cap.
+cdef struct ByteBuf:
+    uint8_t *p
+    size_t cap
+    size_t head
+    size_t len
+
+cdef class AppCore
+
+# What all streams of the facade share: names, waiting, closing.
+cdef class AioStream(StreamCore):
+    cdef AppCore app
+    cdef readonly object name    # str, or None for a stream without a name
+    cdef object handler          # of an incoming stream
+    cdef bint above              # the send queue is above the high watermark
+    cdef bint finished           # this side will send no more
+    cdef bint fin                # the peer will send no more
+    cdef int64_t reset_code      # of the peer's RESET_STREAM, -1
+    cdef int64_t stop_code       # of the peer's STOP_SENDING, -1
+    cdef bint paused
+    cdef list open_waiters
+    cdef list read_waiters
+    cdef list write_waiters
+    cdef list close_waiters
+    cdef int wake_all(self) except -1
+    cdef int queue(self, object data) except -1
+    cdef object send_failure(self, int rc, str what)
+    cdef object read_failure(self)
+    cdef int pause(self) except -1
+    cdef int resume(self) except -1
+
+cdef class BaseStream(AioStream):
+    cdef object records          # deque of bytes
+    cdef size_t held             # bytes in it
+    cdef object take(self)
+
+cdef class BaseRawStream(AioStream):
+    cdef ByteBuf buf
+    cdef size_t want             # a reader needs this much at once: do not pause below it
+    cdef bytes take(self, size_t n)

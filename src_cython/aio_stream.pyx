@@ -1,0 +1,377 @@
+# aio_stream.pyx: streams of the asyncio facade: record streams and raw streams. The coroutines are in naquid/stream.py
+# and naquid/raw_stream.py; here is what they wait for.
+
+cdef enum:
+    PAUSE_BYTES = 256 * 1024   # received and not read yet: above it the peer is stopped by flow control,
+    RESUME_BYTES = 128 * 1024  # at it the peer may go on
+    PAUSE_RECORDS = 1024
+    RESUME_RECORDS = 512
+    KEEP_BYTES = 64 * 1024     # an empty buffer larger than this is given back
+
+
+cdef object new_waiter(Loop loop, list waiters):
+    if loop.aloop is None:
+        raise errors.StreamClosed("the loop is closed")
+    fut = loop.aloop.create_future()
+    waiters.append(fut)
+    return fut
+
+
+cdef int wake_waiters(Loop loop, list waiters, object value) except -1:
+    for fut in waiters:
+        if not fut.done():
+            fut.set_result(value)
+    waiters.clear()
+    loop.woken = True
+    return 0
+
+
+@cython.no_gc_clear
+cdef class AioStream(StreamCore):
+    def __cinit__(self):
+        self.reset_code = -1
+        self.stop_code = -1
+
+    # ---- events ----
+
+    cdef int ev_open(self, const nq_event *e) except -1:
+        if self.open_waiters is not None:
+            wake_waiters(self.loop, self.open_waiters, None)
+        if not self.outgoing and self.handler is not None:
+            result = self.handler(self)
+            if asyncio.iscoroutine(result):
+                self.app.spawn(self.loop, self._serve(result))
+        return 0
+
+    cdef int ev_fin(self, const nq_event *e) except -1:
+        self.fin = True
+        if self.read_waiters is not None:
+            wake_waiters(self.loop, self.read_waiters, None)
+        return 0
+
+    cdef int ev_reset(self, const nq_event *e) except -1:
+        self.reset_code = <int64_t>e.code
+        if self.read_waiters is not None:
+            wake_waiters(self.loop, self.read_waiters, None)
+        return 0
+
+    cdef int ev_stop(self, const nq_event *e) except -1:
+        self.stop_code = <int64_t>e.code
+        self.above = False
+        if self.write_waiters is not None:
+            wake_waiters(self.loop, self.write_waiters, None)
+        return 0
+
+    cdef int ev_writable(self, const nq_event *e) except -1:
+        self.above = False
+        if self.write_waiters is not None:
+            wake_waiters(self.loop, self.write_waiters, None)
+        return 0
+
+    cdef int ev_close(self, const nq_event *e) except -1:
+        self.closed = True
+        return self.wake_all()
+
+    cdef int detached(self) except -1:
+        self.closed = True
+        return self.wake_all()
+
+    cdef int wake_all(self) except -1:
+        for waiters in (self.open_waiters, self.read_waiters, self.write_waiters, self.close_waiters):
+            if waiters is not None:
+                wake_waiters(self.loop, waiters, None)
+        return 0
+
+    # ---- sending ----
+
+    cdef int queue(self, object data) except -1:
+        cdef View v
+        cdef nq_loop *l = own(self.loop)
+        cdef int rc
+        view_get(&v, data)
+        rc = nq_stream_send(l, self.handle, v.p, v.n)
+        view_done(&v)
+        if rc > 0:
+            self.above = True
+        elif rc < 0:
+            raise self.send_failure(rc, "sending on a stream")
+        return touch(self.loop)
+
+    cdef object send_failure(self, int rc, str what):
+        """The exception for a send that was not accepted."""
+        if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
+            if self.conn is not None and self.conn.closed:
+                return (<BaseConnection>self.conn).lost()
+            if self.stop_code >= 0:
+                return errors.StreamReset(self.stop_code, "the peer stopped reading this stream")
+            return errors.StreamClosed(f"{what}: this side has closed it already" if self.finished
+                                       else f"{what}: it is closed, or was opened by the peer to send only")
+        try:
+            engine_error(self.loop, rc, what)
+        except Exception as exc:
+            return exc
+
+    cdef object read_failure(self):
+        """Why nothing more can be read: an exception, or None at the end of the stream."""
+        if self.fin:
+            return None
+        if self.reset_code >= 0:
+            return errors.StreamReset(self.reset_code, "the peer reset this stream")
+        if self.conn is not None and self.conn.closed:
+            return (<BaseConnection>self.conn).lost()
+        return errors.StreamClosed("this side has closed the stream")
+
+    cdef int pause(self) except -1:
+        if not self.paused and not self.closed and not self.fin:
+            self.paused = True
+            nq_stream_pause(self.loop.l, self.handle)
+        return 0
+
+    cdef int resume(self) except -1:
+        self.paused = False
+        if not self.closed and self.loop.l != NULL:
+            nq_stream_resume(own(self.loop), self.handle)
+            touch(self.loop)
+        return 0
+
+    # ---- what the coroutines use ----
+
+    def _open_wait(self):
+        """None when the stream has its ID, else a future to await before asking again. Raises when it never will."""
+        if self.closed:
+            if self.conn is not None and self.conn.closed:
+                raise (<BaseConnection>self.conn).lost()
+            raise errors.StreamClosed("the stream was closed before it was opened")
+        if self.opened or nq_stream_id(own(self.loop), self.handle) >= 0:
+            return None
+        if self.open_waiters is None:
+            self.open_waiters = []
+        return new_waiter(self.loop, self.open_waiters)
+
+    def _drain_wait(self):
+        """None when the send queue is not above its high watermark, else a future. Raises when sending is over."""
+        if self.closed or self.stop_code >= 0:
+            if self.closed and self.finished and self.stop_code < 0 and not self.conn.closed:
+                return None
+            raise self.send_failure(NQ_ERR_STALE, "draining a stream")
+        if not self.above:
+            return None
+        if self.write_waiters is None:
+            self.write_waiters = []
+        return new_waiter(self.loop, self.write_waiters)
+
+    def _read_wait(self):
+        """None at the end of the stream, else a future. Raises when it ended in another way."""
+        if self.fin or self.closed or self.reset_code >= 0:
+            failure = self.read_failure()
+            if failure is not None:
+                raise failure
+            return None
+        own(self.loop)
+        if self.read_waiters is None:
+            self.read_waiters = []
+        return new_waiter(self.loop, self.read_waiters)
+
+    def _close_wait(self):
+        if self.closed:
+            return None
+        if self.close_waiters is None:
+            self.close_waiters = []
+        return new_waiter(self.loop, self.close_waiters)
+
+    def _finish(self):
+        """FIN after what is queued; once."""
+        if not self.closed and not self.finished and self.stop_code < 0:
+            self.finished = True
+            nq_stream_finish(own(self.loop), self.handle)
+            touch(self.loop)
+
+    def close(self):
+        """Closes both directions: what was sent is delivered, then FIN; what still comes is refused (STOP_SENDING).
+
+        Returns at once; `wait_closed()` waits. Closing twice does nothing.
+        """
+        if not self.closed:
+            self.finished = True
+            nq_stream_close(own(self.loop), self.handle)
+            touch(self.loop)
+
+    def reset(self, uint64_t code=0):
+        """Ends the sending side at once (RESET_STREAM, RFC 9000 3.1) with an application error code of 62 bits.
+
+        What was not delivered yet may be lost. Does nothing on a closed stream.
+        """
+        if not self.closed:
+            self.finished = True
+            self.above = False
+            nq_stream_reset(own(self.loop), self.handle, code)
+            if self.write_waiters is not None:
+                wake_waiters(self.loop, self.write_waiters, None)
+            touch(self.loop)
+
+    def stop_sending(self, uint64_t code=0):
+        """Asks the peer to send no more (STOP_SENDING, RFC 9000 3.5); what still comes is dropped."""
+        if not self.closed:
+            nq_stream_stop(own(self.loop), self.handle, code)
+            touch(self.loop)
+
+    @property
+    def connection(self):
+        """The connection of the stream."""
+        return self.conn
+
+    @property
+    def is_closed(self):
+        """True when both directions have ended."""
+        return self.closed
+
+    @property
+    def is_outgoing(self):
+        """True when this side opened the stream."""
+        return self.outgoing
+
+    @property
+    def stream_id(self):
+        """The QUIC stream ID (RFC 9000 2.1), -1 while the stream waits for the peer's limit or when it is gone."""
+        return -1 if self.loop.l == NULL else nq_stream_id(own(self.loop), self.handle)
+
+    @property
+    def queued(self):
+        """Bytes given to this stream that the peer has not acknowledged yet."""
+        return 0 if self.loop.l == NULL else nq_stream_queued(own(self.loop), self.handle)
+
+    def __repr__(self):
+        state = "closed" if self.closed else "open"
+        return f"<naquid.{type(self).__name__} {self.name!r} {state}>"
+
+
+@cython.no_gc_clear
+cdef class BaseStream(AioStream):
+    """A record stream's queue; naquid.Stream adds the coroutines."""
+
+    def __cinit__(self):
+        self.records = collections.deque()
+
+    cdef int ev_record(self, const nq_event *e) except -1:
+        self.records.append(event_bytes(e))
+        self.held += e.len
+        if not self.paused and (self.held > PAUSE_BYTES or len(self.records) > PAUSE_RECORDS):
+            self.pause()
+        if self.read_waiters:
+            wake_waiters(self.loop, self.read_waiters, None)
+        return 0
+
+    cdef object take(self):
+        if not self.records:
+            return None
+        cdef bytes record = self.records.popleft()
+        self.held -= len(record)
+        if self.paused and self.held <= RESUME_BYTES and len(self.records) <= RESUME_RECORDS:
+            self.resume()
+        return record
+
+    def _take(self):
+        return self.take()
+
+    def send_nowait(self, data):
+        """Queues one record (any contiguous bytes-like object), without waiting. See `send`."""
+        self.queue(data)
+
+
+@cython.no_gc_clear
+cdef class BaseRawStream(AioStream):
+    """A raw stream's receive buffer; naquid.RawStream adds the coroutines."""
+
+    def __dealloc__(self):
+        free(self.buf.p)
+
+    cdef int ev_data(self, const nq_event *e) except -1:
+        cdef ByteBuf *b = &self.buf
+        cdef size_t cap
+        cdef uint8_t *p
+        if e.len == 0:
+            return 0
+        if b.head + b.len + e.len > b.cap:
+            if b.head > 0 and b.len + e.len <= b.cap // 2:
+                memmove(b.p, b.p + b.head, b.len)
+                b.head = 0
+            else:
+                cap = max(<size_t>16384, 2 * (b.len + e.len))
+                p = <uint8_t *>malloc(cap)
+                if p == NULL:
+                    raise MemoryError()
+                if b.len > 0:
+                    memcpy(p, b.p + b.head, b.len)
+                free(b.p)
+                b.p = p
+                b.cap = cap
+                b.head = 0
+        memcpy(b.p + b.head + b.len, e.data, e.len)
+        b.len += e.len
+        if not self.paused and b.len > PAUSE_BYTES and b.len > self.want:
+            self.pause()
+        if self.read_waiters:
+            wake_waiters(self.loop, self.read_waiters, None)
+        return 0
+
+    cdef bytes take(self, size_t n):
+        cdef ByteBuf *b = &self.buf
+        cdef bytes out
+        if n > b.len:
+            n = b.len
+        if n == 0:
+            return b""
+        out = PyBytes_FromStringAndSize(<const char *>(b.p + b.head), <Py_ssize_t>n)
+        b.head += n
+        b.len -= n
+        if b.len == 0:
+            b.head = 0
+            if b.cap > KEEP_BYTES and not self.paused:
+                free(b.p)
+                memset(b, 0, sizeof(ByteBuf))
+        if self.paused and b.len <= RESUME_BYTES:
+            self.resume()
+        return out
+
+    def _take(self, Py_ssize_t n):
+        """Up to n buffered bytes; all when n is negative."""
+        return self.take(self.buf.len if n < 0 else <size_t>n)
+
+    def _find(self, bytes separator, Py_ssize_t start):
+        """Index behind the first separator that begins at start or later in the buffer, or -1."""
+        cdef size_t n = len(separator)
+        cdef size_t at = start
+        cdef const char *sep = PyBytes_AS_STRING(separator)
+        cdef const uint8_t *base = self.buf.p + self.buf.head
+        cdef const uint8_t *hit
+        while at + n <= self.buf.len:
+            hit = <const uint8_t *>memchr(base + at, sep[0], self.buf.len - n + 1 - at)
+            if hit == NULL:
+                return -1
+            if memcmp(hit, sep, n) == 0:
+                return (hit - base) + n
+            at = (hit - base) + 1
+        return -1
+
+    def _need(self, Py_ssize_t n):
+        """A reader waits for n bytes at once: receive that much even above the usual bound."""
+        self.want = n
+        if self.paused and self.buf.len <= self.want:
+            self.resume()
+
+    @property
+    def _buffered(self):
+        return self.buf.len
+
+    def write(self, data):
+        """Queues bytes (any contiguous bytes-like object; a copy is made). Never waits: follow it by `await drain()`.
+
+        Raises StreamReset when the peer asked to stop, StreamClosed after write_eof(), ConnectionLost, and QueueFull
+        above Limits.max_send_queue.
+        """
+        self.queue(data)
+
+    @property
+    def is_unidirectional(self):
+        """True when only the side that opened the stream sends."""
+        return self.uni

@@ -1,0 +1,164 @@
+# common.pyx: small helpers of every part, and Core.
+
+cdef extern from "Python.h":
+    PyObject *PyObject_Vectorcall(PyObject *fn, PyObject **args, size_t nargsf, PyObject *kwnames) noexcept
+    size_t PY_VECTORCALL_ARGUMENTS_OFFSET
+
+# Results of RPC calls that no peer sent, and of handlers that failed (the original's error numbers).
+OK = 0
+ETIMEOUT = -2
+ENOTSUPPORT = -4
+EGOAWAY = -5
+EUSER = -7
+
+cdef enum:
+    R_TIMEOUT = -2
+    R_NOTSUPPORT = -4
+    R_GOAWAY = -5
+    R_USER = -7
+
+# ---- bytes-like arguments ----
+
+cdef struct View:
+    const uint8_t *p
+    size_t n
+    bint held
+    Py_buffer buf
+
+
+cdef inline int view_get(View *v, object o) except -1:
+    """Any contiguous buffer; exact bytes without the buffer protocol. view_done follows."""
+    if PyBytes_CheckExact(o):
+        v.p = <const uint8_t *>PyBytes_AS_STRING(o)
+        v.n = PyBytes_GET_SIZE(o)
+        v.held = False
+        return 0
+    PyObject_GetBuffer(o, &v.buf, PyBUF_SIMPLE)
+    v.p = <const uint8_t *>v.buf.buf
+    v.n = v.buf.len
+    v.held = True
+    return 0
+
+
+cdef inline void view_done(View *v) noexcept:
+    if v.held:
+        PyBuffer_Release(&v.buf)
+
+
+cdef inline bytes event_bytes(const nq_event *e):
+    return PyBytes_FromStringAndSize(<const char *>e.data, <Py_ssize_t>e.len)
+
+
+cdef inline int raise_set() except -1:
+    """Turns an error indicator set by a C call into a Cython exception."""
+    return -1
+
+
+# ---- the loop of an object ----
+
+cdef int bad_loop(Loop loop) except -1:
+    if loop.l == NULL:
+        raise errors.StreamClosed("the loop is closed: nothing can be sent any more")
+    raise RuntimeError("called from a thread that does not run this loop: use loop.call_soon_threadsafe(...) "
+                       "(asyncio) or Loop.post(...)")
+
+
+cdef inline nq_loop *own(Loop loop) except NULL:
+    """The engine's loop, when the calling thread may use it."""
+    if loop.l == NULL or not nq_loop_is_owner(loop.l):
+        bad_loop(loop)
+    return loop.l
+
+
+cdef inline int touch(Loop loop) except -1:
+    """Something was queued: outside a tick, an attached loop schedules its one flush for this turn."""
+    if loop.schedule:
+        loop.request_flush()
+    return 0
+
+
+# ---- errors ----
+
+cdef int engine_error(Loop loop, int rc, str what) except -1:
+    """Raises what the engine's negative result means; `what` says what was tried ("sending")."""
+    if rc == NQ_ERR_NOMEM:
+        raise MemoryError(what)
+    if rc == NQ_ERR_STALE:
+        raise errors.StreamClosed(f"{what}: it is closed already")
+    if rc == NQ_ERR_STATE:
+        raise errors.StreamClosed(f"{what}: not possible in this state (closed for sending, not connected, or "
+                                  "another kind of stream)")
+    if rc == NQ_ERR_ARG:
+        raise ValueError(f"{what}: an argument is out of range")
+    if rc == NQ_ERR_TOOBIG:
+        raise errors.MessageTooBig(f"{what}: larger than Limits.max_message_size, or than a datagram may be here")
+    if rc == NQ_ERR_FULL:
+        raise errors.QueueFull(f"{what}: a bound is reached (Limits.max_send_queue, max_pending_calls or "
+                               "max_pending_opens); wait with drain() before sending more")
+    if rc == NQ_ERR_SYS and loop.l != NULL and nq_loop_errno(loop.l) != 0:
+        number = nq_loop_errno(loop.l)
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    raise errors.Error(f"{what}: {nq_strerror(rc).decode()}")
+
+
+cdef uint64_t to_ns(object seconds, str name) except? 0xffffffffffffffff:
+    """Float seconds to ns; 0 or more."""
+    cdef double s = seconds
+    if not 0 <= s <= 1e9:
+        raise ValueError(f"{name} is {seconds} seconds: it must be between 0 and 1e9")
+    return <uint64_t>(s * 1e9 + 0.5)
+
+
+# ---- addresses ----
+
+cdef int to_addr(nq_addr *a, str host, int port) except -1:
+    if not 0 <= port <= 65535:
+        raise ValueError(f"port {port} is out of range: use 0 to 65535")
+    cdef bytes h = host.encode()
+    if nq_addr_parse(a, h, <uint16_t>port) != 0:
+        raise ValueError(f"{host!r} is no numeric IP address")
+    return 0
+
+
+cdef object from_addr(const nq_addr *a):
+    """(host, port), or None."""
+    cdef char buf[128]
+    if a.len == 0:
+        return None
+    host, _, port = nq_addr_format(a, buf, sizeof(buf)).decode().rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+# ---- Core ----
+
+@cython.no_gc_clear
+cdef class Core:
+    def __cinit__(self):
+        self.loop = no_loop
+
+    cdef int ev_open(self, const nq_event *e) except -1:
+        return 0
+
+    cdef int ev_close(self, const nq_event *e) except -1:
+        return 0
+
+    cdef int ev_freed(self, const nq_event *e) except -1:
+        return 0
+
+    cdef int ev_datagram(self, const nq_event *e) except -1:
+        return 0
+
+    cdef int ev_pong(self, const nq_event *e) except -1:
+        return 0
+
+    cdef StreamCore accept_stream(self, const nq_event *e):
+        return None
+
+    cdef int detached(self) except -1:
+        return 0
+
+
+cdef class Posted:
+    cdef int run(self, Loop loop, const nq_event *e) except -1:
+        self.fn(*self.args)
+        return 0

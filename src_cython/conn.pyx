@@ -1,0 +1,131 @@
+# conn.pyx: the cores of connections and endpoints.
+
+@cython.no_gc_clear
+cdef class ConnCore(Core):
+    cdef int connect(self, Loop loop, const nq_addr *remote, str server_name, Tls tls, HandlerMap hdmap,
+                     const nq_limits *limits, uint32_t endpoint, uint32_t version, bint start) except -1:
+        cdef nq_connect_options o
+        cdef nq_loop *l = own(loop)
+        cdef int rc
+        cdef bytes name
+        memset(&o, 0, sizeof(o))
+        if remote != NULL:
+            o.remote = remote[0]
+        if server_name is not None:
+            name = server_name.encode("idna" if not server_name.isascii() else "ascii")
+            o.server_name = name
+        if hdmap is not None:
+            o.hdmap = hdmap.m
+        o.tls = tls.t
+        o.limits = limits[0]
+        o.endpoint = endpoint
+        o.version = version
+        o.user = <void *>self
+        self.client = True
+        self.tls = tls
+        self.hdmap = hdmap
+        loop.link(self)
+        if start:
+            rc = nq_conn_connect(l, &o, &self.handle)
+        else:
+            rc = nq_conn_create(l, &o, &self.handle)
+        if rc < 0:
+            self.closed = True
+            loop.unlink(self)
+            engine_error(loop, rc, "connecting")
+        return touch(loop)
+
+    cdef int adopt(self, Loop loop, const nq_event *e, HandlerMap hdmap) except -1:
+        self.handle = e.handle
+        self.hdmap = hdmap
+        loop.link(self)
+        nq_conn_set_user(loop.l, e.handle, <void *>self)
+        return 0
+
+    cdef int keep_close(self, const nq_event *e) except -1:
+        """Remembers why the connection ended; e is its CONN_CLOSE."""
+        self.closed = True
+        self.why = e.msgid
+        self.code = e.code
+        self.close_flags = e.flags
+        self.reason = event_bytes(e).decode("utf-8", "replace")
+        return 0
+
+    cdef int end_opening(self) except -1:
+        """The connection ends: its streams that never got an ID end with it, without an event."""
+        cdef StreamCore s
+        cdef set waiting = self.opening
+        self.opening = None
+        if waiting is not None:
+            for s in waiting:
+                if s.linked and not s.opened:
+                    nq_stream_set_user(self.loop.l, s.handle, NULL)
+                    s.closed = True
+                    self.loop.unlink(s)
+                    s.detached()
+        return 0
+
+    cdef int ev_open(self, const nq_event *e) except -1:
+        self.opened = True
+        return 0
+
+    cdef int ev_close(self, const nq_event *e) except -1:
+        return self.keep_close(e)
+
+
+@cython.no_gc_clear
+cdef class EndpointCore(Core):
+    # Stays linked until its loop is closed: connections that were never accepted name it in their last events.
+
+    cdef int open_at(self, Loop loop, const nq_addr *local, Tls tls, HandlerMap hdmap, const nq_limits *limits,
+                     bint reuseport, bytes secret, bint always_retry) except -1:
+        cdef nq_endpoint_options o
+        cdef nq_loop *l = own(loop)
+        cdef int rc
+        memset(&o, 0, sizeof(o))
+        o.local = local[0]
+        o.reuseport = reuseport
+        if tls is not None:
+            o.tls = tls.t
+        if hdmap is not None:
+            o.hdmap = hdmap.m
+        o.limits = limits[0]
+        o.user = <void *>self
+        if secret is not None:
+            o.secret = secret
+            o.secret_len = len(secret)
+        o.always_retry = always_retry
+        self.tls = tls
+        self.hdmap = hdmap
+        loop.link(self)
+        rc = nq_endpoint_open(l, &o, &self.id)
+        if rc < 0:
+            loop.unlink(self)
+            where = from_addr(local)
+            engine_error(loop, rc, f"opening UDP address {where[0]} port {where[1]}")
+        return touch(loop)
+
+    cdef ConnCore accept_conn(self, const nq_event *e):
+        return None
+
+    cdef int ev_open(self, const nq_event *e) except -1:
+        cdef ConnCore conn = None
+        try:
+            conn = self.accept_conn(e)
+            if conn is not None:
+                conn.adopt(self.loop, e, self.hdmap)
+                conn.ev_open(e)
+        except BaseException:
+            self.refuse(conn, e.handle, NQ_CODE_INTERNAL)
+            raise
+        if conn is None:
+            self.refuse(None, e.handle, NQ_CODE_REFUSED)
+        return 0
+
+    cdef int refuse(self, ConnCore conn, nq_handle h, uint64_t code) except -1:
+        nq_conn_set_user(self.loop.l, h, NULL)
+        nq_conn_close(self.loop.l, h, code, NULL, 0, 1)
+        if conn is not None:
+            conn.closed = True
+            self.loop.unlink(conn)
+        return 0

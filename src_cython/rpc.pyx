@@ -1,0 +1,365 @@
+# rpc.pyx: RPC streams. A request costs one bytes object, one vectorcall and one reply call; a reply the same.
+
+cdef enum:
+    CALL_CALLBACK = 0  # kinds of CallNode
+    CALL_FUTURE = 1
+
+
+@cython.no_gc_clear
+cdef class BaseRpc(AioStream):
+    """An RPC stream; naquid.Rpc adds the coroutines."""
+
+    # ---- requests of the peer ----
+
+    cdef int ev_open(self, const nq_event *e) except -1:
+        if self.open_waiters is not None:
+            wake_waiters(self.loop, self.open_waiters, None)
+        return 0
+
+    cdef int ev_request(self, const nq_event *e) except -1:
+        cdef PyObject *args[4]
+        cdef PyObject *r
+        cdef uint32_t msgid = e.msgid
+        cdef int rc
+        cdef object handler = self.request_handler
+        cdef object type_
+        cdef bytes payload
+        if handler is None:
+            nq_rpc_reply(self.loop.l, self.handle, msgid, R_NOTSUPPORT, NULL, 0)
+            return 0
+        type_ = <int>e.type
+        payload = event_bytes(e)
+        args[0] = NULL
+        args[1] = <PyObject *>self
+        args[2] = <PyObject *>type_
+        args[3] = <PyObject *>payload
+        self.msgid = msgid
+        r = PyObject_Vectorcall(<PyObject *>handler, args + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
+        self.msgid = 0
+        if r == NULL:
+            return self.request_failed(msgid, handler)
+        if PyBytes_CheckExact(<object>r):
+            rc = NQ_DONE
+            if self.loop.l != NULL:
+                rc = nq_rpc_reply(self.loop.l, self.handle, msgid, 0, <const uint8_t *>PyBytes_AS_STRING(<object>r),
+                                  PyBytes_GET_SIZE(<object>r))
+            Py_XDECREF(r)
+            if rc < 0:
+                self.reply_failed(msgid, rc)
+            return 0
+        result = <object>r
+        Py_XDECREF(r)
+        return self.request_done(msgid, result)
+
+    cdef int ev_notify(self, const nq_event *e) except -1:
+        cdef PyObject *args[4]
+        cdef PyObject *r
+        cdef object handler = self.notify_handler
+        cdef object type_
+        cdef bytes payload
+        if handler is None:
+            return 0
+        type_ = <int>e.type
+        payload = event_bytes(e)
+        args[0] = NULL
+        args[1] = <PyObject *>self
+        args[2] = <PyObject *>type_
+        args[3] = <PyObject *>payload
+        r = PyObject_Vectorcall(<PyObject *>handler, args + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
+        if r == NULL:
+            try:
+                raise_set()
+            except BaseException as exc:
+                self.loop.failed(exc, handler)
+            return 0
+        result = <object>r
+        Py_XDECREF(r)
+        if result is not None and asyncio.iscoroutine(result):
+            self.task_start()
+            self.app.spawn(self.loop, self._serve_notify(result))
+        return 0
+
+    cdef int request_done(self, uint32_t msgid, object result) except -1:
+        """The handler returned something that is not exactly bytes."""
+        if result is None:
+            self.unanswered += 1
+        elif asyncio.iscoroutine(result):
+            self.unanswered += 1
+            self.task_start()
+            self.app.spawn(self.loop, self._serve_request(result, msgid))
+        else:
+            try:
+                self.reply_now(msgid, 0, result)
+            except Exception as exc:
+                self.loop.failed(exc, self.request_handler)
+                self.reply_now(msgid, R_USER, b"")
+        return 0
+
+    cdef int request_failed(self, uint32_t msgid, object where) except -1:
+        """The handler raised (the error indicator is set): the caller gets an error reply."""
+        cdef int code = R_USER
+        payload = b""
+        try:
+            raise_set()
+        except errors.RpcError as exc:
+            payload = exc.payload
+            code = exc.code
+        except BaseException as exc:
+            self.loop.failed(exc, where)
+        return self.reply_now(msgid, code, payload)
+
+    cdef int reply_now(self, uint32_t msgid, int result, object payload) except -1:
+        """Sends a reply. One to a stream that is gone is dropped."""
+        cdef View v
+        cdef int rc
+        cdef nq_loop *l
+        if self.closed or self.loop.l == NULL:
+            return 0
+        l = own(self.loop)
+        if not -32768 <= result <= 0:
+            raise ValueError(f"the result of a reply is 0 or negative, down to -32768; not {result}")
+        view_get(&v, payload)
+        rc = nq_rpc_reply(l, self.handle, msgid, <int16_t>result, v.p, v.n)
+        view_done(&v)
+        if rc < 0:
+            return self.reply_failed(msgid, rc)
+        return touch(self.loop)
+
+    cdef int reply_failed(self, uint32_t msgid, int rc) except -1:
+        """A reply was not accepted: gone streams are nothing to report; else the caller gets an error reply."""
+        if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
+            return 0
+        try:
+            engine_error(self.loop, rc, "replying to a request")
+        except Exception as exc:
+            self.loop.failed(exc, self.request_handler)
+        nq_rpc_reply(self.loop.l, self.handle, msgid, R_USER, NULL, 0)
+        return 0
+
+    cdef int task_start(self) except -1:
+        self.tasks += 1
+        if self.tasks >= self.app.task_limit:
+            self.pause()
+        return 0
+
+    def _task_done(self):
+        """A coroutine handler has ended: below half of the limit, requests are delivered again."""
+        self.tasks -= 1
+        if self.paused and self.tasks <= self.app.task_limit // 2:
+            self.resume()
+
+    def _begin(self, uint32_t msgid):
+        self.msgid = msgid
+
+    def _answer(self, uint32_t msgid, int result, payload):
+        """The reply of a coroutine handler."""
+        self.unanswered -= 1
+        self.reply_now(msgid, result, payload)
+        self.settle()
+
+    def _failed(self, exc, where):
+        self.loop.failed(exc, where)
+
+    @property
+    def current_msgid(self):
+        """Message ID of the request that is being handled: inside a plain handler, and inside a coroutine handler
+        until its first await. 0 otherwise."""
+        return self.msgid
+
+    def defer(self):
+        """Inside a request handler that will return None: an object to reply with later, from anywhere in the
+        event loop. In a coroutine handler call it before the first await. Raises RuntimeError elsewhere."""
+        if self.msgid == 0:
+            raise RuntimeError("defer() is for inside a request handler, before its first await")
+        cdef Deferred d = Deferred.__new__(Deferred)
+        d.rpc = self
+        d.msgid = self.msgid
+        return d
+
+    def reply(self, uint32_t msgid, payload=b""):
+        """Replies to a request whose handler returned None; msgid is what `current_msgid` was then. Dropped when the
+        stream is gone. Raises MessageTooBig or QueueFull through the error reply the caller gets."""
+        self._answer(msgid, 0, payload)
+
+    def reply_error(self, uint32_t msgid, payload=b"", int code=R_USER):
+        """Replies with an error (code is negative): the caller's `call()` raises RpcError(payload, code)."""
+        if code >= 0:
+            raise ValueError("the code of an error reply is negative")
+        self._answer(msgid, code, payload)
+
+    # ---- calls of this side ----
+
+    cdef int start_call(self, int type, object payload, object cb, int kind, object timeout,
+                        uint32_t *msgid) except -1:
+        cdef View v
+        cdef CallNode *node
+        cdef uint64_t ns = 0
+        cdef int rc
+        cdef nq_loop *l = own(self.loop)
+        if not 0 < type <= 32767:
+            raise ValueError(f"request type {type}: use 1 to 32767")
+        if timeout is not None:
+            ns = to_ns(timeout, "timeout")
+            if ns == 0:
+                raise ValueError("a timeout must be above 0 seconds")
+        view_get(&v, payload)
+        node = self.loop.call_node(self, cb, kind)
+        rc = nq_rpc_call(l, self.handle, <int16_t>type, v.p, v.n, ns, <void *>node, msgid)
+        view_done(&v)
+        if rc < 0:
+            self.loop.call_free(node)
+            if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
+                raise self._gone()
+            engine_error(self.loop, rc, "calling")
+        return touch(self.loop)
+
+    def call_soon(self, int type, payload, on_reply, timeout=None):
+        """Sends a request and returns at once; on_reply(result: int, payload: bytes) is called exactly once.
+
+        type: 1 to 32767. timeout: seconds; None is the stream's. result is 0, the negative code of an error reply,
+        naquid.ETIMEOUT, or naquid.EGOAWAY when the stream or connection ended. Returns the message ID for `cancel`.
+        Raises ConnectionLost, MessageTooBig, QueueFull, ValueError.
+        """
+        cdef uint32_t msgid = 0
+        if not callable(on_reply):
+            raise TypeError("on_reply must be callable")
+        self.start_call(type, payload, on_reply, CALL_CALLBACK, timeout, &msgid)
+        return msgid
+
+    def _start(self, int type, payload, timeout):
+        """A future of the reply's payload: None when the stream went away. The ID is in _last_msgid."""
+        if self.loop.aloop is None:
+            raise self._gone()
+        fut = self.loop.aloop.create_future()
+        self.start_call(type, payload, fut, CALL_FUTURE, timeout, &self.last_msgid)
+        return fut
+
+    @property
+    def _last_msgid(self):
+        return self.last_msgid
+
+    def cancel(self, uint32_t msgid):
+        """Forgets a call: its on_reply is never called. Returns whether it was still waiting."""
+        cdef CallNode *node
+        if self.closed or self.loop.l == NULL:
+            return False
+        node = <CallNode *>nq_rpc_cancel(own(self.loop), self.handle, msgid)
+        if node == NULL:
+            return False
+        self.loop.call_free(node)
+        return True
+
+    def notify(self, int type, payload=b""):
+        """Sends a message that has no reply. type: 1 to 32767. Raises ConnectionLost, MessageTooBig, QueueFull."""
+        cdef View v
+        cdef int rc
+        cdef nq_loop *l = own(self.loop)
+        if not 0 < type <= 32767:
+            raise ValueError(f"notify type {type}: use 1 to 32767")
+        view_get(&v, payload)
+        rc = nq_rpc_notify(l, self.handle, <int16_t>type, v.p, v.n)
+        view_done(&v)
+        if rc < 0:
+            if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
+                raise self._gone()
+            engine_error(self.loop, rc, "notifying")
+        touch(self.loop)
+
+    cdef int ev_reply(self, object cb, int kind, const nq_event *e) except -1:
+        cdef PyObject *args[3]
+        cdef PyObject *r
+        cdef int result = e.type
+        cdef object result_
+        cdef bytes payload
+        if e.flags & NQ_EVF_LOCAL:
+            result = R_TIMEOUT if e.code == NQ_CALL_TIMEOUT else R_GOAWAY
+            payload = b""
+        else:
+            payload = event_bytes(e)
+        if kind == CALL_FUTURE:
+            self.loop.woken = True
+            try:
+                if result == 0:
+                    cb.set_result(payload)
+                elif not e.flags & NQ_EVF_LOCAL:
+                    cb.set_exception(errors.RpcError(payload, result))
+                elif result == R_TIMEOUT:
+                    cb.set_exception(errors.CallTimeout("no reply came within the call's timeout"))
+                else:
+                    cb.set_result(None)
+            except asyncio.InvalidStateError:
+                pass
+            return 0
+        result_ = result
+        args[0] = NULL
+        args[1] = <PyObject *>result_
+        args[2] = <PyObject *>payload
+        r = PyObject_Vectorcall(<PyObject *>cb, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
+        if r == NULL:
+            try:
+                raise_set()
+            except BaseException as exc:
+                self.loop.failed(exc, cb)
+            return 0
+        Py_XDECREF(r)
+        return 0
+
+    def _gone(self):
+        """The exception for calls on a stream or connection that went away."""
+        if self.conn is not None and self.conn.closed:
+            return (<BaseConnection>self.conn).lost()
+        if self.reset_code >= 0:
+            return errors.ConnectionLost(f"the RPC stream was reset by the peer (code {self.reset_code:#x}); "
+                                         "has it a handler of that name?", code=self.reset_code, remote=True)
+        if self.stop_code >= 0:
+            return errors.ConnectionLost(f"the RPC stream was stopped by the peer (code {self.stop_code:#x}); "
+                                         "has it a handler of that name?", code=self.stop_code, remote=True)
+        return errors.ConnectionLost("the RPC stream is closed", remote=self.fin)
+
+    # ---- the end ----
+
+    cdef int settle(self) except -1:
+        """The peer sends no more and everything was answered: close."""
+        if self.fin and self.unanswered <= 0:
+            self.close()
+        return 0
+
+    cdef int ev_fin(self, const nq_event *e) except -1:
+        self.fin = True
+        return self.settle()
+
+    cdef int ev_reset(self, const nq_event *e) except -1:
+        self.reset_code = <int64_t>e.code
+        self.close()
+        return 0
+
+    cdef int ev_stop(self, const nq_event *e) except -1:
+        self.stop_code = <int64_t>e.code
+        self.close()
+        return 0
+
+    cdef int ev_data(self, const nq_event *e) except -1:
+        return 0
+
+
+cdef class Deferred:
+    """A request that waits for its reply: `reply(payload)` or `error(payload, code)`, once."""
+
+    cdef int take(self) except -1:
+        if self.msgid == 0:
+            raise RuntimeError("this request has its reply already")
+        return 0
+
+    def reply(self, payload=b""):
+        """Sends the reply. Dropped when the stream is gone."""
+        self.take()
+        self.rpc._answer(self.msgid, 0, payload)
+        self.msgid = 0
+
+    def error(self, payload=b"", int code=R_USER):
+        """Sends an error reply; code is negative."""
+        self.take()
+        if code >= 0:
+            raise ValueError("the code of an error reply is negative")
+        self.rpc._answer(self.msgid, code, payload)
+        self.msgid = 0

@@ -1,0 +1,143 @@
+# tls.pyx: TLS contexts, limits, versions.
+
+cdef int blob_set(nq_tls_blob *b, object source, list keep) except -1:
+    """source: None, a path (str or PathLike), PEM text as str, or PEM or DER as bytes. keep holds what b points at."""
+    cdef bytes raw
+    b.path = NULL
+    b.data = NULL
+    b.len = 0
+    if source is None:
+        return 0
+    if isinstance(source, str) and "-----BEGIN " in source:
+        source = source.encode()
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        raw = bytes(source)
+        if not raw:
+            raise errors.ConfigError("a certificate, key or ca is an empty bytes object: give PEM or DER bytes, or a path")
+        keep.append(raw)
+        b.data = <const uint8_t *>PyBytes_AS_STRING(raw)
+        b.len = PyBytes_GET_SIZE(raw)
+        return 0
+    try:
+        raw = os.fsencode(source)
+    except TypeError:
+        raise errors.ConfigError("a certificate, key or ca must be a path, PEM or DER bytes, not "
+                                 f"{type(source).__name__}") from None
+    keep.append(raw)
+    b.path = PyBytes_AS_STRING(raw)
+    return 0
+
+
+cdef class Tls:
+    """A TLS 1.3 context. cert, key, ca: path, PEM bytes or DER bytes. alpn: names in order of preference.
+
+    Without `ca` a client trusts the system's roots. insecure: a client accepts any certificate. Raises
+    errors.ConfigError with what is wrong and with which file.
+    """
+
+    def __init__(self, *, bint server, cert=None, key=None, ca=None, bint insecure=False, bint verify_client=False,
+                 alpn=(b"nq/1",), groups=None, ciphersuites=None, keylog=None):
+        cdef nq_tls_options o
+        cdef char err[512]
+        cdef list keep = []
+        cdef bytes wire = b""
+        cdef bytes text
+        if self.t != NULL:
+            raise RuntimeError("a Tls is initialised once")
+        memset(&o, 0, sizeof(o))
+        memset(err, 0, sizeof(err))
+        o.server = server
+        blob_set(&o.cert, cert, keep)
+        blob_set(&o.key, key, keep)
+        blob_set(&o.ca, ca, keep)
+        o.insecure = insecure
+        o.verify_client = verify_client
+        for name in alpn:
+            name = name.encode() if isinstance(name, str) else bytes(name)
+            if not 1 <= len(name) <= 255:
+                raise errors.ConfigError("an ALPN name must be 1 to 255 bytes long")
+            wire += bytes([len(name)]) + name
+        o.alpn = <const uint8_t *>PyBytes_AS_STRING(wire)
+        o.alpn_len = len(wire)
+        if groups is not None:
+            text = groups.encode()
+            keep.append(text)
+            o.groups = text
+        if ciphersuites is not None:
+            text = ciphersuites.encode()
+            keep.append(text)
+            o.ciphersuites = text
+        if keylog is not None:
+            text = os.fsencode(keylog)
+            keep.append(text)
+            o.keylog_path = text
+        if nq_tls_new(&self.t, &o, err, sizeof(err)) != 0:
+            self.t = NULL
+            raise errors.ConfigError((<bytes>err).decode("utf-8", "replace") or "the TLS context could not be made")
+
+    def __dealloc__(self):
+        nq_tls_unref(self.t)
+
+    @property
+    def server(self):
+        """True for a server's context."""
+        return self.t != NULL and nq_tls_is_server(self.t) != 0
+
+
+cdef class EngineLimits:
+    """The engine's limits. Fields are given by name, in the engine's units: ns, bytes or counts; see limits_table()."""
+
+    def __init__(self, **fields):
+        cdef const nq_limit_info *row
+        cdef uint64_t *values = <uint64_t *>&self.values
+        cdef int i = 0
+        cdef dict left = dict(fields)
+        nq_limits_default(&self.values)
+        while True:
+            row = nq_limits_row(i)
+            if row == NULL:
+                break
+            name = row.name.decode()
+            if name in left:
+                value = left.pop(name)
+                if not isinstance(value, int) or not row.min <= value <= row.max:
+                    raise errors.ConfigError(f"{name} is {value} {row.unit.decode()}: it must be an integer from "
+                                             f"{row.min} to {row.max}")
+                values[i] = value
+            i += 1
+        if left:
+            raise errors.ConfigError(f"unknown limit {', '.join(sorted(left))}")
+
+
+def limits_table():
+    """The engine's limits: a list of (name, default, smallest, largest, unit, text)."""
+    cdef const nq_limit_info *row
+    cdef int i = 0
+    rows = []
+    while True:
+        row = nq_limits_row(i)
+        if row == NULL:
+            return rows
+        rows.append((row.name.decode(), row.dflt, row.min, row.max, row.unit.decode(), row.text.decode()))
+        i += 1
+
+
+def versions():
+    """What is linked in: {"ngtcp2": ..., "tls": ...}."""
+    return {"ngtcp2": nq_version_ngtcp2().decode(), "tls": nq_version_tls().decode()}
+
+
+def tls_alert_name(unsigned int alert):
+    """The name of a TLS alert (RFC 8446 6): "unknown_ca" for 48."""
+    cdef char buf[32]
+    return nq_tls_alert_name(alert, buf, sizeof(buf)).decode()
+
+
+def parse_address(str host, int port):
+    """Whether host is a numeric IP address, as the canonical (host, port); None when it is none."""
+    cdef nq_addr a
+    try:
+        to_addr(&a, host, port)
+    except ValueError:
+        return None
+    return from_addr(&a)
