@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #include "io.h"
-#include "limits.h"
+#include "limit.h"
 #include "tls.h"
 
 #ifdef __cplusplus

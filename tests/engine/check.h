@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int check_failed, check_count;
+__attribute__((unused)) static int check_failed, check_count;
 
 /* Counts a check; on failure says where, and goes on. */
 #define CHECK(cond)                                                                                                    \

@@ -163,6 +163,8 @@ static void test_sendq_empty_commit_and_unused_room(void) {
   fill(big, 0, sizeof big);
   CHECK_EQ(nq_sendq_append(&q, &p, big, 2000), 0); /* 32 bytes are left, not enough for this: */
   REQUIRE(nq_sendq_reserve(&q, &p, 1024));
+  CHECK_EQ(nq_sendq_peek(&q, v, 8, 9999, &total), 1); /* no empty vectors */
+  CHECK_EQ(total, 2000);
   nq_sendq_advance(&q, 2000);
   nq_sendq_ack(&q, &p, 2000); /* the empty one stays */
   CHECK(q.head && q.head == q.tail && q.head->len == 0 && !q.cur);
@@ -198,6 +200,12 @@ static void test_sendq_chunk_sizes(void) {
   for (int i = 0; i < 1000; i++) /* small frames on a queue that stands */
     CHECK_EQ(nq_sendq_append(&q, &p, data, 100), 0);
   CHECK(listed(q.head) < 20 && p.in_use < 3 * 100000);
+  nq_sendq_clear(&q, &p);
+  for (int i = 0; i < 1000; i++) {
+    REQUIRE(nq_sendq_reserve(&q, &p, 1000));
+    nq_sendq_commit(&q, 1000);
+  }
+  CHECK(listed(q.head) < 40 && p.in_use < 1200000);
   nq_sendq_clear(&q, &p);
   nq_pool_free(&p);
 }
@@ -393,6 +401,14 @@ static void test_bytes_follow_what_arrived(void) {
   }
   CHECK_EQ(bad, 0);
   CHECK(moved < 30); /* geometrically */
+  moved = 0;
+  for (int i = 0; i < 100000; i++) { /* nor does a queue that stays as long as it is move with every byte */
+    nq_bytes_consume(&b, 1);
+    bad += nq_bytes_append(&b, piece, 1) != 0;
+    moved += b.off == 0;
+  }
+  CHECK_EQ(bad, 0);
+  CHECK(moved < 3);
   nq_bytes_free(&b);
 }
 

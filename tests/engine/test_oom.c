@@ -1,6 +1,6 @@
-// needs: limits.c
-/* Memory that runs out, at every place where it can. The modules are not linked but included here, on an allocator
- * that fails when told to and counts what is not given back. */
+// needs: wire.c
+/* Memory that runs out, at every place where it can. The modules under test are not linked but included here, on an
+ * allocator that fails when told to and counts what is not given back. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-// needs: limits.c
-#include "limits.h"
+// needs: limit.c
+#include "limit.h"
 
 #include "check.h"
 

@@ -1,4 +1,4 @@
-/* limits.h: every limit of the engine, in one table: field, default, smallest, largest, unit, what it bounds.
+/* limit.h: every limit of the engine, in one table: field, default, smallest, largest, unit, what it bounds.
  * The struct, its defaults, its checks and the table in the documentation are all made from these lines. */
 #ifndef NQ_LIMITS_H
 #define NQ_LIMITS_H

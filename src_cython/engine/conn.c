@@ -1,0 +1,314 @@
+/* conn.c: the life of a connection: made, started, fed with packets and timers, released. */
+#include "conn.h"
+
+#include <ngtcp2/ngtcp2_crypto_boringssl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "stream.h"
+
+static const uint32_t versions[] = {NGTCP2_PROTO_VER_V1, NGTCP2_PROTO_VER_V2};
+
+nq_conn *nq_conn_get(const nq_loop *l, nq_handle h) { return nq_table_get(&l->conns, h); }
+
+void nq_conn_mark(nq_conn *c) {
+  if (c->dirty)
+    return;
+  c->dirty = 1;
+  c->dirty_next = NULL;
+  *c->l->dirty_tail = c;
+  c->l->dirty_tail = &c->dirty_next;
+}
+
+nq_conn *nq_conn_new(nq_loop *l, const nq_limits *limits) {
+  nq_conn *c = calloc(1, sizeof *c);
+  if (!c)
+    return NULL;
+  c->route.kind = NQ_ROUTE_CONN;
+  c->l = l;
+  c->limits = *limits;
+  c->dgrams_tail = &c->dgrams;
+  nq_timer_init(&c->timer, NQ_TIMER_CONN);
+  c->h = nq_table_insert(&l->conns, c);
+  if (!c->h) {
+    free(c);
+    return NULL;
+  }
+  l->stats.connections++;
+  return c;
+}
+
+void nq_conn_release(nq_conn *c) {
+  nq_loop *l = c->l;
+  nq_timer_cancel(&l->timers, &c->timer);
+  nq_table_remove(&l->conns, c->h);
+  l->stats.connections--;
+  while (c->dgrams) {
+    nq_dgram *next = c->dgrams->next;
+    free(c->dgrams);
+    c->dgrams = next;
+  }
+  nq_hdmap_unref(c->hdmap);
+  nq_tls_unref(c->tls);
+  free(c->server_name);
+  free(c->token);
+  free(c->certs);
+  free(c->close_reason);
+  free(c);
+}
+
+/* ---- starting ---- */
+
+static ngtcp2_conn *conn_of_ref(ngtcp2_crypto_conn_ref *ref) { return ((nq_conn *)ref->user_data)->q; }
+
+static int is_loopback(const nq_addr *a) {
+  if (a->sa.sa_family == AF_INET)
+    return (ntohl(a->in.sin_addr.s_addr) >> 24) == 127;
+  return IN6_IS_ADDR_LOOPBACK(&a->in6.sin6_addr);
+}
+
+static void settings_of(const nq_conn *c, ngtcp2_settings *s) {
+  ngtcp2_settings_default(s);
+  s->initial_ts = c->l->now;
+  s->handshake_timeout = c->limits.handshake_timeout;
+  s->max_tx_udp_payload_size = c->limits.max_udp_payload;
+  s->preferred_versions = versions;
+  s->preferred_versionslen = 2;
+  s->available_versions = versions;
+  s->available_versionslen = 2;
+  if (is_loopback(&c->remote)) { /* the path is known to carry full packets: nothing to probe, no 333 ms guess */
+    s->no_tx_udp_payload_size_shaping = 1;
+    s->no_pmtud = 1;
+    s->initial_rtt = 10 * NGTCP2_MILLISECONDS;
+  }
+}
+
+static void params_of(const nq_conn *c, ngtcp2_transport_params *p) {
+  ngtcp2_transport_params_default(p);
+  p->initial_max_stream_data_bidi_local = c->limits.stream_window;
+  p->initial_max_stream_data_bidi_remote = c->limits.stream_window;
+  p->initial_max_stream_data_uni = c->limits.stream_window;
+  p->initial_max_data = c->limits.connection_window;
+  p->initial_max_streams_bidi = c->limits.max_streams_bidi;
+  p->initial_max_streams_uni = c->limits.max_streams_uni;
+  p->max_idle_timeout = c->limits.idle_timeout;
+  p->max_datagram_frame_size = c->limits.max_datagram_size;
+  p->active_connection_id_limit = 4;
+}
+
+static ngtcp2_path path_of(nq_conn *c) {
+  ngtcp2_path p;
+  memset(&p, 0, sizeof p);
+  ngtcp2_addr_init(&p.local, &c->local.sa, c->local.len);
+  ngtcp2_addr_init(&p.remote, &c->remote.sa, c->remote.len);
+  return p;
+}
+
+/* The TLS session and what else both roles need once c->q exists. */
+static int attach(nq_conn *c) {
+  c->ref.get_conn = conn_of_ref;
+  c->ref.user_data = c;
+  c->ssl = nq_tls_session_new(c->tls, &c->ref, c->server_name);
+  if (!c->ssl) {
+    ngtcp2_conn_del(c->q);
+    c->q = NULL;
+    return NQ_ERR_NOMEM;
+  }
+  ngtcp2_conn_set_tls_native_handle(c->q, c->ssl);
+  if (c->limits.keep_alive)
+    ngtcp2_conn_set_keep_alive_timeout(c->q, c->limits.keep_alive);
+  c->handshaken = c->confirmed = c->announced = c->open = 0;
+  c->was_reset = c->close_now = 0;
+  c->state = NQ_CONN_CONNECTING;
+  c->ep->conns++;
+  nq_conn_mark(c);
+  return NQ_DONE;
+}
+
+int nq_conn_start_client(nq_conn *c) {
+  nq_loop *l = c->l;
+  if (!c->ep) {
+    c->ep = nq_endpoint_client(l, c->remote.sa.sa_family);
+    if (!c->ep)
+      return NQ_ERR_SYS;
+  }
+  c->local = c->ep->io->local;
+  ngtcp2_settings s;
+  ngtcp2_transport_params p;
+  settings_of(c, &s);
+  params_of(c, &p);
+  s.token = c->token;
+  s.tokenlen = c->token_len;
+  ngtcp2_cid dcid = {.datalen = 16}, scid;
+  nq_loop_random(l, dcid.data, dcid.datalen);
+  nq_endpoint_new_cid(c->ep, &scid, NQ_CID_LEN);
+  ngtcp2_path path = path_of(c);
+  uint32_t version = c->version ? c->version : NGTCP2_PROTO_VER_V1;
+  int rv = ngtcp2_conn_client_new(&c->q, &dcid, &scid, &path, version, &nq_conn_callbacks, &s, &p, NULL, c);
+  if (rv)
+    return rv == NGTCP2_ERR_NOMEM ? NQ_ERR_NOMEM : NQ_ERR_ARG;
+  rv = attach(c);
+  if (rv)
+    return rv;
+  if (nq_cidmap_put(&c->ep->routes, scid.data, scid.datalen, &c->route)) {
+    nq_conn_end(c, NQ_WHY_SYSTEM, 0, nq_strerror(NQ_ERR_NOMEM), 0, NULL);
+    return NQ_DONE; /* the end is told by its event */
+  }
+  return NQ_DONE;
+}
+
+int nq_conn_start_server(nq_conn *c, nq_endpoint *ep, const ngtcp2_pkt_hd *hd, const nq_datagram *d,
+                         const ngtcp2_cid *odcid, int retried) {
+  c->ep = ep;
+  c->remote = *d->remote;
+  c->local = *d->local;
+  c->user = ep->user;
+  c->hdmap = nq_hdmap_ref(ep->hdmap);
+  c->tls = nq_tls_ref(ep->tls);
+  ngtcp2_settings s;
+  ngtcp2_transport_params p;
+  settings_of(c, &s);
+  params_of(c, &p);
+  s.token = hd->token;
+  s.tokenlen = hd->tokenlen;
+  s.token_type = retried ? NGTCP2_TOKEN_TYPE_RETRY : NGTCP2_TOKEN_TYPE_UNKNOWN;
+  ngtcp2_cid scid;
+  nq_endpoint_new_cid(ep, &scid, NQ_CID_LEN);
+  p.original_dcid = odcid ? *odcid : hd->dcid;
+  p.original_dcid_present = 1;
+  if (retried) {
+    p.retry_scid = hd->dcid;
+    p.retry_scid_present = 1;
+  }
+  p.stateless_reset_token_present = 1;
+  ngtcp2_crypto_generate_stateless_reset_token(p.stateless_reset_token, ep->secret, NQ_SECRET_LEN, &scid);
+  ngtcp2_path path = path_of(c);
+  int rv = ngtcp2_conn_server_new(&c->q, &hd->scid, &scid, &path, hd->version, &nq_conn_callbacks, &s, &p, NULL, c);
+  if (rv)
+    return rv == NGTCP2_ERR_NOMEM ? NQ_ERR_NOMEM : NQ_ERR_ARG;
+  rv = attach(c);
+  if (rv)
+    return rv;
+  ep->half_open++;
+  if (nq_cidmap_put(&ep->routes, scid.data, scid.datalen, &c->route) ||
+      nq_cidmap_put(&ep->routes, hd->dcid.data, hd->dcid.datalen, &c->route)) {
+    nq_conn_end(c, NQ_WHY_SYSTEM, 0, nq_strerror(NQ_ERR_NOMEM), 0, NULL);
+    return NQ_DONE;
+  }
+  return NQ_DONE;
+}
+
+/* ---- running ---- */
+
+static void keep_certs(nq_conn *c) {
+  size_t total = 0, len;
+  for (unsigned i = 0; i < 8 && (len = nq_tls_session_peer_cert(c->ssl, i, NULL, 0)); i++)
+    total += 4 + len;
+  free(c->certs);
+  c->certs_len = 0;
+  c->certs = total && total <= 65536 ? malloc(total) : NULL;
+  if (!c->certs)
+    return;
+  for (unsigned i = 0; i < 8 && (len = nq_tls_session_peer_cert(c->ssl, i, NULL, 0)); i++) {
+    uint32_t n = (uint32_t)len;
+    memcpy(c->certs + c->certs_len, &n, 4);
+    nq_tls_session_peer_cert(c->ssl, i, c->certs + c->certs_len + 4, len);
+    c->certs_len += 4 + len;
+  }
+}
+
+/* After the packet that completed the handshake. */
+void nq_conn_handshaken(nq_conn *c) {
+  nq_loop *l = c->l;
+  c->announced = 1;
+  if (c->state == NQ_CONN_CONNECTING)
+    c->state = NQ_CONN_OPEN;
+  nq_tls_session_alpn(c->ssl, c->alpn, sizeof c->alpn);
+  nq_tls_session_cipher(c->ssl, c->cipher, sizeof c->cipher);
+  nq_tls_session_group(c->ssl, c->group, sizeof c->group);
+  keep_certs(c);
+  l->stats.handshakes++;
+  if (!c->client) {
+    c->ep->half_open--;
+    uint8_t token[256]; /* NGTCP2_CRYPTO_MAX_REGULAR_TOKENLEN, and some */
+    ngtcp2_ssize n = ngtcp2_crypto_generate_regular_token2(token, c->ep->secret, NQ_SECRET_LEN, &c->remote.sa,
+                                                           c->remote.len, NULL, 0, l->now);
+    if (n > 0)
+      ngtcp2_conn_submit_new_token(c->q, token, (size_t)n);
+  }
+  nq_event *e = nq_events_push(&l->batch, NQ_EV_CONN_OPEN, c->h);
+  e->flags = c->client ? NQ_EVF_CLIENT : 0;
+  e->user = c->user;
+  c->opened_next = l->opened;
+  l->opened = c;
+}
+
+/* CONN_OPEN was dispatched: what its streams brought meanwhile may be delivered. */
+void nq_conn_opened(nq_conn *c) {
+  c->open = 1;
+  for (nq_stream *s = c->streams; s; s = s->next)
+    if (s->holding && !s->paused)
+      nq_stream_schedule(s);
+}
+
+void nq_conn_packet(nq_conn *c, const nq_datagram *d) {
+  if (!c->q)
+    return;
+  ngtcp2_path path;
+  memset(&path, 0, sizeof path);
+  const nq_addr *local = c->client ? &c->ep->io->local : d->local;
+  union { /* ngtcp2 does not write to them */
+    const struct sockaddr *c;
+    struct sockaddr *p;
+  } la = {.c = &local->sa}, ra = {.c = &d->remote->sa};
+  path.local.addr = la.p;
+  path.local.addrlen = local->len;
+  path.remote.addr = ra.p;
+  path.remote.addrlen = d->remote->len;
+  ngtcp2_pkt_info pi = {.ecn = d->ecn};
+  int rv = ngtcp2_conn_read_pkt(c->q, &path, &pi, d->data, d->len, c->l->now);
+  if (rv) {
+    nq_conn_liberr(c, rv);
+    return;
+  }
+  if (c->handshaken && !c->announced)
+    nq_conn_handshaken(c);
+  /* TLS has nothing more to say: 5 KB less per connection */
+  if (c->ssl && (c->client ? c->confirmed : c->announced)) {
+    ngtcp2_conn_set_tls_native_handle(c->q, NULL);
+    nq_tls_session_free(c->ssl);
+    c->ssl = NULL;
+  }
+  nq_conn_mark(c);
+}
+
+void nq_conn_on_timer(nq_conn *c) {
+  nq_loop *l = c->l;
+  if (c->state == NQ_CONN_WAITING) {
+    c->state = NQ_CONN_IDLE;
+    int rv = nq_conn_start_client(c);
+    if (rv)
+      nq_conn_end(c, NQ_WHY_SYSTEM, 0, nq_strerror(rv), 0, NULL);
+    return;
+  }
+  if (!c->q)
+    return;
+  if (c->state == NQ_CONN_CLOSING && l->now >= c->deadline)
+    c->close_now = 1;
+  int rv = ngtcp2_conn_handle_expiry(c->q, l->now);
+  if (rv)
+    nq_conn_liberr(c, rv);
+  else
+    nq_conn_mark(c);
+}
+
+void nq_conn_arm(nq_conn *c) {
+  nq_loop *l = c->l;
+  uint64_t t = ngtcp2_conn_get_expiry2(c->q);
+  /* Timers of a few µs (the ACK delay of a loopback path) would cost a packet each: let ACKs ride on data. */
+  if (t < l->now + l->timer_floor)
+    t = l->now + l->timer_floor;
+  if (c->state == NQ_CONN_CLOSING && c->deadline < t)
+    t = c->deadline;
+  nq_timer_set(&l->timers, &c->timer, t);
+}

@@ -1,0 +1,109 @@
+/* conn.h: one QUIC connection: the glue to ngtcp2, paths, closing; and the client's object that outlives its
+ * connections. conn.c: life; conn_callbacks.c: what ngtcp2 tells; conn_write.c: packets out; conn_close.c: the end. */
+#ifndef NQ_CONN_H
+#define NQ_CONN_H
+
+#include <ngtcp2/ngtcp2.h>
+#include <ngtcp2/ngtcp2_crypto.h>
+
+#include "endpoint.h"
+#include "hdmap.h"
+
+struct nq_stream;
+
+typedef struct nq_dgram {
+  struct nq_dgram *next;
+  size_t len;
+  uint8_t data[];
+} nq_dgram;
+
+typedef struct nq_conn {
+  nq_route route; /* first: a route is cast to the connection */
+  uint8_t client, state; /* NQ_CONN_* */
+  uint8_t dirty;      /* in l->dirty */
+  uint8_t announced;  /* CONN_OPEN was pushed */
+  uint8_t open;       /* ... and dispatched: streams may be delivered */
+  uint8_t handshaken, confirmed;
+  uint8_t was_reset;  /* by a stateless reset */
+  uint8_t close_now;  /* close at the next flush */
+  uint8_t free_wanted; /* the user gave the object up */
+  uint8_t pinned_ep;  /* the user chose the endpoint */
+  uint8_t pinging;
+  uint8_t dead;       /* in l->dead_conns */
+  nq_loop *l;
+  nq_endpoint *ep;
+  nq_handle h;
+  void *user;
+  ngtcp2_crypto_conn_ref ref;
+  ngtcp2_conn *q;
+  nq_tls_session *ssl;
+  nq_timer timer;    /* of ngtcp2, or what the state waits for */
+  uint64_t deadline; /* closing: give up flushing; waiting: reconnect */
+  struct nq_conn *dirty_next, *opened_next, *dead_next;
+
+  struct nq_stream *streams; /* all, newest first */
+  uint32_t n_streams;
+  struct nq_stream *send, *send_tail;     /* round robin of streams with something to send */
+  struct nq_stream *opening[2], *opening_tail[2]; /* bidi, uni: waiting for an ID */
+  uint32_t n_opening;
+  nq_dgram *dgrams, **dgrams_tail;
+  uint32_t n_dgrams;
+  uint64_t next_dgram_id;
+  uint64_t queued;    /* bytes in send queues */
+  uint64_t assembly;  /* bytes of incomplete messages */
+  uint64_t ping_sent;
+
+  nq_hdmap *hdmap;
+  nq_tls *tls;
+  nq_limits limits;
+  nq_addr remote, local;
+  uint32_t version;
+  char *server_name;
+  uint8_t *token;
+  size_t token_len;
+  uint8_t *certs; /* DER chain of the peer: (length 4 bytes, bytes)* */
+  size_t certs_len;
+  char alpn[32], cipher[32], group[24];
+
+  uint64_t close_code;
+  char *close_reason;
+  size_t close_reason_len;
+  uint64_t lost; /* packets, at the end */
+} nq_conn;
+
+nq_conn *nq_conn_get(const nq_loop *l, nq_handle h);
+void nq_conn_mark(nq_conn *c); /* has something to write */
+
+/* conn.c */
+nq_conn *nq_conn_new(nq_loop *l, const nq_limits *limits);
+int nq_conn_start_client(nq_conn *c);
+int nq_conn_start_server(nq_conn *c, nq_endpoint *ep, const ngtcp2_pkt_hd *hd, const nq_datagram *d,
+                         const ngtcp2_cid *odcid, int retried);
+void nq_conn_packet(nq_conn *c, const nq_datagram *d);
+void nq_conn_on_timer(nq_conn *c);
+void nq_conn_arm(nq_conn *c);
+void nq_conn_release(nq_conn *c); /* the object itself; its QUIC connection is gone already */
+void nq_conn_opened(nq_conn *c);  /* CONN_OPEN was dispatched */
+void nq_conn_handshaken(nq_conn *c);
+
+/* conn_callbacks.c */
+extern const ngtcp2_callbacks nq_conn_callbacks;
+
+/* conn_write.c */
+void nq_conn_write(nq_conn *c);
+
+/* conn_close.c */
+/* ngtcp2 said that the connection is over. */
+void nq_conn_liberr(nq_conn *c, int liberr);
+/* The QUIC connection ends: its streams' events, then CONN_CLOSE. */
+void nq_conn_end(nq_conn *c, uint32_t why, uint64_t code, const char *reason, int remote, nq_closing *linger);
+/* A record that stands in for the connection for three PTOs. packet NULL: draining. */
+nq_closing *nq_conn_linger(nq_conn *c, const uint8_t *packet, size_t len);
+/* Sends CONNECTION_CLOSE; the record that answers with it again, or NULL. */
+nq_closing *nq_conn_close_write(nq_conn *c, const ngtcp2_ccerr *err);
+/* No events, one CONNECTION_CLOSE: the loop goes away. */
+void nq_conn_abort(nq_conn *c);
+/* In state CLOSING: closes when everything is flushed. */
+void nq_conn_close_step(nq_conn *c);
+
+#endif

@@ -1,0 +1,345 @@
+/* conn_close.c: the end of a connection, whoever wanted it. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conn.h"
+#include "stream.h"
+
+/* ---- closing and draining (RFC 9000 10.2) ---- */
+
+nq_closing *nq_conn_linger(nq_conn *c, const uint8_t *packet, size_t len) {
+  size_t n = ngtcp2_conn_get_scid2(c->q, NULL);
+  nq_closing *z = calloc(1, sizeof *z + (n + 1) * sizeof(ngtcp2_cid));
+  if (!z)
+    return NULL;
+  if (packet) {
+    z->packet = malloc(len);
+    if (!z->packet) {
+      free(z);
+      return NULL;
+    }
+    memcpy(z->packet, packet, len);
+    z->packet_len = (uint16_t)len;
+  }
+  z->n_cids = (uint16_t)ngtcp2_conn_get_scid2(c->q, z->cids);
+  if (!c->client)
+    z->cids[z->n_cids++] = *ngtcp2_conn_get_client_initial_dcid2(c->q);
+  z->remote = c->remote;
+  z->local = c->local;
+  return z;
+}
+
+/* What stands for the connection in its endpoint goes, or is handed to the closing record. */
+static void leave_endpoint(nq_conn *c, nq_closing *z) {
+  nq_endpoint *ep = c->ep;
+  size_t n = ngtcp2_conn_get_active_dcid2(c->q, NULL);
+  ngtcp2_cid_token2 *peers = n ? calloc(n, sizeof *peers) : NULL;
+  if (peers) {
+    n = ngtcp2_conn_get_active_dcid2(c->q, peers);
+    for (size_t i = 0; i < n; i++)
+      if (peers[i].token_present &&
+          nq_cidmap_get(&ep->resets, peers[i].token.data, sizeof peers[i].token.data) == c)
+        nq_cidmap_del(&ep->resets, peers[i].token.data, sizeof peers[i].token.data);
+    free(peers);
+  }
+  if (z) {
+    nq_closing_add(ep, z, c->l->now + 3 * ngtcp2_conn_get_pto2(c->q));
+    return;
+  }
+  n = ngtcp2_conn_get_scid2(c->q, NULL);
+  ngtcp2_cid *cids = n ? calloc(n, sizeof *cids) : NULL;
+  if (cids) {
+    n = ngtcp2_conn_get_scid2(c->q, cids);
+    for (size_t i = 0; i < n; i++)
+      nq_cidmap_del(&ep->routes, cids[i].data, cids[i].datalen);
+    free(cids);
+  }
+  if (!c->client) {
+    const ngtcp2_cid *d = ngtcp2_conn_get_client_initial_dcid2(c->q);
+    nq_cidmap_del(&ep->routes, d->data, d->datalen);
+  }
+}
+
+static void drop_quic(nq_conn *c, nq_closing *z) {
+  nq_endpoint *ep = c->ep;
+  ngtcp2_conn_info info;
+  ngtcp2_conn_get_conn_info2(c->q, &info);
+  c->l->stats.lost_packets += info.pkt_lost;
+  leave_endpoint(c, z);
+  nq_tls_session_free(c->ssl);
+  c->ssl = NULL;
+  ngtcp2_conn_del(c->q);
+  c->q = NULL;
+  ep->conns--;
+  if (!c->client && !c->announced)
+    ep->half_open--;
+}
+
+static void make_dead(nq_conn *c) {
+  if (c->dead)
+    return;
+  c->dead = 1;
+  c->dead_next = c->l->dead_conns;
+  c->l->dead_conns = c;
+}
+
+static void push_freed(nq_conn *c) {
+  if (c->dead)
+    return;
+  nq_events_push(&c->l->batch, NQ_EV_CONN_FREED, c->h)->user = c->user;
+  make_dead(c);
+}
+
+static void end_streams(nq_conn *c, uint64_t code) {
+  nq_stream *s = c->streams;
+  while (s && s->next)
+    s = s->next;
+  for (nq_stream *prev; s; s = prev) { /* oldest first */
+    prev = s->prev;
+    s->id = -1;
+    if (s->holding && c->announced && c->state != NQ_CONN_CLOSING)
+      nq_stream_continue(s); /* what had arrived is still delivered */
+    nq_stream_ended(s, code);
+  }
+}
+
+void nq_conn_end(nq_conn *c, uint32_t why, uint64_t code, const char *reason, int remote, nq_closing *linger) {
+  nq_loop *l = c->l;
+  nq_timer_set(&l->timers, &c->timer, NQ_NEVER);
+  if (c->q)
+    drop_quic(c, linger);
+  end_streams(c, why == NQ_WHY_APP ? code : NQ_CODE_OK);
+  while (c->dgrams) {
+    nq_dgram *next = c->dgrams->next;
+    free(c->dgrams);
+    c->dgrams = next;
+  }
+  c->dgrams_tail = &c->dgrams;
+  c->n_dgrams = 0;
+  c->queued = c->assembly = 0;
+  c->state = NQ_CONN_CLOSED;
+  if (c->client || c->announced) { /* a server says nothing of clients that never got through */
+    size_t len = strlen(reason);
+    char *copy = nq_arena_alloc(&l->batch.arena, len + 1);
+    nq_event *e = nq_events_push(&l->batch, NQ_EV_CONN_CLOSE, c->h);
+    e->flags = (uint8_t)((c->client ? NQ_EVF_CLIENT : 0) | (remote ? NQ_EVF_REMOTE : NQ_EVF_LOCAL));
+    e->msgid = why;
+    e->code = code;
+    e->user = c->user;
+    if (copy) {
+      memcpy(copy, reason, len + 1);
+      e->data = (const uint8_t *)copy;
+      e->len = len;
+    }
+    if (!c->client || c->free_wanted)
+      push_freed(c);
+  } else {
+    make_dead(c);
+  }
+}
+
+nq_closing *nq_conn_close_write(nq_conn *c, const ngtcp2_ccerr *err) {
+  nq_io *io = c->ep->io;
+  uint8_t *buf = io->ops->tx_room(io, 1500);
+  if (!buf)
+    return nq_conn_linger(c, NULL, 0);
+  nq_addr local, remote;
+  ngtcp2_path path = {.local = {.addr = &local.sa, .addrlen = sizeof local.in6},
+                      .remote = {.addr = &remote.sa, .addrlen = sizeof remote.in6}};
+  ngtcp2_pkt_info pi = {0};
+  ngtcp2_ssize n = ngtcp2_conn_write_connection_close(c->q, &path, &pi, buf, 1500, err, c->l->now);
+  if (n <= 0)
+    return NULL;
+  local.len = (socklen_t)path.local.addrlen;
+  remote.len = (socklen_t)path.remote.addrlen;
+  nq_closing *z = nq_conn_linger(c, buf, (size_t)n);
+  io->ops->tx_push(io, (size_t)n, (size_t)n, &remote, c->ep->wildcard && !c->client ? &local : NULL, pi.ecn);
+  return z;
+}
+
+/* ---- what ngtcp2 found ---- */
+
+static void peer_closed(nq_conn *c) {
+  const ngtcp2_ccerr *e = ngtcp2_conn_get_ccerr2(c->q);
+  uint32_t why = NQ_WHY_TRANSPORT;
+  if (c->was_reset)
+    why = NQ_WHY_RESET;
+  else if (e->type == NGTCP2_CCERR_TYPE_APPLICATION)
+    why = NQ_WHY_APP;
+  else if (e->error_code >= 0x100 && e->error_code < 0x200)
+    why = NQ_WHY_TLS;
+  char reason[512], alert[32];
+  size_t n = e->reasonlen < sizeof reason - 1 ? e->reasonlen : sizeof reason - 1;
+  if (n)
+    memcpy(reason, e->reason, n);
+  reason[n] = 0;
+  if (!n && why == NQ_WHY_TLS)
+    snprintf(reason, sizeof reason, "the peer sent TLS alert %s",
+             nq_tls_alert_name((unsigned)(e->error_code - 0x100), alert, sizeof alert));
+  if (!n && why == NQ_WHY_RESET)
+    snprintf(reason, sizeof reason, "stateless reset: the peer no longer knows this connection");
+  nq_conn_end(c, why, c->was_reset ? 0 : e->error_code, reason, 1, nq_conn_linger(c, NULL, 0));
+}
+
+static void tls_failed(nq_conn *c) {
+  unsigned alert = ngtcp2_conn_get_tls_alert2(c->q);
+  char reason[512], name[32], why[400] = "";
+  if (c->ssl)
+    nq_tls_session_error(c->ssl, why, sizeof why);
+  snprintf(reason, sizeof reason, "%s%s%s", why, *why ? "; TLS alert " : "TLS alert ",
+           nq_tls_alert_name(alert, name, sizeof name));
+  ngtcp2_ccerr e;
+  ngtcp2_ccerr_default(&e);
+  ngtcp2_ccerr_set_tls_alert(&e, (uint8_t)alert, NULL, 0);
+  nq_closing *z = nq_conn_close_write(c, &e);
+  nq_conn_end(c, NQ_WHY_TLS, 0x100 + alert, reason, 0, z);
+}
+
+void nq_conn_liberr(nq_conn *c, int liberr) {
+  ngtcp2_ccerr e;
+  switch (liberr) {
+  case NGTCP2_ERR_DRAINING:
+  case NGTCP2_ERR_CLOSING:
+    peer_closed(c);
+    return;
+  case NGTCP2_ERR_IDLE_CLOSE:
+    nq_conn_end(c, NQ_WHY_IDLE, 0, "idle timeout", 0, NULL);
+    return;
+  case NGTCP2_ERR_HANDSHAKE_TIMEOUT:
+    nq_conn_end(c, NQ_WHY_HANDSHAKE_TIMEOUT, 0, "no answer that completes the handshake", 0, NULL);
+    return;
+  case NGTCP2_ERR_RECV_VERSION_NEGOTIATION:
+    nq_conn_end(c, NQ_WHY_VERSION, 0, "the server speaks none of our QUIC versions", 1, NULL);
+    return;
+  case NGTCP2_ERR_DROP_CONN:
+  case NGTCP2_ERR_RETRY:
+    nq_conn_end(c, NQ_WHY_TRANSPORT, 0, "dropped", 0, NULL);
+    return;
+  case NGTCP2_ERR_CRYPTO:
+    tls_failed(c);
+    return;
+  default:
+    ngtcp2_ccerr_default(&e);
+    ngtcp2_ccerr_set_liberr(&e, liberr, NULL, 0);
+    nq_closing *z = nq_conn_close_write(c, &e);
+    nq_conn_end(c, NQ_WHY_TRANSPORT, e.error_code, ngtcp2_strerror(liberr), 0, z);
+  }
+}
+
+/* ---- what the user wants ---- */
+
+void nq_conn_close_step(nq_conn *c) {
+  if (!c->close_now && c->handshaken && c->queued && c->l->now < c->deadline)
+    return;
+  ngtcp2_ccerr e;
+  ngtcp2_ccerr_default(&e);
+  const char *reason = c->close_reason ? c->close_reason : "";
+  if (c->handshaken)
+    ngtcp2_ccerr_set_application_error(&e, c->close_code, (const uint8_t *)reason, c->close_reason_len);
+  else /* an application code is not for the handshake: RFC 9000 10.2.3 */
+    ngtcp2_ccerr_set_transport_error(&e, NGTCP2_APPLICATION_ERROR, NULL, 0);
+  nq_closing *z = nq_conn_close_write(c, &e);
+  nq_conn_end(c, NQ_WHY_APP, c->close_code, reason, 0, z);
+}
+
+int nq_conn_close(nq_loop *l, nq_handle h, uint64_t code, const char *reason, size_t len, int now) {
+  nq_conn *c = nq_conn_get(l, h);
+  if (!c)
+    return NQ_ERR_STALE;
+  if (code >= UINT64_C(1) << 62 || len > 1024)
+    return NQ_ERR_ARG;
+  if (c->state == NQ_CONN_CLOSED || c->state == NQ_CONN_WAITING) { /* only the reconnect is to be called off */
+    c->state = NQ_CONN_CLOSED;
+    nq_timer_set(&l->timers, &c->timer, NQ_NEVER);
+    return NQ_DONE;
+  }
+  if (c->state != NQ_CONN_CLOSING) {
+    free(c->close_reason);
+    c->close_reason_len = 0;
+    c->close_reason = calloc(1, len + 1);
+    if (c->close_reason && len) {
+      memcpy(c->close_reason, reason, len);
+      c->close_reason_len = len;
+    }
+    c->close_code = code;
+    c->deadline = l->now + c->limits.shutdown_timeout;
+    if (!c->q) { /* never started */
+      nq_conn_end(c, NQ_WHY_APP, code, c->close_reason ? c->close_reason : "", 0, NULL);
+      return NQ_DONE;
+    }
+    c->state = NQ_CONN_CLOSING;
+  }
+  if (now)
+    c->close_now = 1;
+  nq_conn_mark(c);
+  return NQ_DONE;
+}
+
+int nq_conn_fail(nq_loop *l, nq_handle h, uint32_t why, uint64_t code, const char *reason) {
+  nq_conn *c = nq_conn_get(l, h);
+  if (!c)
+    return NQ_ERR_STALE;
+  if (c->q || c->state != NQ_CONN_IDLE)
+    return NQ_ERR_STATE;
+  nq_conn_end(c, why, code, reason, 0, NULL);
+  return NQ_DONE;
+}
+
+int nq_conn_free(nq_loop *l, nq_handle h) {
+  nq_conn *c = nq_conn_get(l, h);
+  if (!c)
+    return NQ_ERR_STALE;
+  if (!c->client)
+    return nq_conn_close(l, h, NQ_CODE_OK, "", 0, 0);
+  if (c->free_wanted)
+    return NQ_DONE;
+  c->free_wanted = 1;
+  if (c->q)
+    return nq_conn_close(l, h, NQ_CODE_OK, "", 0, 0);
+  if (c->state == NQ_CONN_IDLE) { /* its streams have events to come */
+    nq_conn_end(c, NQ_WHY_APP, NQ_CODE_OK, "", 0, NULL);
+    return NQ_DONE;
+  }
+  end_streams(c, NQ_CODE_OK);
+  push_freed(c);
+  nq_timer_set(&l->timers, &c->timer, NQ_NEVER);
+  c->state = NQ_CONN_CLOSED;
+  return NQ_DONE;
+}
+
+int nq_conn_reconnect(nq_loop *l, nq_handle h, uint64_t delay, const nq_addr *remote) {
+  nq_conn *c = nq_conn_get(l, h);
+  if (!c)
+    return NQ_ERR_STALE;
+  if (!c->client || c->free_wanted || (c->state != NQ_CONN_CLOSED && c->state != NQ_CONN_WAITING))
+    return NQ_ERR_STATE;
+  if (remote)
+    c->remote = *remote;
+  if (!c->remote.len)
+    return NQ_ERR_ARG;
+  if (c->ep && !c->pinned_ep)
+    c->ep = NULL;
+  c->state = NQ_CONN_WAITING;
+  c->deadline = delay > NQ_NEVER - l->now ? NQ_NEVER : l->now + delay;
+  return nq_timer_set(&l->timers, &c->timer, c->deadline) ? NQ_ERR_NOMEM : NQ_DONE;
+}
+
+uint64_t nq_conn_reconnect_wait(const nq_loop *l, nq_handle h) {
+  nq_conn *c = nq_conn_get(l, h);
+  return c && c->state == NQ_CONN_WAITING && c->deadline > l->now ? c->deadline - l->now : 0;
+}
+
+/* The loop goes away: one packet, no events. */
+void nq_conn_abort(nq_conn *c) {
+  if (!c->q)
+    return;
+  ngtcp2_ccerr e;
+  ngtcp2_ccerr_default(&e);
+  if (c->handshaken)
+    ngtcp2_ccerr_set_application_error(&e, NQ_CODE_SHUTDOWN, NULL, 0);
+  else
+    ngtcp2_ccerr_set_transport_error(&e, NGTCP2_APPLICATION_ERROR, NULL, 0);
+  nq_closing *z = nq_conn_close_write(c, &e);
+  drop_quic(c, z);
+}

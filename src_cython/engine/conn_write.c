@@ -1,0 +1,213 @@
+/* conn_write.c: packets out: datagrams first, then the streams in turn. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "conn.h"
+#include "stream.h"
+
+#define NQ_TRAIN_BYTES 65000u /* of one write: a GSO message */
+#define NQ_TRAINS 4           /* of one connection and tick: no connection starves the others */
+#define NQ_VECS 16
+#define NQ_PACE_RTT (2 * NGTCP2_MILLISECONDS) /* below it our timers are too coarse to pace with */
+
+static void next_stream(nq_conn *c, int again) {
+  nq_stream *s = c->send;
+  if (s == c->send_tail && again)
+    return;
+  c->send = s->send_next;
+  if (!c->send)
+    c->send_tail = NULL;
+  s->in_send = 0;
+  if (again) {
+    s->in_send = 1;
+    s->send_next = NULL;
+    c->send_tail->send_next = s;
+    c->send_tail = s;
+  }
+}
+
+static void drop_dgram(nq_conn *c) {
+  nq_dgram *d = c->dgrams;
+  c->dgrams = d->next;
+  if (!c->dgrams)
+    c->dgrams_tail = &c->dgrams;
+  c->n_dgrams--;
+  free(d);
+}
+
+/* One packet. ngtcp2 may want several calls until it is full (WRITE_MORE). */
+static ngtcp2_ssize write_packet(ngtcp2_conn *q, ngtcp2_path *path, ngtcp2_pkt_info *pi, uint8_t *dest, size_t room,
+                                 ngtcp2_tstamp ts, void *user) {
+  nq_conn *c = user;
+  int blocked = !c->handshaken;
+  while (c->dgrams && !blocked) {
+    int accepted = 0;
+    ngtcp2_ssize n = ngtcp2_conn_write_datagram(q, path, pi, dest, room, &accepted, NGTCP2_WRITE_DATAGRAM_FLAG_MORE,
+                                                c->next_dgram_id, c->dgrams->data, c->dgrams->len, ts);
+    if (accepted) {
+      c->next_dgram_id++;
+      drop_dgram(c);
+    }
+    if (n == NGTCP2_ERR_WRITE_MORE)
+      continue;
+    if (n == NGTCP2_ERR_INVALID_ARGUMENT || n == NGTCP2_ERR_INVALID_STATE) { /* the path shrank, or none allowed */
+      drop_dgram(c);
+      continue;
+    }
+    return n;
+  }
+  for (;;) {
+    nq_stream *s = blocked ? NULL : c->send;
+    nq_vec v[NQ_VECS];
+    size_t nv = 0, total = 0;
+    uint32_t flags = NGTCP2_WRITE_STREAM_FLAG_NONE;
+    if (s) {
+      uint64_t unsent = nq_sendq_unsent(&s->out);
+      if (unsent)
+        nv = nq_sendq_peek(&s->out, v, NQ_VECS, room, &total);
+      if (s->fin_wanted && total == unsent)
+        flags |= NGTCP2_WRITE_STREAM_FLAG_FIN;
+      if (c->send != c->send_tail && total < room)
+        flags |= NGTCP2_WRITE_STREAM_FLAG_MORE; /* others may ride along */
+      if (!unsent && (!s->fin_wanted || s->fin_sent)) {
+        next_stream(c, 0);
+        continue;
+      }
+    }
+    ngtcp2_ssize taken = -1;
+    ngtcp2_ssize n = ngtcp2_conn_writev_stream(q, path, pi, dest, room, &taken, flags, s ? s->id : -1,
+                                               (const ngtcp2_vec *)v, nv, ts);
+    if (s && taken >= 0) {
+      nq_sendq_advance(&s->out, (size_t)taken);
+      if (flags & NGTCP2_WRITE_STREAM_FLAG_FIN && (size_t)taken == total)
+        s->fin_sent = 1;
+      int more = nq_sendq_unsent(&s->out) || (s->fin_wanted && !s->fin_sent);
+      next_stream(c, more);
+    }
+    switch (n) {
+    case NGTCP2_ERR_WRITE_MORE:
+      continue;
+    case NGTCP2_ERR_STREAM_DATA_BLOCKED:
+      if (!ngtcp2_conn_get_max_data_left2(q))
+        blocked = 1; /* the whole connection: the streams keep their turns */
+      else
+        next_stream(c, 0); /* until MAX_STREAM_DATA */
+      continue;
+    case NGTCP2_ERR_STREAM_SHUT_WR:
+    case NGTCP2_ERR_STREAM_NOT_FOUND:
+      next_stream(c, 0);
+      continue;
+    default:
+      return n;
+    }
+  }
+}
+
+static void shutdowns(nq_conn *c) {
+  for (nq_stream *s = c->send, *next; s; s = next) {
+    next = s->send_next;
+    if (s->stop_wanted || s->reset_wanted)
+      nq_stream_shutdowns(s);
+  }
+}
+
+void nq_conn_write(nq_conn *c) {
+  nq_loop *l = c->l;
+  if (!c->q)
+    return;
+  if (c->state == NQ_CONN_CLOSING) {
+    nq_conn_close_step(c);
+    if (!c->q)
+      return;
+  }
+  if (c->handshaken && c->n_opening)
+    nq_streams_open_waiting(c);
+  shutdowns(c);
+  nq_io *io = c->ep->io;
+  size_t payload = ngtcp2_conn_get_max_tx_udp_payload_size2(c->q);
+  size_t train = NQ_TRAIN_BYTES / payload;
+  train = train > 64 ? 64 : train;
+  ngtcp2_conn_info info;
+  ngtcp2_conn_get_conn_info2(c->q, &info);
+  int pace = c->confirmed && info.smoothed_rtt >= NQ_PACE_RTT, more = 0;
+  for (int i = 0; i < NQ_TRAINS && c->q; i++) {
+    uint8_t *buf = io->ops->tx_room(io, train * payload);
+    if (!buf) {
+      more = 1; /* the socket is blocked: again when it is writable */
+      break;
+    }
+    nq_addr local, remote;
+    ngtcp2_path path = {.local = {.addr = &local.sa, .addrlen = sizeof local.in6},
+                        .remote = {.addr = &remote.sa, .addrlen = sizeof remote.in6}};
+    ngtcp2_pkt_info pi = {0};
+    size_t segment = 0;
+    ngtcp2_ssize n =
+      pace ? ngtcp2_conn_write_aggregate_pkt(c->q, &path, &pi, buf, train * payload, &segment, write_packet, l->now)
+           : ngtcp2_conn_write_aggregate_pkt2(c->q, &path, &pi, buf, train * payload, &segment, write_packet, train,
+                                              l->now);
+    if (n < 0) {
+      nq_conn_liberr(c, (int)n);
+      return;
+    }
+    if (n == 0)
+      break;
+    local.len = (socklen_t)path.local.addrlen;
+    remote.len = (socklen_t)path.remote.addrlen;
+    io->ops->tx_push(io, (size_t)n, segment, &remote, c->ep->wildcard && !c->client ? &local : NULL, pi.ecn);
+    more = i == NQ_TRAINS - 1 && (c->send || c->dgrams);
+    if (pace)
+      break;
+  }
+  nq_conn_arm(c);
+  if (more)
+    nq_conn_mark(c);
+}
+
+int nq_conn_flush(nq_loop *l, nq_handle h) {
+  nq_conn *c = nq_conn_get(l, h);
+  if (!c)
+    return NQ_ERR_STALE;
+  nq_conn_write(c);
+  if (c->ep)
+    nq_endpoint_flush(c->ep);
+  return NQ_DONE;
+}
+
+int nq_conn_send_datagram(nq_loop *l, nq_handle h, const uint8_t *data, size_t len) {
+  nq_conn *c = nq_conn_get(l, h);
+  if (!c)
+    return NQ_ERR_STALE;
+  if (c->state != NQ_CONN_OPEN)
+    return NQ_ERR_STATE;
+  if (len > nq_conn_max_datagram(l, h))
+    return NQ_ERR_TOOBIG;
+  nq_dgram *d = malloc(sizeof *d + len);
+  if (!d)
+    return NQ_ERR_NOMEM;
+  int full = c->n_dgrams >= c->limits.datagram_queue;
+  if (full)
+    drop_dgram(c); /* the oldest: newer is better */
+  d->next = NULL;
+  d->len = len;
+  if (len)
+    memcpy(d->data, data, len);
+  *c->dgrams_tail = d;
+  c->dgrams_tail = &d->next;
+  c->n_dgrams++;
+  nq_conn_mark(c);
+  return full;
+}
+
+/* Frame type, length, and the short header with its tag: RFC 9221 5, RFC 9001 5.8. */
+size_t nq_conn_max_datagram(const nq_loop *l, nq_handle h) {
+  nq_conn *c = nq_conn_get(l, h);
+  if (!c || !c->q || !c->handshaken)
+    return 0;
+  const ngtcp2_transport_params *p = ngtcp2_conn_get_remote_transport_params2(c->q);
+  if (!p || !p->max_datagram_frame_size)
+    return 0;
+  size_t overhead = 1 + NGTCP2_MAX_CIDLEN + 4 + 16 + 3;
+  size_t path = ngtcp2_conn_get_path_max_tx_udp_payload_size2(c->q) - overhead;
+  size_t frame = p->max_datagram_frame_size > 5 ? (size_t)p->max_datagram_frame_size - 5 : 0;
+  return path < frame ? path : frame;
+}

@@ -1,0 +1,355 @@
+#include "endpoint.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conn.h"
+
+nq_endpoint *nq_endpoint_get(const nq_loop *l, uint32_t id) {
+  return id && id <= l->n_endpoints ? l->endpoints[id - 1] : NULL;
+}
+
+static int is_wildcard(const nq_addr *a) {
+  if (a->sa.sa_family == AF_INET)
+    return a->in.sin_addr.s_addr == htonl(INADDR_ANY);
+  return IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr);
+}
+
+/* A place in the list: ids are not used again soon, so that a stale id finds nothing. */
+static int register_id(nq_loop *l, nq_endpoint *ep) {
+  if (l->n_endpoints == l->cap_endpoints) {
+    uint32_t cap = l->cap_endpoints ? l->cap_endpoints * 2 : 4;
+    nq_endpoint **v = realloc(l->endpoints, cap * sizeof(nq_endpoint *));
+    if (!v)
+      return NQ_ERR_NOMEM;
+    l->endpoints = v;
+    l->cap_endpoints = cap;
+  }
+  l->endpoints[l->n_endpoints++] = ep;
+  ep->id = l->n_endpoints;
+  return NQ_DONE;
+}
+
+int nq_endpoint_attach(nq_loop *l, nq_io *io, const nq_endpoint_options *o, uint32_t *id) {
+  if (o->tls && (!nq_tls_is_server(o->tls) || nq_limits_check(&o->limits))) {
+    io->ops->close(io);
+    return NQ_ERR_ARG;
+  }
+  nq_endpoint *ep = calloc(1, sizeof *ep);
+  if (!ep || (ep->l = l, register_id(l, ep))) {
+    io->ops->close(io);
+    free(ep);
+    return NQ_ERR_NOMEM;
+  }
+  ep->io = io;
+  ep->tls = o->tls ? nq_tls_ref(o->tls) : NULL;
+  ep->hdmap = nq_hdmap_ref(o->hdmap);
+  ep->accepting = o->tls != NULL;
+  ep->always_retry = o->always_retry;
+  ep->limits = o->limits;
+  ep->user = o->user;
+  ep->wildcard = is_wildcard(&io->local);
+  uint8_t seed[16];
+  nq_loop_random(l, seed, sizeof seed);
+  nq_cidmap_init(&ep->routes, seed);
+  nq_cidmap_init(&ep->resets, seed);
+  if (o->secret)
+    nq_tls_hmac(ep->secret, (const uint8_t *)o->secret, o->secret_len, (const uint8_t *)"naquid endpoint", 15);
+  else if (l->group)
+    memcpy(ep->secret, nq_group_secret(l->group), NQ_SECRET_LEN);
+  else
+    nq_loop_random(l, ep->secret, NQ_SECRET_LEN);
+  if (io->fd >= 0 && nq_loop_watch(l, io->fd, ep->id, 0, 0)) {
+    nq_endpoint_close(l, ep->id);
+    return NQ_ERR_SYS;
+  }
+  *id = ep->id;
+  return NQ_DONE;
+}
+
+static nq_udp_options udp_options(nq_loop *l, const nq_addr *local) {
+  return (nq_udp_options){.local = *local,
+                          .portable = l->opts.portable,
+                          .no_gso = l->opts.no_gso,
+                          .no_gro = l->opts.no_gro,
+                          .buffer_size = l->opts.socket_buffer};
+}
+
+int nq_endpoint_open(nq_loop *l, const nq_endpoint_options *o, uint32_t *id) {
+  if (!l->udp && !(l->udp = nq_udp_buffers_new()))
+    return NQ_ERR_NOMEM;
+  nq_udp_options u = udp_options(l, &o->local);
+  u.reuseport = o->reuseport;
+  nq_io *io;
+  int rv = nq_udp_open(&io, l->udp, &u);
+  if (rv) {
+    l->err = -rv;
+    return NQ_ERR_SYS;
+  }
+  if (o->reuseport && l->group && nq_udp_steer(io, nq_group_members(l->group)))
+    nq_loop_log(l, 'W', "no connection-ID steering by the kernel: datagrams are forwarded between workers", NULL);
+  if (io->caps.rcvbuf < io->caps.rcvbuf_asked && io->caps.rcvbuf < 7u << 20)
+    nq_loop_log(l, 'W', "the kernel clamps the socket's receive buffer; raise net.core.rmem_max",
+                "\"granted\":%u,\"asked\":%u", io->caps.rcvbuf, io->caps.rcvbuf_asked);
+  return nq_endpoint_attach(l, io, o, id);
+}
+
+nq_endpoint *nq_endpoint_fresh(nq_loop *l, int family) {
+  nq_endpoint_options o;
+  memset(&o, 0, sizeof o);
+  if (family == AF_INET) {
+    o.local.in.sin_family = AF_INET;
+    o.local.len = sizeof o.local.in;
+  } else {
+    o.local.in6.sin6_family = AF_INET6;
+    o.local.len = sizeof o.local.in6;
+  }
+  uint32_t id;
+  if (nq_endpoint_open(l, &o, &id))
+    return NULL;
+  nq_endpoint *ep = nq_endpoint_get(l, id);
+  ep->is_client = 1;
+  return ep;
+}
+
+nq_endpoint *nq_endpoint_client(nq_loop *l, int family) {
+  int i = family == AF_INET6;
+  nq_endpoint *ep = nq_endpoint_get(l, l->client_ep[i]);
+  if (!ep && (ep = nq_endpoint_fresh(l, family)))
+    l->client_ep[i] = ep->id;
+  return ep;
+}
+
+int nq_endpoint_address(const nq_loop *l, uint32_t id, nq_addr *local) {
+  nq_endpoint *ep = nq_endpoint_get(l, id);
+  if (!ep)
+    return NQ_ERR_STALE;
+  *local = ep->io->local;
+  return NQ_DONE;
+}
+
+int nq_endpoint_refuse(nq_loop *l, uint32_t id) {
+  nq_endpoint *ep = nq_endpoint_get(l, id);
+  if (!ep)
+    return NQ_ERR_STALE;
+  ep->accepting = 0;
+  return NQ_DONE;
+}
+
+int nq_endpoint_fd(const nq_loop *l, uint32_t id) {
+  nq_endpoint *ep = nq_endpoint_get(l, id);
+  return ep ? ep->io->fd : -1;
+}
+
+static void end_if_here(void *ctx, nq_handle h, void *obj) {
+  (void)h;
+  nq_conn *c = obj;
+  if (c->ep == ctx && c->q)
+    nq_conn_end(c, NQ_WHY_SYSTEM, 0, "the local endpoint was closed", 0, NULL);
+}
+
+static void forget_if_here(void *ctx, nq_handle h, void *obj) {
+  (void)h;
+  nq_conn *c = obj;
+  if (c->ep == ctx)
+    c->ep = NULL;
+}
+
+int nq_endpoint_close(nq_loop *l, uint32_t id) {
+  nq_endpoint *ep = nq_endpoint_get(l, id);
+  if (!ep)
+    return NQ_ERR_STALE;
+  nq_table_each(&l->conns, end_if_here, ep);
+  nq_table_each(&l->conns, forget_if_here, ep);
+  ep->io->ops->flush(ep->io);
+  nq_endpoint_free(ep);
+  return NQ_DONE;
+}
+
+static void keep_stats(nq_loop *l, const nq_io_stats *s) {
+  l->stats.rx_calls += s->rx_calls;
+  l->stats.rx_messages += s->rx_messages;
+  l->stats.rx_datagrams += s->rx_datagrams;
+  l->stats.rx_bytes += s->rx_bytes;
+  l->stats.rx_dropped += s->rx_truncated + s->rx_errors;
+  l->stats.tx_calls += s->tx_calls;
+  l->stats.tx_messages += s->tx_messages;
+  l->stats.tx_datagrams += s->tx_datagrams;
+  l->stats.tx_bytes += s->tx_bytes;
+  l->stats.tx_errors += s->tx_errors;
+}
+
+void nq_endpoint_free(nq_endpoint *ep) {
+  nq_loop *l = ep->l;
+  while (ep->closing)
+    nq_closing_free(ep->closing);
+  keep_stats(l, &ep->io->stats);
+  if (ep->io->fd >= 0)
+    nq_loop_unwatch(l, ep->io->fd);
+  ep->io->ops->close(ep->io);
+  l->endpoints[ep->id - 1] = NULL;
+  nq_cidmap_free(&ep->routes);
+  nq_cidmap_free(&ep->resets);
+  nq_tls_unref(ep->tls);
+  nq_hdmap_unref(ep->hdmap);
+  free(ep);
+}
+
+void nq_endpoint_new_cid(nq_endpoint *ep, ngtcp2_cid *cid, size_t len) {
+  nq_loop *l = ep->l;
+  cid->datalen = len;
+  nq_loop_random(l, cid->data, len);
+  if (l->group && len) { /* the first byte says whose it is: any value that is `number` modulo the members */
+    uint32_t n = nq_group_members(l->group);
+    cid->data[0] = (uint8_t)(cid->data[0] % (256 / n) * n + l->number);
+  }
+}
+
+/* ---- packets in ---- */
+
+static void closing_packet(nq_endpoint *ep, nq_closing *z) {
+  z->received++;
+  if (!z->packet || z->received < z->answer_at)
+    return;
+  z->answer_at = z->received * 2; /* RFC 9000 10.2.1: answer ever more rarely */
+  nq_endpoint_send(ep, z->packet, z->packet_len, &z->remote, ep->wildcard ? &z->local : NULL);
+}
+
+static void routed(nq_endpoint *ep, nq_route *r, const nq_datagram *d) {
+  if (r->kind == NQ_ROUTE_CONN)
+    nq_conn_packet((nq_conn *)r, d);
+  else
+    closing_packet(ep, (nq_closing *)r);
+}
+
+static int looks_like_reset(nq_endpoint *ep, const nq_datagram *d) {
+  if (d->len < 21)
+    return 0;
+  nq_conn *c = nq_cidmap_get(&ep->resets, d->data + d->len - NGTCP2_STATELESS_RESET_TOKENLEN,
+                             NGTCP2_STATELESS_RESET_TOKENLEN);
+  if (!c)
+    return 0;
+  nq_conn_packet(c, d); /* ngtcp2 compares the token itself and says draining */
+  return 1;
+}
+
+void nq_endpoint_packet(nq_endpoint *ep, const nq_datagram *d) {
+  nq_loop *l = ep->l;
+  ngtcp2_version_cid vc = {0};
+  if (d->len < 1 + NQ_CID_LEN) {
+    l->stats.rx_dropped++;
+    return;
+  }
+  if (!(d->data[0] & 0x80)) { /* short header: ours is the only length there is */
+    vc.dcid = d->data + 1;
+    vc.dcidlen = NQ_CID_LEN;
+  } else {
+    int rv = ngtcp2_pkt_decode_version_cid(&vc, d->data, d->len, NQ_CID_LEN);
+    if (rv == NGTCP2_ERR_VERSION_NEGOTIATION) {
+      nq_endpoint_negotiate(ep, d, &vc);
+      return;
+    }
+    if (rv) {
+      l->stats.rx_dropped++;
+      return;
+    }
+  }
+  nq_route *r = nq_cidmap_get(&ep->routes, vc.dcid, vc.dcidlen);
+  if (r) {
+    routed(ep, r, d);
+    return;
+  }
+  if (l->group && vc.dcidlen && nq_group_forward(l, vc.dcid[0], ep->id, d))
+    return;
+  if (!(d->data[0] & 0x80) && looks_like_reset(ep, d))
+    return;
+  nq_endpoint_stranger(ep, d, &vc);
+}
+
+int nq_endpoint_receive(nq_endpoint *ep) {
+  const nq_datagram *v;
+  ep->accepted_now = ep->answered_now = 0;
+  int n = ep->io->ops->recv(ep->io, &v);
+  for (int i = 0; i < n; i++)
+    nq_endpoint_packet(ep, &v[i]);
+  return n;
+}
+
+/* ---- packets out ---- */
+
+void nq_endpoint_flush(nq_endpoint *ep) {
+  int blocked = ep->io->ops->flush(ep->io);
+  if (blocked != ep->watching_write && ep->io->fd >= 0) {
+    ep->watching_write = blocked;
+    nq_loop_watch(ep->l, ep->io->fd, ep->id, blocked, 1);
+  }
+}
+
+void nq_endpoint_send(nq_endpoint *ep, const uint8_t *data, size_t len, const nq_addr *remote, const nq_addr *local) {
+  uint8_t *buf = ep->io->ops->tx_room(ep->io, len);
+  if (!buf)
+    return; /* the socket is blocked; who asked will ask again */
+  memcpy(buf, data, len);
+  ep->io->ops->tx_push(ep->io, len, len, remote, local, 0);
+}
+
+/* ---- connections that are over ---- */
+
+void nq_closing_add(nq_endpoint *ep, nq_closing *z, uint64_t deadline) {
+  z->route.kind = NQ_ROUTE_CLOSING;
+  z->ep = ep;
+  z->answer_at = 1;
+  z->next = ep->closing;
+  if (z->next)
+    z->next->prev = z;
+  ep->closing = z;
+  nq_timer_init(&z->timer, NQ_TIMER_CLOSING);
+  for (unsigned i = 0; i < z->n_cids; i++)
+    nq_cidmap_put(&ep->routes, z->cids[i].data, z->cids[i].datalen, &z->route);
+  if (nq_timer_set(&ep->l->timers, &z->timer, deadline))
+    nq_closing_free(z);
+}
+
+void nq_closing_free(nq_closing *z) {
+  nq_endpoint *ep = z->ep;
+  nq_timer_cancel(&ep->l->timers, &z->timer);
+  for (unsigned i = 0; i < z->n_cids; i++)
+    if (nq_cidmap_get(&ep->routes, z->cids[i].data, z->cids[i].datalen) == &z->route)
+      nq_cidmap_del(&ep->routes, z->cids[i].data, z->cids[i].datalen);
+  if (z->prev)
+    z->prev->next = z->next;
+  else
+    ep->closing = z->next;
+  if (z->next)
+    z->next->prev = z->prev;
+  free(z->packet);
+  free(z);
+}
+
+/* ---- migration ---- */
+
+void nq_endpoint_move(nq_endpoint *from, nq_endpoint *to, nq_conn *c) {
+  ngtcp2_cid cids[16];
+  size_t n = ngtcp2_conn_get_scid2(c->q, NULL);
+  if (n <= 16) {
+    n = ngtcp2_conn_get_scid2(c->q, cids);
+    for (size_t i = 0; i < n; i++) {
+      nq_cidmap_del(&from->routes, cids[i].data, cids[i].datalen);
+      nq_cidmap_put(&to->routes, cids[i].data, cids[i].datalen, &c->route);
+    }
+  }
+  ngtcp2_cid_token2 peers[16];
+  n = ngtcp2_conn_get_active_dcid2(c->q, NULL);
+  if (n <= 16) {
+    n = ngtcp2_conn_get_active_dcid2(c->q, peers);
+    for (size_t i = 0; i < n; i++)
+      if (peers[i].token_present) {
+        nq_cidmap_del(&from->resets, peers[i].token.data, sizeof peers[i].token.data);
+        nq_cidmap_put(&to->resets, peers[i].token.data, sizeof peers[i].token.data, c);
+      }
+  }
+  from->conns--;
+  to->conns++;
+  c->ep = to;
+}

@@ -1,0 +1,71 @@
+#include "event.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define NQ_EVENTS_KEEP 65536u /* capacity kept from one tick to the next */
+
+static _Thread_local nq_event scratch;
+
+void nq_events_init(nq_events *b) {
+  memset(b, 0, sizeof *b);
+  nq_arena_init(&b->arena);
+}
+
+static void owned_free(nq_events *b) {
+  while (b->owned) {
+    nq_owned *next = b->owned->next;
+    free(b->owned->data);
+    free(b->owned);
+    b->owned = next;
+  }
+}
+
+void nq_events_free(nq_events *b) {
+  owned_free(b);
+  nq_arena_free(&b->arena);
+  free(b->v);
+  memset(b, 0, sizeof *b);
+}
+
+void nq_events_reset(nq_events *b) {
+  owned_free(b);
+  nq_arena_reset(&b->arena);
+  b->n = 0;
+  if (b->cap > NQ_EVENTS_KEEP) {
+    free(b->v);
+    b->v = NULL;
+    b->cap = 0;
+  }
+}
+
+nq_event *nq_events_grow(nq_events *b) {
+  uint32_t cap = b->cap ? b->cap * 2 : 256;
+  nq_event *v = realloc(b->v, cap * sizeof *v);
+  if (!v) {
+    b->oom = 1;
+    return &scratch;
+  }
+  b->v = v;
+  b->cap = cap;
+  return &b->v[b->n++];
+}
+
+const uint8_t *nq_events_adopt(nq_events *b, nq_bytes *msg) {
+  size_t n = nq_bytes_size(msg);
+  if (n <= 4096) { /* copying is cheaper than giving the buffer away */
+    uint8_t *p = nq_arena_alloc(&b->arena, n ? n : 1);
+    if (p && n)
+      memcpy(p, nq_bytes_at(msg), n);
+    nq_bytes_consume(msg, n);
+    return p;
+  }
+  nq_owned *o = malloc(sizeof *o);
+  if (!o)
+    return NULL;
+  *o = (nq_owned){.next = b->owned, .data = msg->data};
+  b->owned = o;
+  const uint8_t *p = nq_bytes_at(msg);
+  nq_bytes_init(msg);
+  return p;
+}

@@ -1,0 +1,36 @@
+/* event.h: the batch of a tick: events, and the memory their payloads are in. */
+#ifndef NQ_EVENT_H
+#define NQ_EVENT_H
+
+#include "buf.h"
+#include "engine.h"
+
+typedef struct nq_owned {
+  struct nq_owned *next;
+  uint8_t *data;
+} nq_owned;
+
+typedef struct nq_events {
+  nq_event *v;
+  uint32_t n, cap;
+  int oom;          /* an event was lost for want of memory: the loop ends with NQ_ERR_NOMEM */
+  nq_arena arena;   /* payloads */
+  struct nq_owned *owned; /* large payloads whose buffer was handed over whole */
+} nq_events;
+
+void nq_events_init(nq_events *b);
+void nq_events_free(nq_events *b);
+/* The batch was dispatched: its payloads are gone. */
+void nq_events_reset(nq_events *b);
+nq_event *nq_events_grow(nq_events *b);
+/* Takes over the memory of an assembled message until the reset. Returns where its bytes are, NULL: no memory. */
+const uint8_t *nq_events_adopt(nq_events *b, nq_bytes *msg);
+
+/* A new event, zeroed but for its kind and handle. Never NULL: without memory it is a scratch slot and oom is set. */
+static inline nq_event *nq_events_push(nq_events *b, nq_event_kind kind, nq_handle h) {
+  nq_event *e = b->n < b->cap ? &b->v[b->n++] : nq_events_grow(b);
+  *e = (nq_event){.kind = (uint8_t)kind, .handle = h};
+  return e;
+}
+
+#endif

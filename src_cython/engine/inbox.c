@@ -1,0 +1,135 @@
+/* inbox.c: what other threads ask of a loop. One lock, held for a few instructions; the order is kept. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "conn.h"
+#include "stream.h"
+
+int nq_inbox_init(nq_inbox *b) {
+  memset(b, 0, sizeof *b);
+  b->tail = &b->head;
+  return pthread_mutex_init(&b->lock, NULL);
+}
+
+void nq_inbox_free(nq_loop *l) {
+  while (l->inbox.head) {
+    nq_post *next = l->inbox.head->next;
+    free(l->inbox.head);
+    l->inbox.head = next;
+  }
+  pthread_mutex_destroy(&l->inbox.lock);
+}
+
+void nq_loop_wake(nq_loop *l) {
+  if (atomic_exchange_explicit(&l->inbox.woken, 1, memory_order_acq_rel))
+    return;
+  uint64_t one = 1;
+  ssize_t n = write(l->wakefd, &one, sizeof one);
+  (void)n; /* full means that it is readable, which is all we want */
+}
+
+int nq_inbox_add(nq_loop *l, nq_post *p) {
+  nq_inbox *b = &l->inbox;
+  pthread_mutex_lock(&b->lock);
+  if (p->op == NQ_POST_PACKET && ++b->packets > NQ_MAX_FORWARDS) {
+    b->packets--;
+    pthread_mutex_unlock(&b->lock);
+    return NQ_ERR_FULL;
+  }
+  p->next = NULL;
+  *b->tail = p;
+  b->tail = &p->next;
+  pthread_mutex_unlock(&b->lock);
+  nq_loop_wake(l);
+  return NQ_DONE;
+}
+
+int nq_loop_post(nq_loop *l, nq_post_op op, nq_handle h, int16_t type, uint32_t msgid, uint64_t timeout, void *user,
+                 const uint8_t *data, size_t len) {
+  if (op < NQ_POST_SEND || op > NQ_POST_TASK)
+    return NQ_ERR_ARG;
+  nq_post *p = malloc(sizeof *p + len);
+  if (!p)
+    return NQ_ERR_NOMEM;
+  memset(p, 0, sizeof *p);
+  p->op = (uint8_t)op;
+  p->h = h;
+  p->type = type;
+  p->msgid = msgid;
+  p->timeout = timeout;
+  p->user = user;
+  p->len = len;
+  if (len)
+    memcpy(p->data, data, len);
+  return nq_inbox_add(l, p);
+}
+
+static void run_call(nq_loop *l, const nq_post *p) {
+  if (nq_rpc_call(l, p->h, p->type, p->data, p->len, p->timeout, p->user, NULL) >= 0)
+    return;
+  nq_event *e = nq_events_push(&l->batch, NQ_EV_RPC_REPLY, p->h);
+  e->flags = NQ_EVF_LOCAL;
+  e->user = p->user;
+  e->code = NQ_CALL_GONE;
+}
+
+static void run(nq_loop *l, const nq_post *p) {
+  switch (p->op) {
+  case NQ_POST_SEND:
+    nq_stream_send(l, p->h, p->data, p->len);
+    break;
+  case NQ_POST_CALL:
+    run_call(l, p);
+    break;
+  case NQ_POST_NOTIFY:
+    nq_rpc_notify(l, p->h, p->type, p->data, p->len);
+    break;
+  case NQ_POST_REPLY:
+    nq_rpc_reply(l, p->h, p->msgid, p->type, p->data, p->len);
+    break;
+  case NQ_POST_STREAM_CLOSE:
+    nq_stream_close(l, p->h);
+    break;
+  case NQ_POST_CONN_CLOSE:
+    nq_conn_close(l, p->h, (uint64_t)p->msgid, (const char *)p->data, p->len, 0);
+    break;
+  case NQ_POST_TASK: {
+    nq_event *e = nq_events_push(&l->batch, NQ_EV_TASK, nq_stream_get(l, p->h) ? p->h : 0);
+    e->user = p->user;
+    break;
+  }
+  case NQ_POST_PACKET: {
+    nq_endpoint *ep = nq_endpoint_get(l, p->msgid);
+    nq_datagram d = {.data = p->data, .len = (uint32_t)p->len, .ecn = (uint8_t)p->type, .remote = &p->remote,
+                     .local = &p->local};
+    if (ep)
+      nq_endpoint_packet(ep, &d);
+    break;
+  }
+  default:
+    break;
+  }
+}
+
+void nq_inbox_run(nq_loop *l) {
+  nq_inbox *b = &l->inbox;
+  if (!atomic_load_explicit(&b->woken, memory_order_acquire))
+    return;
+  uint64_t n;
+  ssize_t rv = read(l->wakefd, &n, sizeof n);
+  (void)rv;
+  atomic_store_explicit(&b->woken, 0, memory_order_release);
+  pthread_mutex_lock(&b->lock);
+  nq_post *p = b->head;
+  b->head = NULL;
+  b->tail = &b->head;
+  b->packets = 0;
+  pthread_mutex_unlock(&b->lock);
+  while (p) {
+    nq_post *next = p->next;
+    run(l, p);
+    free(p);
+    p = next;
+  }
+}

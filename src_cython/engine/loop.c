@@ -1,0 +1,398 @@
+#include "loop.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "conn.h"
+#include "stream.h"
+#include "wait.h"
+
+#define NQ_TIMER_FLOOR NQ_MSEC(1)
+#define NQ_BUSY_DATAGRAMS 8 /* a receive that found this many is worth repeating before the next wait */
+#define NQ_MAX_TIMERS_PER_TICK 4096 /* so that a burst of deadlines does not hold up packets */
+
+const char *nq_strerror(int err) {
+  static const char *const text[] = {"done",
+                                     "out of memory",
+                                     "the object is gone",
+                                     "not possible in this state",
+                                     "an argument is out of range",
+                                     "too large: above max_message_size or what the path carries",
+                                     "a limit is reached: send queue, pending calls or connections",
+                                     "system error"};
+  return err <= 0 && err >= -7 ? text[-err] : "unknown error";
+}
+
+const char *nq_version_ngtcp2(void) { return ngtcp2_version(0)->version_str; }
+const char *nq_version_tls(void) { return nq_tls_library(); }
+
+static uint64_t system_now(void *ctx) {
+  (void)ctx;
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void system_random(void *ctx, uint8_t *dst, size_t n) {
+  (void)ctx;
+  nq_tls_random(dst, n);
+}
+
+/* ---- making and freeing ---- */
+
+int nq_loop_new(nq_loop **out, const nq_loop_options *o) {
+  static const nq_env system_env = {.now = system_now, .random = system_random};
+  nq_loop *l = calloc(1, sizeof *l);
+  if (!l)
+    return NQ_ERR_NOMEM;
+  if (o)
+    l->opts = *o;
+  l->env = o && o->env ? *o->env : system_env;
+  l->timer_floor = l->opts.timer_floor ? l->opts.timer_floor : NQ_TIMER_FLOOR;
+  l->busy_poll = l->opts.busy_poll;
+  l->now = l->env.now(l->env.ctx);
+  l->dirty_tail = &l->dirty;
+  l->resumed_tail = &l->resumed;
+  l->timer_armed = NQ_NEVER;
+  nq_timers_init(&l->timers);
+  nq_pool_init(&l->pool);
+  nq_events_init(&l->batch);
+  l->epfd = l->wakefd = l->timerfd = -1;
+  if (nq_inbox_init(&l->inbox)) {
+    free(l);
+    return NQ_ERR_NOMEM;
+  }
+  if (nq_table_init(&l->conns) || nq_table_init(&l->streams) || nq_table_init(&l->alarms)) {
+    nq_loop_free(l);
+    return NQ_ERR_NOMEM;
+  }
+  if (nq_wait_open(l)) {
+    l->err = errno;
+    nq_loop_free(l);
+    return NQ_ERR_SYS;
+  }
+  nq_loop_adopt(l);
+  *out = l;
+  return NQ_DONE;
+}
+
+static void free_stream(void *ctx, nq_handle h, void *obj) {
+  (void)ctx;
+  (void)h;
+  nq_stream_release(obj);
+}
+
+static void abort_conn(void *ctx, nq_handle h, void *obj) {
+  (void)ctx;
+  (void)h;
+  nq_conn_abort(obj);
+}
+
+static void free_conn(void *ctx, nq_handle h, void *obj) {
+  (void)ctx;
+  (void)h;
+  nq_conn_release(obj);
+}
+
+static void free_alarm(void *ctx, nq_handle h, void *obj) {
+  (void)h;
+  nq_alarm *a = obj;
+  nq_timer_cancel(&((nq_loop *)ctx)->timers, &a->timer);
+  free(a);
+}
+
+void nq_loop_free(nq_loop *l) {
+  if (!l)
+    return;
+  if (l->group)
+    nq_group_leave(l->group, l, l->number);
+  if (l->conns.dir)
+    nq_table_each(&l->conns, abort_conn, NULL);
+  for (uint32_t i = 0; i < l->n_endpoints; i++)
+    if (l->endpoints[i]) {
+      l->endpoints[i]->io->ops->flush(l->endpoints[i]->io);
+      nq_endpoint_free(l->endpoints[i]);
+    }
+  if (l->streams.dir)
+    nq_table_each(&l->streams, free_stream, NULL);
+  if (l->conns.dir)
+    nq_table_each(&l->conns, free_conn, NULL);
+  if (l->alarms.dir)
+    nq_table_each(&l->alarms, free_alarm, l);
+  nq_table_free(&l->streams);
+  nq_table_free(&l->conns);
+  nq_table_free(&l->alarms);
+  nq_inbox_free(l);
+  nq_timers_free(&l->timers);
+  nq_pool_free(&l->pool);
+  nq_events_free(&l->batch);
+  nq_udp_buffers_free(l->udp);
+  nq_wait_close(l);
+  free(l->endpoints);
+  free(l);
+}
+
+void nq_loop_adopt(nq_loop *l) { atomic_store_explicit(&l->owner, pthread_self(), memory_order_relaxed); }
+
+int nq_loop_is_owner(const nq_loop *l) {
+  return pthread_equal(atomic_load_explicit(&l->owner, memory_order_relaxed), pthread_self());
+}
+
+uint64_t nq_loop_now(const nq_loop *l) { return l->now; }
+int nq_loop_errno(const nq_loop *l) { return l->err; }
+void *nq_loop_context(const nq_loop *l) { return l->ctx; }
+void nq_loop_set_context(nq_loop *l, void *ctx) { l->ctx = ctx; }
+const nq_event *nq_loop_events(const nq_loop *l) { return l->batch.v; }
+
+void nq_loop_log(nq_loop *l, char level, const char *msg, const char *fmt, ...) {
+  char json[512] = "";
+  if (fmt) {
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(json, sizeof json, fmt, ap);
+    va_end(ap);
+  }
+  size_t n = strlen(msg) + 1, m = strlen(json);
+  char *copy = nq_arena_alloc(&l->batch.arena, n + m + 1);
+  if (!copy)
+    return;
+  memcpy(copy, msg, n);
+  memcpy(copy + n, json, m + 1);
+  nq_event *e = nq_events_push(&l->batch, NQ_EV_LOG, 0);
+  e->type = level;
+  e->data = (const uint8_t *)copy;
+  e->len = n + m;
+}
+
+/* ---- the tick ---- */
+
+static int receive(nq_loop *l) {
+  int total = 0;
+  l->rx_again = 0;
+  for (uint32_t i = 0; i < l->n_endpoints; i++) {
+    nq_endpoint *ep = l->endpoints[i];
+    if (!ep || (!ep->readable && ep->io->fd >= 0))
+      continue;
+    int n = nq_endpoint_receive(ep);
+    if (!n) {
+      ep->readable = 0;
+      continue;
+    }
+    total += n;
+    l->rx_again += n >= NQ_BUSY_DATAGRAMS;
+  }
+  return total;
+}
+
+static void run_timers(nq_loop *l) {
+  nq_timer *t;
+  for (int i = 0; i < NQ_MAX_TIMERS_PER_TICK && (t = nq_timers_pop(&l->timers, l->now)); i++) {
+    switch (t->kind) {
+    case NQ_TIMER_CONN:
+      nq_conn_on_timer((nq_conn *)(void *)((char *)t - offsetof(nq_conn, timer)));
+      break;
+    case NQ_TIMER_CALLS:
+      nq_stream_on_timer(((nq_calls *)(void *)((char *)t - offsetof(nq_calls, timer)))->owner);
+      break;
+    case NQ_TIMER_ALARM: {
+      nq_alarm *a = (nq_alarm *)(void *)((char *)t - offsetof(nq_alarm, timer));
+      nq_events_push(&l->batch, NQ_EV_ALARM, a->h)->user = a->user;
+      break;
+    }
+    case NQ_TIMER_CLOSING:
+      nq_closing_free((nq_closing *)(void *)((char *)t - offsetof(nq_closing, timer)));
+      break;
+    default:
+      break;
+    }
+  }
+}
+
+static void run_resumed(nq_loop *l) {
+  nq_stream *s = l->resumed;
+  l->resumed = NULL;
+  l->resumed_tail = &l->resumed;
+  while (s) {
+    nq_stream *next = s->resume_next;
+    s->in_resumed = 0;
+    if (!s->paused && !s->closed)
+      nq_stream_continue(s);
+    s = next;
+  }
+}
+
+static int something_waits(const nq_loop *l) {
+  return l->batch.n || l->dirty || l->resumed || l->dead_streams || l->dead_conns ||
+         atomic_load_explicit(&l->inbox.woken, memory_order_acquire);
+}
+
+int nq_loop_poll(nq_loop *l, int64_t max_wait) {
+  l->stats.ticks++;
+  l->now = l->env.now(l->env.ctx);
+  /* Under load the sockets are asked directly; the wait (and its system call) is for when they have nothing. */
+  int got = l->rx_again ? receive(l) : 0;
+  if (!got) {
+    uint64_t next = nq_timers_next(&l->timers);
+    int idle = !something_waits(l) && next > l->now && max_wait > 0;
+    int64_t wait = idle ? max_wait : 0;
+    if (idle && next - l->now < (uint64_t)wait)
+      wait = (int64_t)(next - l->now);
+    if (idle && l->busy_poll && l->now - l->last_rx < l->busy_poll)
+      wait = 0;
+    int rv = nq_wait(l, wait);
+    if (rv < 0)
+      return NQ_ERR_SYS;
+    l->now = l->env.now(l->env.ctx);
+    got = receive(l);
+  }
+  if (got)
+    l->last_rx = l->now;
+  if (nq_timers_next(&l->timers) <= l->now)
+    run_timers(l);
+  nq_inbox_run(l);
+  if (l->resumed)
+    run_resumed(l);
+  if (l->batch.oom) {
+    l->batch.oom = 0;
+    return NQ_ERR_NOMEM;
+  }
+  l->stats.events += l->batch.n;
+  return (int)l->batch.n;
+}
+
+/* What was dispatched may be sent again by the peer (RFC 9000 4.1). */
+static void give_credit(nq_loop *l) {
+  nq_stream *s = l->credits;
+  l->credits = NULL;
+  while (s) {
+    nq_stream *next = s->credit_next;
+    nq_conn *c = s->c;
+    if (c->q) {
+      if (s->id >= 0 && !s->discard)
+        ngtcp2_conn_extend_max_stream_offset(c->q, s->id, s->credit);
+      ngtcp2_conn_extend_max_offset(c->q, s->credit);
+      nq_conn_mark(c);
+    }
+    s->credit = 0;
+    s->in_credits = 0;
+    s = next;
+  }
+}
+
+static void write_dirty(nq_loop *l) {
+  nq_conn *c = l->dirty;
+  l->dirty = NULL;
+  l->dirty_tail = &l->dirty;
+  while (c) {
+    nq_conn *next = c->dirty_next;
+    c->dirty = 0;
+    nq_conn_write(c);
+    c = next;
+  }
+  for (uint32_t i = 0; i < l->n_endpoints; i++)
+    if (l->endpoints[i])
+      nq_endpoint_flush(l->endpoints[i]);
+}
+
+int nq_loop_flush(nq_loop *l) {
+  give_credit(l);
+  while (l->opened) {
+    nq_conn *c = l->opened;
+    l->opened = c->opened_next;
+    nq_conn_opened(c);
+  }
+  /* What ended before this point has been dispatched; what ends below belongs to the next batch. */
+  nq_stream *streams = l->dead_streams;
+  nq_conn *conns = l->dead_conns;
+  l->dead_streams = NULL;
+  l->dead_conns = NULL;
+  nq_events_reset(&l->batch);
+  while (streams) {
+    nq_stream *next = streams->dead_next;
+    nq_stream_release(streams);
+    streams = next;
+  }
+  write_dirty(l);
+  while (conns) {
+    nq_conn *next = conns->dead_next;
+    nq_conn_release(conns);
+    conns = next;
+  }
+  return something_waits(l) || l->rx_again;
+}
+
+/* ---- alarms ---- */
+
+int nq_alarm_new(nq_loop *l, void *user, nq_handle *alarm) {
+  nq_alarm *a = calloc(1, sizeof *a);
+  if (!a)
+    return NQ_ERR_NOMEM;
+  a->user = user;
+  nq_timer_init(&a->timer, NQ_TIMER_ALARM);
+  a->h = nq_table_insert(&l->alarms, a);
+  if (!a->h) {
+    free(a);
+    return NQ_ERR_NOMEM;
+  }
+  l->stats.alarms++;
+  *alarm = a->h;
+  return NQ_DONE;
+}
+
+int nq_alarm_set(nq_loop *l, nq_handle h, uint64_t deadline) {
+  nq_alarm *a = nq_table_get(&l->alarms, h);
+  if (!a)
+    return NQ_ERR_STALE;
+  return nq_timer_set(&l->timers, &a->timer, deadline) ? NQ_ERR_NOMEM : NQ_DONE;
+}
+
+void *nq_alarm_free(nq_loop *l, nq_handle h) {
+  nq_alarm *a = nq_table_remove(&l->alarms, h);
+  if (!a)
+    return NULL;
+  void *user = a->user;
+  nq_timer_cancel(&l->timers, &a->timer);
+  free(a);
+  l->stats.alarms--;
+  return user;
+}
+
+void *nq_alarm_user(const nq_loop *l, nq_handle h) {
+  nq_alarm *a = nq_table_get(&l->alarms, h);
+  return a ? a->user : NULL;
+}
+
+int nq_alarm_alive(const nq_loop *l, nq_handle h) { return nq_table_alive(&l->alarms, h); }
+
+/* ---- statistics ---- */
+
+void nq_loop_get_stats(const nq_loop *l, nq_loop_stats *s) {
+  *s = l->stats;
+  s->pending_calls = l->calls;
+  s->send_buffer_bytes = l->pool.in_use;
+  for (uint32_t i = 0; i < l->n_endpoints; i++) {
+    const nq_endpoint *ep = l->endpoints[i];
+    if (!ep)
+      continue;
+    const nq_io_stats *t = &ep->io->stats;
+    s->rx_calls += t->rx_calls;
+    s->rx_messages += t->rx_messages;
+    s->rx_datagrams += t->rx_datagrams;
+    s->rx_bytes += t->rx_bytes;
+    s->rx_dropped += t->rx_truncated + t->rx_errors;
+    s->tx_calls += t->tx_calls;
+    s->tx_messages += t->tx_messages;
+    s->tx_datagrams += t->tx_datagrams;
+    s->tx_bytes += t->tx_bytes;
+    s->tx_errors += t->tx_errors;
+    s->gso |= ep->io->caps.gso;
+    s->gro |= ep->io->caps.gro;
+    s->mmsg |= ep->io->caps.mmsg;
+    s->ecn |= ep->io->caps.ecn;
+  }
+}

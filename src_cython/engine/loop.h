@@ -1,0 +1,111 @@
+/* loop.h: one loop: the tick, its timers, its tables, its batch. Everything of a loop is touched by one thread at a
+ * time; what other threads may touch stands in its own struct (nq_inbox) or is atomic. */
+#ifndef NQ_LOOP_H
+#define NQ_LOOP_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "buf.h"
+#include "engine.h"
+#include "event.h"
+#include "table.h"
+#include "timer.h"
+#include "udp.h"
+
+struct nq_conn;
+struct nq_stream;
+struct nq_endpoint;
+
+/* kinds of timers */
+enum { NQ_TIMER_CONN = 1, NQ_TIMER_CALLS, NQ_TIMER_ALARM, NQ_TIMER_CLOSING, NQ_TIMER_KINDS };
+
+/* What other threads leave for the loop. */
+typedef struct nq_post {
+  struct nq_post *next;
+  uint8_t op; /* nq_post_op, or NQ_POST_PACKET */
+  int16_t type;
+  uint32_t msgid;
+  nq_handle h;
+  uint64_t timeout;
+  void *user;
+  nq_addr remote, local; /* NQ_POST_PACKET */
+  size_t len;
+  uint8_t data[];
+} nq_post;
+enum { NQ_POST_PACKET = 100 };
+#define NQ_MAX_FORWARDS 4096 /* packets of other workers waiting in one inbox */
+
+typedef struct nq_inbox {
+  pthread_mutex_t lock;
+  nq_post *head, **tail;
+  uint32_t packets;
+  _Atomic int woken; /* a wake-up is on its way, no second one is needed */
+} nq_inbox;
+
+typedef struct nq_alarm {
+  nq_timer timer;
+  nq_handle h;
+  void *user;
+} nq_alarm;
+
+struct nq_loop {
+  nq_env env;
+  uint64_t now; /* ns, read once a tick */
+  uint64_t timer_floor, busy_poll, last_rx;
+  nq_loop_options opts;
+  void *ctx;
+  int err;
+
+  nq_table conns, streams, alarms;
+  nq_timers timers;
+  nq_pool pool;
+  nq_events batch;
+
+  struct nq_conn *dirty, **dirty_tail;      /* connections that have something to write */
+  struct nq_stream *credits;                /* streams that delivered bytes in this batch */
+  struct nq_stream *resumed, **resumed_tail; /* held streams that may go on */
+  struct nq_stream *dead_streams;           /* freed once the batch was dispatched */
+  struct nq_conn *opened;                   /* CONN_OPEN is in this batch */
+  struct nq_conn *dead_conns;
+  uint32_t rx_again; /* an endpoint gave a full batch: look again without waiting */
+  uint32_t last_messages;
+
+  struct nq_endpoint **endpoints; /* by id - 1; NULL: closed */
+  uint32_t n_endpoints, cap_endpoints;
+  uint32_t client_ep[2]; /* id of the client socket for IPv4, IPv6 */
+  nq_udp_buffers *udp;
+  int epfd, wakefd, timerfd;
+  uint64_t timer_armed; /* deadline the timerfd is set to */
+
+  nq_inbox inbox;
+  _Atomic(pthread_t) owner;
+  nq_group *group;
+  uint32_t number;
+
+  nq_loop_stats stats;
+  uint64_t calls; /* pending RPC calls */
+};
+
+static inline void nq_loop_random(nq_loop *l, uint8_t *dst, size_t n) { l->env.random(l->env.ctx, dst, n); }
+void nq_loop_log(nq_loop *l, char level, const char *msg, const char *json_fmt, ...)
+  __attribute__((format(printf, 4, 5)));
+/* Adds/removes a descriptor to what the loop waits for; data is given back by the wait. */
+int nq_loop_watch(nq_loop *l, int fd, uint32_t endpoint, int writable, int modify);
+void nq_loop_unwatch(nq_loop *l, int fd);
+
+/* inbox.c */
+int nq_inbox_init(nq_inbox *b);
+void nq_inbox_free(nq_loop *l);
+void nq_inbox_run(nq_loop *l); /* does what other threads asked for */
+int nq_inbox_add(nq_loop *l, nq_post *p);
+
+/* group.c: the loop that packets with this connection ID belong to; NULL: this one */
+int nq_group_forward(nq_loop *l, uint8_t first_cid_byte, uint32_t endpoint, const nq_datagram *d);
+uint32_t nq_group_members(const nq_group *g);
+nq_group *nq_group_ref(nq_group *g);
+void nq_group_leave(nq_group *g, nq_loop *l, uint32_t number);
+/* The secret all members derive tokens and reset tokens from. */
+const uint8_t *nq_group_secret(const nq_group *g);
+
+#endif

@@ -1,0 +1,70 @@
+/* stream.h: one stream. stream.c: life and the calls of the user; stream_in.c: bytes to events; stream_out.c: queueing
+ * and what ngtcp2 is given to send. */
+#ifndef NQ_STREAM_H
+#define NQ_STREAM_H
+
+#include "conn.h"
+#include "rpc.h"
+#include "wire.h"
+
+typedef struct nq_stream {
+  nq_conn *c;
+  nq_handle h;
+  int64_t id; /* -1: none yet, or no longer known to ngtcp2 */
+  void *user;
+  void *handler; /* user of the handler, for STREAM_OPEN */
+  struct nq_stream *next, *prev;           /* of the connection */
+  struct nq_stream *send_next, *open_next; /* in c->send; in c->opening */
+  struct nq_stream *credit_next, *resume_next, *dead_next;
+  nq_sendq out;
+  nq_bytes in;          /* header or payload of an incomplete message, name, or held-back bytes */
+  uint64_t credit;      /* wire bytes delivered in this batch */
+  nq_frame frame;       /* its header */
+  uint8_t kind;         /* nq_stream_kind; 0: the name has not arrived */
+  uint8_t uni, outgoing;
+  uint8_t opened;       /* STREAM_OPEN was pushed */
+  uint8_t assembling;   /* frame is valid, `in` collects payload */
+  uint8_t paused, holding, in_resumed; /* holding: what comes is put into `held` */
+  uint8_t peer_fin, fin_pushed; /* the peer's FIN arrived; was reported */
+  uint8_t discard;      /* we sent STOP_SENDING, or refused: drop what comes */
+  uint8_t fin_wanted, fin_sent, shut; /* shut: our side was reset */
+  uint8_t in_send, in_credits, in_opening;
+  uint8_t above;        /* over the high watermark */
+  uint8_t acked_all;
+  uint8_t closed;       /* STREAM_CLOSE was pushed */
+  uint8_t stop_wanted, reset_wanted;
+  uint8_t reset_late, close_late; /* the peer reset it, ngtcp2 forgot it, while bytes were still held back */
+  uint16_t name_bytes;            /* of out: the protocol name */
+  uint64_t stop_code, reset_code, peer_reset_code, close_code;
+  nq_bytes held;        /* arrived while paused, not decoded */
+  nq_calls *calls;      /* RPC */
+} nq_stream;
+
+nq_stream *nq_stream_get(const nq_loop *l, nq_handle h);
+nq_stream *nq_stream_new(nq_conn *c, int uni, int outgoing);
+void nq_stream_release(nq_stream *s);
+/* Gives waiting streams their IDs, as far as the peer's limits go. */
+void nq_streams_open_waiting(nq_conn *c);
+/* STREAM_CLOSE and the end of its calls; freed after the batch. */
+void nq_stream_ended(nq_stream *s, uint64_t code);
+void nq_stream_on_timer(nq_stream *s);
+int nq_stream_make_rpc(nq_stream *s, uint64_t timeout);
+
+/* stream_in.c */
+void nq_stream_receive(nq_stream *s, const uint8_t *data, size_t len, int fin);
+void nq_stream_continue(nq_stream *s); /* held bytes may go on */
+void nq_stream_credit(nq_stream *s, uint64_t n);
+/* From now on what comes is dropped and credited. */
+void nq_stream_discard(nq_stream *s);
+/* Held bytes are decoded at the start of the next tick. */
+void nq_stream_schedule(nq_stream *s);
+
+/* stream_out.c */
+/* There is something to send: data, FIN, RESET or STOP. */
+void nq_stream_mark(nq_stream *s);
+void nq_stream_unmark(nq_stream *s); /* out of c->send */
+void nq_stream_acked(nq_stream *s, uint64_t upto);
+/* Resets wanted while a callback ran are carried out. */
+void nq_stream_shutdowns(nq_stream *s);
+
+#endif

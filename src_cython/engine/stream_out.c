@@ -1,0 +1,207 @@
+/* stream_out.c: what a stream sends: queueing, watermarks, acknowledgements, and the calls of RPC. */
+#include <string.h>
+
+#include "stream.h"
+
+void nq_stream_mark(nq_stream *s) {
+  nq_conn *c = s->c;
+  if (s->in_send || s->in_opening || s->closed || s->id < 0)
+    return;
+  s->in_send = 1;
+  s->send_next = NULL;
+  if (c->send)
+    c->send_tail->send_next = s;
+  else
+    c->send = s;
+  c->send_tail = s;
+  nq_conn_mark(c);
+}
+
+void nq_stream_unmark(nq_stream *s) {
+  nq_conn *c = s->c;
+  nq_stream **at = &c->send, *prev = NULL;
+  while (*at && *at != s) {
+    prev = *at;
+    at = &(*at)->send_next;
+  }
+  if (*at) {
+    *at = s->send_next;
+    if (c->send_tail == s)
+      c->send_tail = prev;
+  }
+  s->in_send = 0;
+}
+
+void nq_stream_acked(nq_stream *s, uint64_t upto) {
+  nq_conn *c = s->c;
+  if (s->shut)
+    return;
+  if (upto > s->out.acked) {
+    c->queued -= upto - s->out.acked;
+    nq_sendq_ack(&s->out, &c->l->pool, upto);
+  }
+  if (s->above && nq_sendq_queued(&s->out) <= c->limits.send_low) {
+    s->above = 0;
+    nq_events_push(&c->l->batch, NQ_EV_STREAM_WRITABLE, s->h);
+  }
+  if (s->fin_sent && !s->acked_all && s->out.acked == s->out.end) {
+    s->acked_all = 1;
+    nq_events_push(&c->l->batch, NQ_EV_STREAM_ACKED, s->h);
+  }
+}
+
+void nq_stream_shutdowns(nq_stream *s) {
+  nq_conn *c = s->c;
+  if (s->stop_wanted) {
+    s->stop_wanted = 0;
+    ngtcp2_conn_shutdown_stream_read(c->q, 0, s->id, s->stop_code);
+  }
+  if (s->reset_wanted) {
+    s->reset_wanted = 0;
+    s->shut = 1;
+    ngtcp2_conn_shutdown_stream_write(c->q, 0, s->id, s->reset_code);
+    c->queued -= nq_sendq_queued(&s->out); /* the bytes themselves stay until ngtcp2 forgets the stream */
+  }
+}
+
+/* ---- queueing ---- */
+
+static nq_stream *sendable(const nq_loop *l, nq_handle h, int *err) {
+  nq_stream *s = nq_stream_get(l, h);
+  if (!s || s->closed) {
+    *err = NQ_ERR_STALE;
+    return NULL;
+  }
+  if (s->fin_wanted || s->shut || s->reset_wanted || (s->uni && !s->outgoing) || s->c->state == NQ_CONN_CLOSING) {
+    *err = NQ_ERR_STATE;
+    return NULL;
+  }
+  return s;
+}
+
+/* Appends header and payload. 0, 1 (above the high watermark) or an error. */
+static int put(nq_stream *s, const uint8_t *head, size_t headlen, const uint8_t *data, size_t len) {
+  nq_conn *c = s->c;
+  nq_pool *pool = &c->l->pool;
+  size_t n = headlen + len;
+  if (c->queued + n > c->limits.max_send_queue)
+    return NQ_ERR_FULL;
+  if (n <= 1024) {
+    uint8_t *p = nq_sendq_reserve(&s->out, pool, n);
+    if (!p)
+      return NQ_ERR_NOMEM;
+    if (headlen)
+      memcpy(p, head, headlen);
+    if (len)
+      memcpy(p + headlen, data, len);
+    nq_sendq_commit(&s->out, n);
+  } else {
+    if (headlen) {
+      uint8_t *p = nq_sendq_reserve(&s->out, pool, headlen);
+      if (!p)
+        return NQ_ERR_NOMEM;
+      memcpy(p, head, headlen);
+      nq_sendq_commit(&s->out, headlen);
+    }
+    if (nq_sendq_append(&s->out, pool, data, len)) {
+      if (headlen) { /* half a message is queued: the stream cannot go on */
+        s->reset_wanted = 1;
+        s->reset_code = NQ_CODE_OVERLOAD;
+        c->queued += headlen;
+        nq_stream_mark(s);
+      }
+      return NQ_ERR_NOMEM;
+    }
+  }
+  c->queued += n;
+  nq_stream_mark(s);
+  if (nq_sendq_queued(&s->out) > c->limits.send_high)
+    s->above = 1;
+  return s->above;
+}
+
+int nq_stream_send(nq_loop *l, nq_handle h, const uint8_t *data, size_t len) {
+  int err;
+  nq_stream *s = sendable(l, h, &err);
+  if (!s)
+    return err;
+  if (s->kind == NQ_KIND_RAW)
+    return len ? put(s, NULL, 0, data, len) : s->above;
+  if (s->kind != NQ_KIND_RECORD)
+    return NQ_ERR_STATE;
+  if (len > s->c->limits.max_message_size)
+    return NQ_ERR_TOOBIG;
+  uint8_t head[NQ_WIRE_LENGTH_MAX];
+  return put(s, head, nq_wire_length_put(head, (uint32_t)len), data, len);
+}
+
+static int put_frame(nq_stream *s, int16_t type, uint32_t msgid, const uint8_t *data, size_t len) {
+  uint8_t head[NQ_WIRE_RPC_MAX];
+  return put(s, head, nq_wire_rpc_put(head, type, msgid, (uint32_t)len), data, len);
+}
+
+int nq_rpc_call(nq_loop *l, nq_handle h, int16_t type, const uint8_t *data, size_t len, uint64_t timeout, void *user,
+                uint32_t *msgid) {
+  int err;
+  nq_stream *s = sendable(l, h, &err);
+  if (!s)
+    return err;
+  if (s->kind != NQ_KIND_RPC)
+    return NQ_ERR_STATE;
+  if (type <= 0)
+    return NQ_ERR_ARG;
+  if (len > s->c->limits.max_message_size)
+    return NQ_ERR_TOOBIG;
+  nq_calls *calls = s->calls;
+  if (calls->n >= s->c->limits.max_pending_calls)
+    return NQ_ERR_FULL;
+  if (!timeout)
+    timeout = calls->timeout;
+  uint64_t deadline = timeout > NQ_NEVER - l->now ? NQ_NEVER : l->now + timeout;
+  uint32_t id = nq_calls_add(calls, user, deadline);
+  if (!id)
+    return NQ_ERR_NOMEM;
+  int rv = put_frame(s, type, id, data, len);
+  if (rv < 0) {
+    nq_calls_take(calls, id, &user);
+    return rv;
+  }
+  l->calls++;
+  if (deadline < calls->timer.deadline)
+    nq_timer_set(&l->timers, &calls->timer, deadline);
+  if (msgid)
+    *msgid = id;
+  return rv;
+}
+
+void *nq_rpc_cancel(nq_loop *l, nq_handle h, uint32_t msgid) {
+  nq_stream *s = nq_stream_get(l, h);
+  void *user = NULL;
+  if (s && s->calls && nq_calls_take(s->calls, msgid, &user))
+    l->calls--;
+  return user;
+}
+
+int nq_rpc_notify(nq_loop *l, nq_handle h, int16_t type, const uint8_t *data, size_t len) {
+  int err;
+  nq_stream *s = sendable(l, h, &err);
+  if (!s)
+    return err;
+  if (s->kind != NQ_KIND_RPC)
+    return NQ_ERR_STATE;
+  if (type <= 0)
+    return NQ_ERR_ARG;
+  return len > s->c->limits.max_message_size ? NQ_ERR_TOOBIG : put_frame(s, type, 0, data, len);
+}
+
+int nq_rpc_reply(nq_loop *l, nq_handle h, uint32_t msgid, int16_t result, const uint8_t *data, size_t len) {
+  int err;
+  nq_stream *s = sendable(l, h, &err);
+  if (!s)
+    return err;
+  if (s->kind != NQ_KIND_RPC)
+    return NQ_ERR_STATE;
+  if (!msgid || result > 0)
+    return NQ_ERR_ARG;
+  return len > s->c->limits.max_message_size ? NQ_ERR_TOOBIG : put_frame(s, result, msgid, data, len);
+}

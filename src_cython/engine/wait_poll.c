@@ -1,0 +1,66 @@
+/* wait_poll.c: the portable wait: poll() over a pipe and the sockets. nq_loop_fd is the pipe: an outside event loop
+ * must watch the sockets itself (nq_endpoint_fd) and call poll at the deadline. */
+#ifndef __linux__
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include "conn.h"
+#include "wait.h"
+
+int nq_wait_open(nq_loop *l) {
+  int p[2];
+  if (pipe(p))
+    return -1;
+  for (int i = 0; i < 2; i++) {
+    fcntl(p[i], F_SETFL, O_NONBLOCK);
+    fcntl(p[i], F_SETFD, FD_CLOEXEC);
+  }
+  l->epfd = p[0];
+  l->wakefd = p[1];
+  return 0;
+}
+
+void nq_wait_close(nq_loop *l) {
+  if (l->wakefd >= 0)
+    close(l->wakefd);
+  if (l->epfd >= 0)
+    close(l->epfd);
+}
+
+int nq_loop_watch(nq_loop *l, int fd, uint32_t endpoint, int writable, int modify) {
+  (void)l, (void)fd, (void)endpoint, (void)writable, (void)modify;
+  return 0;
+}
+void nq_loop_unwatch(nq_loop *l, int fd) { (void)l, (void)fd; }
+
+int nq_wait(nq_loop *l, int64_t ns) {
+  struct pollfd p[64] = {{.fd = l->epfd, .events = POLLIN}};
+  uint32_t id[64];
+  nfds_t n = 1;
+  for (uint32_t i = 0; i < l->n_endpoints && n < 64; i++)
+    if (l->endpoints[i] && l->endpoints[i]->io->fd >= 0) {
+      p[n] = (struct pollfd){.fd = l->endpoints[i]->io->fd, .events = POLLIN};
+      if (l->endpoints[i]->watching_write)
+        p[n].events |= POLLOUT;
+      id[n++] = i;
+    }
+  int64_t ms = ns / 1000000 + (ns % 1000000 != 0);
+  if (poll(p, n, ms > 3600000 ? 3600000 : (int)ms) < 0 && errno != EINTR) {
+    l->err = errno;
+    return -1;
+  }
+  for (nfds_t i = 1; i < n; i++) {
+    if (p[i].revents & (POLLIN | POLLERR))
+      l->endpoints[id[i]]->readable = 1;
+    if (p[i].revents & POLLOUT)
+      nq_endpoint_flush(l->endpoints[id[i]]);
+  }
+  return 0;
+}
+
+int nq_loop_fd(nq_loop *l) { return l->epfd; }
+void nq_loop_arm(nq_loop *l) { (void)l; }
+#endif
+typedef int nq_wait_poll_unit; /* a translation unit may not be empty */

@@ -1,0 +1,34 @@
+/* sim.h: a network in memory with a virtual clock: loss, duplication, delay and reordering by a seed, so that a test of
+ * ten minutes of protocol runs in milliseconds and fails the same way twice. */
+#ifndef NQ_SIM_H
+#define NQ_SIM_H
+
+#include "engine.h"
+
+typedef struct sim_packet {
+  struct sim_packet *next;
+  uint64_t due;
+  nq_addr from, to;
+  size_t len;
+  uint8_t data[];
+} sim_packet;
+
+typedef struct sim {
+  uint64_t now, state;
+  uint64_t delay, jitter;      /* ns; jitter reorders */
+  unsigned loss, dup, corrupt; /* per mille */
+  int cut;                     /* nothing passes */
+  uint64_t sent, lost, duplicated;
+  sim_packet *flight; /* by due */
+  nq_env env;
+} sim;
+
+void sim_init(sim *s, uint64_t seed);
+void sim_free(sim *s);
+/* An nq_io on address 10.0.0.<host>:<port>. */
+nq_io *sim_io(sim *s, uint8_t host, uint16_t port);
+uint64_t sim_random(sim *s);
+/* When the next packet arrives, UINT64_MAX: none. */
+uint64_t sim_next(const sim *s);
+
+#endif

@@ -1,0 +1,47 @@
+/* test_loop.c: a client and a server over real UDP on loopback: the thin thread through every layer. */
+#include "check.h"
+#include "engine.h"
+#include "world.h"
+
+static void test_connect_and_call(void) {
+  world w;
+  world_open(&w, NULL);
+  nq_handle conn = world_connect(&w, "localhost");
+  REQUIRE(world_until(&w, &w.c.count[NQ_EV_CONN_OPEN], 1, 5000));
+  REQUIRE(world_until(&w, &w.s.count[NQ_EV_CONN_OPEN], 1, 5000));
+  nq_handle rpc = world_stream(&w, conn, NQ_KIND_RPC, "rpc");
+  for (int i = 0; i < 100; i++) {
+    char data[32];
+    int n = snprintf(data, sizeof data, "call %03d;", i);
+    CHECK(nq_rpc_call(w.c.l, rpc, 1, (const uint8_t *)data, (size_t)n, 0, NULL, NULL) >= 0);
+  }
+  CHECK(world_until(&w, &w.c.count[NQ_EV_RPC_REPLY], 100, 5000));
+  CHECK_EQ(w.s.count[NQ_EV_RPC_REQUEST], 100);
+  CHECK_EQ(w.c.n_kept, 900);
+  for (int i = 0; i < 100 && w.c.n_kept == 900; i++) {
+    char data[32];
+    snprintf(data, sizeof data, "call %03d;", i);
+    CHECK(memcmp(w.c.kept + i * 9, data, 9) == 0);
+  }
+  nq_loop_stats st;
+  nq_loop_get_stats(w.c.l, &st);
+  CHECK_EQ(st.pending_calls, 0);
+  CHECK_EQ(st.connections, 1);
+  CHECK_EQ(st.handshakes, 1);
+  nq_conn_info info;
+  CHECK_EQ(nq_conn_get_info(w.c.l, conn, &info), 0);
+  CHECK(strcmp(info.alpn, "nq/1") == 0);
+  CHECK_EQ(nq_conn_close(w.c.l, conn, 42, "bye", 3, 0), 0);
+  CHECK(world_until(&w, &w.c.count[NQ_EV_CONN_CLOSE], 1, 5000));
+  CHECK(world_until(&w, &w.s.count[NQ_EV_CONN_FREED], 1, 5000));
+  CHECK_EQ(w.s.why, NQ_WHY_APP);
+  CHECK_EQ(w.s.code, 42);
+  CHECK(w.s.remote);
+  CHECK(strcmp(w.s.reason, "bye") == 0);
+  world_close(&w);
+}
+
+int main(void) {
+  RUN(test_connect_and_call);
+  CHECK_DONE();
+}

@@ -1,0 +1,55 @@
+/* world.h: a client loop and a server loop for the tests, over real UDP or over the simulated network, driven by one
+ * thread. Handlers are counters and an echo: what arrives is kept to be compared. */
+#ifndef NQ_WORLD_H
+#define NQ_WORLD_H
+
+#include "engine.h"
+
+#define WORLD_KEEP (1u << 20)
+
+/* What one side has seen. */
+typedef struct side {
+  nq_loop *l;
+  uint32_t ep;
+  int server, echo; /* echo: requests are answered, records, bytes and datagrams sent back */
+  nq_hdmap *map;
+  nq_limits limits;
+  uint32_t count[64];      /* events by kind */
+  nq_handle conn, stream;  /* the last opened */
+  uint32_t why;            /* of the last CONN_CLOSE */
+  uint64_t code;
+  char reason[512];
+  int remote;
+  uint64_t stream_code;    /* of the last STREAM_CLOSE */
+  uint64_t gone, timeouts; /* local replies */
+  uint8_t *kept;           /* bytes of DATA, RECORD and REPLY events, as they came */
+  size_t n_kept;
+  uint64_t bytes;
+  char order[256];         /* a letter an event, in order */
+  size_t n_order;
+} side;
+
+typedef struct world {
+  side s, c;
+  nq_tls *stls, *ctls;
+  struct sim *sim;
+  int always_retry;
+  uint32_t version;
+} world;
+
+/* name: the server name the client asks for; "localhost" is what the certificate is for. sim may be NULL: real UDP. */
+void world_open(world *w, struct sim *sim);
+/* Opens the server's endpoint (again), with its limits and settings of now. */
+void world_listen(world *w);
+void world_close(world *w);
+nq_handle world_connect(world *w, const char *name);
+/* One tick of both sides; wait: ns that an idle side may sleep (real UDP). */
+void world_tick(world *w, int64_t wait);
+/* Ticks until *what >= want, or for at most `ms` of (the loop's) time. 1: reached. */
+int world_until(world *w, const uint32_t *what, uint32_t want, int ms);
+/* Ticks for `ms`. */
+void world_run(world *w, int ms);
+void side_tick(side *x, int64_t wait);
+nq_handle world_stream(world *w, nq_handle conn, nq_stream_kind kind, const char *name);
+
+#endif
