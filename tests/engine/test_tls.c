@@ -343,6 +343,13 @@ static void test_random(void) {
       ones += (unsigned)__builtin_popcount(a[j]);
   }
   CHECK(ones > 82000 && ones < 86000); /* 168000 bits; 2000 is ten deviations */
+  uint64_t last = 0, part[3]; /* no byte comes twice, none is one that was already wiped */
+  for (int i = 0; i < 2000; i++) {
+    nq_tls_random((uint8_t *)part, sizeof part);
+    CHECK(part[0] && part[1] && part[2]);
+    CHECK(part[0] != last && part[0] != part[1] && part[1] != part[2] && part[0] != part[2]);
+    last = part[2];
+  }
   pthread_t th;
   pthread_create(&th, NULL, random_here, a);
   pthread_join(th, NULL);

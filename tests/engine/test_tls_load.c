@@ -236,6 +236,14 @@ static void test_keylog(void) {
   CHECK(stat(path_of("client.keys"), &st) == 0 && (st.st_mode & 0777) == 0600);
   good(make(c), make_server(leaf), "localhost"); /* appended, by the same file */
   check_keylog(path_of("client.keys"), 2);
+  write_file("old.keys", text("# kept\n"));
+  nq_tls_options e = {.insecure = 1, .keylog_path = path_of("old.keys"), ALPN(NQ1)};
+  good(make(e), make_server(leaf), "localhost");
+  char line[16] = "";
+  FILE *f = fopen(path_of("old.keys"), "r");
+  CHECK(f && fgets(line, sizeof line, f) && strcmp(line, "# kept\n") == 0);
+  CHECK(fgets(line, sizeof line, f));
+  fclose(f);
   setenv("SSLKEYLOGFILE", path_of("env.keys"), 1);
   good(make_client(ca), make_server(leaf), "localhost");
   check_keylog(path_of("env.keys"), 2); /* both sides wrote */
