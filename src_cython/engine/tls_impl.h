@@ -4,12 +4,6 @@
 
 #include "tls.h"
 
-/* With the engine's folder among the -I folders (not -iquote), <limits.h> is our own limits.h, and the library's
- * headers miss this one. */
-#include <limits.h>
-#ifndef INT_MAX
-#define INT_MAX __INT_MAX__
-#endif
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <stdatomic.h>
