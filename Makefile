@@ -34,7 +34,7 @@ lint: venv-dev ## formatting, types and style of Python, Cython and C
 	check ruff $(PY) -m ruff check .; \
 	check 'ruff format' $(PY) -m ruff format --check .; \
 	check mypy $(PY) -m mypy; \
-	check cython-lint $(PY) -m cython_lint src_cython; \
+	check cython-lint .venv/bin/cython-lint src_cython; \
 	check clang-format .venv/bin/clang-format --dry-run --Werror $(C_FILES); \
 	exit $$failed
 
@@ -55,6 +55,7 @@ vendor: venv-run ## only the native libraries; prints where they are
 	@$(PY) vendor/build.py
 
 wheel: venv-run ## a wheel in dist/
+	@rm -rf build/lib.* build/bdist.*
 	@$(PY) -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir dist .
 	@ls -l dist/*.whl
 
