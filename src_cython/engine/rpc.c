@@ -15,48 +15,55 @@ void nq_calls_free(nq_calls *c) {
   c->n = c->cap = 0;
 }
 
+/* Robin Hood probing: in a run, whoever is further from its home slot comes first. So a search ends at the first that
+ * is nearer to its own home, and a removal at the first that is at home: with IDs in sequence, at the very next. */
+static uint32_t distance(const nq_calls *c, uint32_t i) { return (i - c->slots[i].msgid) & (c->cap - 1); }
+
 static nq_call *find(const nq_calls *c, uint32_t msgid) {
   if (!c->n)
     return NULL;
-  uint32_t mask = c->cap - 1;
-  for (uint32_t i = msgid & mask; c->slots[i].msgid; i = (i + 1) & mask)
+  uint32_t mask = c->cap - 1, i = msgid & mask;
+  for (uint32_t d = 0; c->slots[i].msgid && d <= distance(c, i); d++, i = (i + 1) & mask)
     if (c->slots[i].msgid == msgid)
       return &c->slots[i];
   return NULL;
 }
 
-static void place(nq_call *slots, uint32_t mask, const nq_call *call) {
-  uint32_t i = call->msgid & mask;
-  while (slots[i].msgid)
-    i = (i + 1) & mask;
-  slots[i] = *call;
+static void place(nq_calls *c, nq_call call) {
+  uint32_t mask = c->cap - 1, i = call.msgid & mask;
+  for (uint32_t d = 0; c->slots[i].msgid; d++, i = (i + 1) & mask) {
+    uint32_t other = distance(c, i);
+    if (other < d) {
+      nq_call swap = c->slots[i];
+      c->slots[i] = call;
+      call = swap;
+      d = other;
+    }
+  }
+  c->slots[i] = call;
 }
 
 static int resize(nq_calls *c, uint32_t cap) {
+  nq_call *old = c->slots;
+  uint32_t n = c->cap;
   nq_call *slots = calloc(cap, sizeof *slots);
   if (!slots)
     return -1;
-  for (uint32_t i = 0; i < c->cap; i++)
-    if (c->slots[i].msgid)
-      place(slots, cap - 1, &c->slots[i]);
-  free(c->slots);
   c->slots = slots;
   c->cap = cap;
+  for (uint32_t i = 0; i < n; i++)
+    if (old[i].msgid)
+      place(c, old[i]);
+  free(old);
   return 0;
 }
 
-/* Empties slot i and moves back what had to step over it. */
 static void erase(nq_calls *c, uint32_t i) {
-  uint32_t mask = c->cap - 1, j = i;
-  for (;;) {
-    j = (j + 1) & mask;
-    if (!c->slots[j].msgid)
-      break;
-    uint32_t home = c->slots[j].msgid & mask;
-    if (((j - home) & mask) >= ((j - i) & mask)) {
-      c->slots[i] = c->slots[j];
-      i = j;
-    }
+  uint32_t mask = c->cap - 1, next = (i + 1) & mask;
+  while (c->slots[next].msgid && distance(c, next)) {
+    c->slots[i] = c->slots[next];
+    i = next;
+    next = (next + 1) & mask;
   }
   c->slots[i].msgid = 0;
   c->n--;
@@ -71,7 +78,7 @@ uint32_t nq_calls_add(nq_calls *c, void *user, uint64_t deadline) {
     id += !id; /* 0 means "no ID" on the wire */
   } while (find(c, id));
   c->last_id = id;
-  place(c->slots, c->cap - 1, &(nq_call){.msgid = id, .deadline = deadline, .user = user});
+  place(c, (nq_call){.msgid = id, .deadline = deadline, .user = user});
   c->n++;
   return id;
 }
