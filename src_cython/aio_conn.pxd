@@ -17,6 +17,7 @@ cdef class AppCore:
     cdef object disconnect_fn
     cdef readonly set tasks           # handler tasks that run
     cdef readonly Py_ssize_t task_limit   # per RPC stream
+    cdef readonly double call_timeout     # seconds
     cdef object spawn(self, Loop loop, object coro)
 
 cdef class BaseConnection(ConnCore):

@@ -13,18 +13,20 @@ cdef class AppCore:
     """Handlers in the form the engine reads. Filled once, before it is used.
 
     task_limit: coroutine handlers of one RPC stream that may run at once; above it the stream delivers no requests.
+    call_timeout: seconds, the default of RPC streams.
     """
 
-    def __init__(self, Py_ssize_t task_limit=1024):
+    def __init__(self, Py_ssize_t task_limit=1024, double call_timeout=30.0):
         self.hdmap = HandlerMap()
         self.rpcs = {}
         self.tasks = set()
         self.task_limit = task_limit
+        self.call_timeout = call_timeout
 
-    def add_rpc(self, cls, str name, handler, notify, double call_timeout):
+    def add_rpc(self, cls, str name, handler, notify):
         """An RPC stream name; handler or notify may be None."""
         entry = HandlerEntry(cls, name, handler, notify)
-        self.hdmap.add(name.encode(), NQ_KIND_RPC, to_ns(call_timeout, "call_timeout"), entry)
+        self.hdmap.add(name.encode(), NQ_KIND_RPC, to_ns(self.call_timeout, "call_timeout"), entry)
         self.rpcs[name] = entry
         self.named = True
 
@@ -340,6 +342,10 @@ cdef class BaseConnection(ConnCore):
         return self.close_error
 
     @property
+    def _call_timeout(self):
+        return self.app.call_timeout
+
+    @property
     def _named(self):
         return self.app.named or self.used_names
 
@@ -395,6 +401,10 @@ cdef class BaseServer(EndpointCore):
         if self.idle_waiters is None:
             self.idle_waiters = []
         return new_waiter(self.loop, self.idle_waiters)
+
+    @property
+    def _tasks(self):
+        return set(self.app.tasks)
 
     @property
     def address(self):

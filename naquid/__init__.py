@@ -1,0 +1,72 @@
+"""naquid: QUIC for Python. RPC, record streams, raw streams and datagrams over a native engine.
+
+The asyncio interface is in here: `connect`, `serve`, `Handlers`. `naquid.capi` is the C API, name for name.
+"""
+
+from __future__ import annotations
+
+from ._naquid import EGOAWAY, ENOTSUPPORT, ETIMEOUT, EUSER, OK, Deferred, limits_table, versions
+from ._version import __version__
+from .client import connect
+from .config import ClientConfig, Limits, ServerConfig, TlsConfig
+from .connection import Connection, ConnectionStats
+from .errors import (
+    CallTimeout,
+    ConfigError,
+    ConnectionError,
+    ConnectionLost,
+    Error,
+    HandshakeFailed,
+    IdleTimeout,
+    MessageTooBig,
+    QueueFull,
+    ResolveError,
+    RpcError,
+    StreamClosed,
+    StreamError,
+    StreamReset,
+)
+from .handlers import Handlers
+from .raw_stream import RawStream
+from .rpc import Rpc
+from .server import Server, serve
+from .stream import Stream
+
+__all__ = [
+    "EGOAWAY",
+    "ENOTSUPPORT",
+    "ETIMEOUT",
+    "EUSER",
+    "OK",
+    "CallTimeout",
+    "ClientConfig",
+    "ConfigError",
+    "Connection",
+    "ConnectionError",
+    "ConnectionLost",
+    "ConnectionStats",
+    "Deferred",
+    "Error",
+    "HandshakeFailed",
+    "Handlers",
+    "IdleTimeout",
+    "Limits",
+    "MessageTooBig",
+    "QueueFull",
+    "RawStream",
+    "ResolveError",
+    "Rpc",
+    "RpcError",
+    "Server",
+    "ServerConfig",
+    "Stream",
+    "StreamClosed",
+    "StreamError",
+    "StreamReset",
+    "TlsConfig",
+    "__version__",
+    "connect",
+    "limits_table",
+    "serve",
+    "versions",
+]

@@ -1,0 +1,175 @@
+"""connect(): the client's side of a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Generator
+from types import TracebackType
+from typing import Any
+
+from . import _naquid, event_loop
+from .config import Blob, ClientConfig
+from .connection import Connection, opened
+from .errors import ConfigError, ConnectionError, HandshakeFailed, ResolveError
+from .handlers import Handlers
+
+__all__ = ["Connecting", "connect"]
+
+logger = logging.getLogger("naquid")
+
+
+def connect(
+    host: str,
+    port: int,
+    *,
+    ca: Blob | None = None,
+    app: Handlers | None = None,
+    config: ClientConfig | None = None,
+    insecure: bool = False,
+) -> Connecting:
+    """Connects to a QUIC server: `async with connect(...) as conn`, or `conn = await connect(...)`.
+
+    host: a name or a numeric address. A name with several addresses is tried in the resolver's order, the next one
+    `ClientConfig.attempt_delay` seconds after one that does not answer (RFC 8305). ca: what the server's certificate
+    must be signed by; None trusts the system's roots. insecure: accept any certificate, which protects against nobody
+    who can touch the packets; a warning is logged. app: handlers for what the server opens and sends.
+
+    Awaiting raises HandshakeFailed, ResolveError, ConfigError (a bad `ca`, an argument out of range), OSError.
+    """
+    return Connecting(host, port, ca, app, config or ClientConfig(), insecure)
+
+
+class Connecting:
+    """A connection to be made: await it, or use it in `async with`."""
+
+    __slots__ = ("_app", "_ca", "_config", "_connection", "_host", "_insecure", "_port")
+
+    def __init__(
+        self, host: str, port: int, ca: Blob | None, app: Handlers | None, config: ClientConfig, insecure: bool
+    ) -> None:
+        if not isinstance(port, int) or not 1 <= port <= 65535:
+            raise ConfigError(f"port {port!r}: use 1 to 65535")
+        self._host = host
+        self._port = port
+        self._ca = ca
+        self._app = app
+        self._config = config
+        self._insecure = insecure
+        self._connection: Connection | None = None
+
+    def __await__(self) -> Generator[Any, None, Connection]:
+        return self._connect().__await__()
+
+    async def __aenter__(self) -> Connection:
+        self._connection = await self._connect()
+        return self._connection
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def _connect(self) -> Connection:
+        config = self._config
+        settings = config.tls
+        if self._insecure:
+            logger.warning("insecure=True: the certificate of %s port %d is not verified", self._host, self._port)
+        tls = _naquid.Tls(
+            server=False,
+            cert=settings.cert,
+            key=settings.key,
+            ca=self._ca if self._ca is not None else settings.ca,
+            insecure=self._insecure,
+            alpn=settings.alpn,
+            groups=settings.groups,
+            ciphersuites=settings.ciphersuites,
+            keylog=settings.keylog,
+        )
+        app = (self._app or Handlers())._compile(config.call_timeout, config.limits.max_handler_tasks)
+        attempts = _Attempts(config, app, tls, config.server_name or self._host, config.limits.engine())
+        return await attempts.run(await _resolve(self._host, self._port))
+
+
+async def _resolve(host: str, port: int) -> list[tuple[str, int]]:
+    """Numeric addresses, families interleaved so that the second try is of the other one (RFC 8305 4)."""
+    if _naquid.parse_address(host, port) is not None:
+        return [(host, port)]
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_DGRAM, family=socket.AF_UNSPEC
+        )
+    except OSError as error:
+        raise ResolveError(f"the name {host!r} could not be resolved ({error}): check its spelling and the DNS") from error
+    addresses = list(dict.fromkeys((str(entry[4][0]), int(entry[4][1])) for entry in found))
+    if not addresses:
+        raise ResolveError(f"the name {host!r} has no address")
+    first = [a for a in addresses if (":" in a[0]) == (":" in addresses[0][0])]
+    other = [a for a in addresses if a not in first]
+    mixed: list[tuple[str, int]] = []
+    for at in range(max(len(first), len(other))):
+        mixed += first[at : at + 1] + other[at : at + 1]
+    return mixed
+
+
+class _Attempts:
+    """Tries addresses, the next one a little later, until one answers."""
+
+    def __init__(
+        self, config: ClientConfig, app: _naquid.AppCore, tls: _naquid.Tls, name: str, limits: _naquid.EngineLimits
+    ) -> None:
+        self.config = config
+        self.app = app
+        self.tls = tls
+        self.name = name
+        self.limits = limits
+
+    def start(self, address: tuple[str, int], quiet: bool) -> Connection:
+        connection = Connection()
+        engine = connection._engine = event_loop.acquire()
+        try:
+            connection._connect(
+                engine, *address, self.name, self.tls, self.app, self.limits, quiet, self.config.version
+            )
+        except BaseException:
+            connection._released()
+            raise
+        return connection
+
+    async def run(self, addresses: list[tuple[str, int]]) -> Connection:
+        if len(addresses) == 1:
+            return await opened(self.start(addresses[0], False))
+        left = addresses[::-1]
+        tries: dict[asyncio.Task[Connection], Connection | None] = {}
+        failure: BaseException | None = None
+        try:
+            while left or tries:
+                if left:
+                    try:
+                        tries[asyncio.ensure_future(opened(self.start(left.pop(), True)))] = None
+                    except OSError as error:  # such as a family this machine cannot reach
+                        failure = failure or error
+                        continue
+                timeout = self.config.attempt_delay if left else None
+                done, _ = await asyncio.wait(tries, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    del tries[task]
+                    error = task.exception()
+                    if error is None:
+                        task.result()._announce()
+                        return task.result()
+                    if isinstance(error, HandshakeFailed) and error.alert is not None:
+                        raise error  # it is there, and says no
+                    failure = failure if isinstance(failure, ConnectionError) else error
+            raise failure or HandshakeFailed("no address could be tried")
+        finally:
+            for task in tries:
+                task.add_done_callback(_give_up)
+                task.cancel()
+
+
+def _give_up(task: asyncio.Task[Connection]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().abort()

@@ -1,0 +1,183 @@
+"""Configuration: frozen dataclasses, every field with its unit and default, checked when they are made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+
+from . import _naquid
+from .errors import ConfigError
+
+__all__ = ["Blob", "ClientConfig", "Limits", "ServerConfig", "TlsConfig"]
+
+Blob = str | os.PathLike[str] | bytes
+"""A certificate or key: a path, PEM bytes, DER bytes, or PEM text."""
+
+ALPN = ("nq/1",)
+
+_ENGINE: Mapping[str, str] = MappingProxyType({row[0]: row[4] for row in _naquid.limits_table()})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """Every bound of a connection and of a server. Times are float seconds, sizes are bytes, the rest are counts.
+
+    Raises ConfigError when a value is out of range; the message names the field and its range.
+    """
+
+    handshake_timeout: float = 10.0
+    """Seconds from the first packet to a completed handshake."""
+    idle_timeout: float = 30.0
+    """Seconds of silence after which a connection is dropped (RFC 9000 10.1; the smaller of both sides)."""
+    keep_alive: float = 0.0
+    """Send a PING after this many seconds of silence; 0 never."""
+    max_message_size: int = 16 << 20
+    """Bytes of one record or RPC payload; the stream of a larger one is closed."""
+    max_assembly: int = 64 << 20
+    """Bytes of incomplete messages that one connection may hold."""
+    stream_window: int = 2 << 20
+    """Receive window of one stream, bytes (RFC 9000 4.1)."""
+    connection_window: int = 8 << 20
+    """Receive window of one connection, bytes (RFC 9000 4.1)."""
+    max_streams_bidi: int = 1024
+    """Bidirectional streams that the peer may have open (RFC 9000 4.6)."""
+    max_streams_uni: int = 128
+    """Unidirectional streams that the peer may have open (RFC 9000 4.6)."""
+    max_pending_opens: int = 65536
+    """Streams of this side that wait for the peer's stream limit."""
+    send_high: int = 1 << 20
+    """Queued bytes of a stream above which `send()` and `drain()` wait."""
+    send_low: int = 256 << 10
+    """Queued bytes at which they go on."""
+    max_send_queue: int = 128 << 20
+    """Unacknowledged bytes queued on a connection; above it sending raises QueueFull."""
+    max_pending_calls: int = 1 << 20
+    """Unanswered RPC calls of one stream; above it calling raises QueueFull."""
+    max_datagram_size: int = 65527
+    """Largest DATAGRAM frame accepted, bytes (RFC 9221); 0 refuses datagrams."""
+    datagram_queue: int = 256
+    """Datagrams that wait to be sent; the oldest is dropped."""
+    max_udp_payload: int = 1452
+    """Largest UDP payload sent, bytes."""
+    shutdown_timeout: float = 5.0
+    """Seconds a closing connection has to send what was queued."""
+    max_connections: int = 1 << 20
+    """Accepted connections of one server."""
+    max_half_open: int = 4096
+    """Handshakes under way above which clients must prove their address first (Retry, RFC 9000 8.1.2)."""
+    accept_per_tick: int = 1024
+    """New connections taken in one turn of the loop."""
+    max_handler_tasks: int = 1024
+    """Coroutine handlers of one RPC stream that run at once; above it the stream's requests wait."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.max_handler_tasks, int) or not 1 <= self.max_handler_tasks <= 1 << 20:
+            raise ConfigError(f"max_handler_tasks is {self.max_handler_tasks}: it must be from 1 to {1 << 20}")
+        self.engine()
+
+    def engine(self) -> _naquid.EngineLimits:
+        """The same in the engine's form: times in ns."""
+        values: dict[str, int] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name not in _ENGINE:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ConfigError(f"{item.name} is {value!r}: it must be a number")
+            if _ENGINE[item.name] == "ns":
+                if not 0 <= value < 1e9:
+                    raise ConfigError(f"{item.name} is {value} seconds: it must be from 0 to 1e9")
+                values[item.name] = round(value * 1e9)
+            elif isinstance(value, int):
+                values[item.name] = value
+            else:
+                raise ConfigError(f"{item.name} is {value}: it must be an integer")
+        return _naquid.EngineLimits(**values)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TlsConfig:
+    """TLS 1.3 settings that a server and a client share. Certificates and keys are `Blob`s."""
+
+    cert: Blob | None = None
+    """This side's certificate, leaf first and then its chain. A server needs one; a client for mutual TLS."""
+    key: Blob | None = None
+    """The private key of `cert`."""
+    ca: Blob | None = None
+    """Trust anchors, one or more. None: a client trusts the system's roots."""
+    alpn: tuple[str, ...] = ALPN
+    """Application protocols in order of preference (RFC 7301)."""
+    groups: str | None = None
+    """Key exchange groups, such as "X25519:P-256"; None: the engine's choice."""
+    ciphersuites: str | None = None
+    """Cipher suites in order of preference, such as "TLS_CHACHA20_POLY1305_SHA256"; None: AES-128-GCM first."""
+    keylog: str | os.PathLike[str] | None = None
+    """File to which secrets are appended for Wireshark; None: the environment's SSLKEYLOGFILE."""
+    verify_client: bool = False
+    """Server: require a client certificate that `ca` has signed."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.alpn, str):
+            raise ConfigError(f'alpn is a tuple of names: write alpn=("{self.alpn}",)')
+        if not self.alpn or not all(isinstance(name, str) and 1 <= len(name.encode()) <= 255 for name in self.alpn):
+            raise ConfigError("alpn must hold at least one name, each 1 to 255 bytes long")
+        if self.verify_client and self.ca is None:
+            raise ConfigError("verify_client needs ca: the certificates that client certificates must be signed by")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerConfig:
+    """How a server behaves. Raises ConfigError when a value is out of range."""
+
+    limits: Limits = field(default_factory=Limits)
+    tls: TlsConfig = field(default_factory=TlsConfig)
+    """TLS settings; `cert=` and `key=` of `serve()` go before those in here."""
+    call_timeout: float = 30.0
+    """Seconds after which a call without a timeout of its own ends, on streams that the client opened."""
+    always_retry: bool = False
+    """Every client must prove its address first, at the price of one round trip (RFC 9000 8.1.2)."""
+    secret: bytes | None = None
+    """Key of address tokens and stateless resets, so that they outlive a restart; None: random."""
+    workers: int = 1
+    """Threads that serve. Only 1: the handlers of an asyncio server run in its event loop."""
+
+    def __post_init__(self) -> None:
+        if self.workers != 1:
+            raise ConfigError(
+                "workers must be 1: an asyncio server runs in its event loop. Run one process per core instead, "
+                "or use the worker threads of naquid.capi"
+            )
+        _check_timeout("call_timeout", self.call_timeout)
+        if self.secret is not None and len(self.secret) < 16:
+            raise ConfigError("secret must be at least 16 bytes long")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClientConfig:
+    """How a client behaves. Raises ConfigError when a value is out of range."""
+
+    limits: Limits = field(default_factory=Limits)
+    tls: TlsConfig = field(default_factory=TlsConfig)
+    """TLS settings; `ca=` of `connect()` goes before the one in here."""
+    call_timeout: float = 30.0
+    """Seconds after which a call without a timeout of its own ends."""
+    server_name: str | None = None
+    """The name to send (SNI) and to verify; None: the host given to `connect()`."""
+    attempt_delay: float = 0.25
+    """Seconds before the next address is tried beside one that does not answer (RFC 8305 5)."""
+    version: int = 0
+    """QUIC version to start with: 1, 0x6b3343cf (version 2), or 0 for the engine's choice."""
+
+    def __post_init__(self) -> None:
+        _check_timeout("call_timeout", self.call_timeout)
+        if not 0.01 <= self.attempt_delay <= 60:
+            raise ConfigError(f"attempt_delay is {self.attempt_delay} seconds: it must be from 0.01 to 60")
+        if self.version not in (0, 1, 0x6B3343CF):
+            raise ConfigError(f"version {self.version:#x}: use 0, 1 or 0x6b3343cf")
+
+
+def _check_timeout(name: str, value: float) -> None:
+    if not 0 < value <= 1e9:
+        raise ConfigError(f"{name} is {value} seconds: it must be above 0")

@@ -1,0 +1,209 @@
+"""A QUIC connection, of a client or of a server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, TypeVar
+
+from . import _naquid, event_loop
+from .errors import ConnectionError, ConnectionLost, StreamError
+from .raw_stream import RawStream
+from .rpc import Rpc
+from .stream import Stream
+
+__all__ = ["Connection", "ConnectionStats"]
+
+_RAW, _RECORD, _RPC = 0, 1, 2
+_S = TypeVar("_S", Rpc, Stream, RawStream)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStats:
+    """What a connection knows of itself. Times in seconds, sizes in bytes, since the handshake began."""
+
+    smoothed_rtt: float
+    latest_rtt: float
+    min_rtt: float
+    rttvar: float
+    cwnd: int
+    bytes_in_flight: int
+    packets_sent: int
+    packets_received: int
+    packets_lost: int
+    bytes_sent: int
+    bytes_received: int
+    bytes_lost: int
+    streams: int
+    queued: int
+    """Bytes in the send queues of its streams."""
+    max_udp_payload: int
+    version: int
+    cipher: str
+    group: str
+
+
+class Connection(_naquid.BaseConnection):
+    """A connection. `naquid.connect` makes one; a server's handlers get theirs.
+
+    As an async context manager it closes in order at the end of the block.
+    """
+
+    __slots__ = ("_engine", "_known")
+
+    _engine: _naquid.Loop | None  # held since event_loop.acquire
+    _known: dict[str, Any] | None  # _info() when last asked
+
+    async def open_rpc(self, name: str, *, call_timeout: float | None = None) -> Rpc:
+        """Opens an RPC stream of this name. Waits while the peer's stream limit is reached (RFC 9000 4.6).
+
+        call_timeout: seconds, the default for its calls; None is the configuration's. Requests that the peer sends on
+        it go to this side's handlers of the same name. A name the peer has no handler for shows at the first call,
+        which raises ConnectionLost. Raises ConnectionLost, QueueFull, ValueError for a name that is no name.
+        """
+        return await self._open(Rpc, _RPC, name, False, self._timeout(call_timeout))
+
+    async def open_stream(self, name: str) -> Stream:
+        """Opens a record stream of this name. Waits and raises as `open_rpc` does."""
+        return await self._open(Stream, _RECORD, name, False, 0.0)
+
+    async def open_raw_stream(self, name: str | None = None) -> RawStream:
+        """Opens a bidirectional stream of bytes. Waits and raises as `open_rpc` does.
+
+        With a name, the bytes follow that name on the wire, as the peer's `Handlers.raw_stream(name)` expects.
+        Without one, it depends on what this connection is used for. When it has only raw streams (its handlers have no
+        names, and no stream with a name was opened here), the stream carries bare bytes, which any QUIC implementation
+        understands. When names are in use, it is carried under the reserved name "raw", which is where a naquid peer
+        with named handlers has its raw stream handler. "" forces bare bytes.
+        """
+        if name is None:
+            name = "raw" if self._named else ""
+        return await self._open(RawStream, _RAW, name or None, False, 0.0)
+
+    async def open_uni_stream(self) -> RawStream:
+        """Opens a unidirectional stream: only this side sends, and there is never a name on it. Waits and raises as
+        `open_rpc` does."""
+        return await self._open(RawStream, _RAW, None, True, 0.0)
+
+    async def ping(self) -> float:
+        """Sends a PING (RFC 9000 19.2) and waits for its acknowledgement: the round trip in seconds. Raises
+        ConnectionLost."""
+        rtt = await self._ping()
+        if rtt is None:
+            raise self._lost()
+        return rtt
+
+    async def close(self, code: int = 0, reason: str = "") -> None:
+        """Closes the connection in order and waits for its end. What streams have queued is sent first, for at most
+        `Limits.shutdown_timeout` seconds; new streams and calls are refused at once.
+
+        code: application error code of 62 bits; 0 means that nothing went wrong. reason: at most 1024 bytes of UTF-8.
+        Closing twice does nothing.
+        """
+        self._close(code, reason, False)
+        await self.wait_closed()
+
+    def abort(self, code: int = 0, reason: str = "") -> None:
+        """Closes the connection without sending what is queued, and without waiting."""
+        self._close(code, reason, True)
+
+    async def wait_closed(self) -> None:
+        """Waits until the connection has ended, for whatever reason; `error` tells which."""
+        while (waiter := self._close_wait()) is not None:
+            await waiter
+
+    def stats(self) -> ConnectionStats:
+        """Round trips, congestion window, packets, bytes. Raises ConnectionLost when the connection is gone."""
+        info = self._info()
+        if info is None:
+            raise self._lost()
+        return ConnectionStats(**{name: info[name] for name in ConnectionStats.__dataclass_fields__})
+
+    @property
+    def remote_address(self) -> tuple[str, int] | None:
+        """(host, port) of the peer; may change when it migrates (RFC 9000 9). The last one known once closed."""
+        return self._fact("remote")
+
+    @property
+    def local_address(self) -> tuple[str, int] | None:
+        """(host, port) of this side."""
+        return self._fact("local")
+
+    @property
+    def alpn(self) -> str:
+        """The application protocol that was agreed on (RFC 7301), "" before the handshake is completed."""
+        return self._fact("alpn") or ""
+
+    async def __aenter__(self) -> Connection:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.is_closed else "open" if self.is_open else "connecting"
+        return f"<naquid.Connection to {self._fact('remote')} {state}>"
+
+    # ---- inside ----
+
+    def _fact(self, name: str) -> Any:
+        info = self._info()
+        if info is not None:
+            self._known = info
+        else:
+            info = getattr(self, "_known", None)
+        return info[name] if info is not None else None
+
+    def _timeout(self, given: float | None) -> float:
+        if given is None:
+            given = self._call_timeout
+        if not 0 < given <= 1e9:
+            raise ValueError(f"call_timeout is {given} seconds: it must be above 0")
+        return given
+
+    async def _open(self, cls: type[_S], kind: int, name: str | None, uni: bool, call_timeout: float) -> _S:
+        stream = self._open_stream(cls, kind, name, uni, call_timeout)
+        try:
+            while (waiter := stream._open_wait()) is not None:
+                await waiter
+        except BaseException:
+            stream.reset()
+            stream.close()
+            raise
+        return stream
+
+    async def _serve(self, handler: Coroutine[Any, Any, Any], function: object) -> None:
+        """Runs a coroutine handler of the connection itself."""
+        try:
+            await handler
+        except Exception as error:
+            if not (self.is_closed and isinstance(error, (ConnectionError, StreamError))):
+                self._failed(error, function)
+
+    def _lost(self) -> BaseException:
+        try:
+            self._open_wait()
+        except ConnectionError as error:
+            return error
+        return ConnectionLost("the connection is closed")
+
+    def _released(self) -> None:
+        engine = getattr(self, "_engine", None)
+        if engine is not None:
+            self._engine = None
+            event_loop.release(engine)
+
+
+async def opened(connection: Connection) -> Connection:
+    """Waits for the handshake; an attempt that fails or is cancelled leaves nothing behind."""
+    try:
+        while (waiter := connection._open_wait()) is not None:
+            await waiter
+    except asyncio.CancelledError:
+        connection.abort()
+        raise
+    return connection

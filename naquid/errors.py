@@ -1,0 +1,167 @@
+"""The one tree of exceptions. `Error` is the root of all; messages say what happened and what to do."""
+
+from __future__ import annotations
+
+import builtins
+
+__all__ = [
+    "CallTimeout",
+    "ConfigError",
+    "ConnectionError",
+    "ConnectionLost",
+    "Error",
+    "HandshakeFailed",
+    "IdleTimeout",
+    "MessageTooBig",
+    "QueueFull",
+    "ResolveError",
+    "RpcError",
+    "StreamClosed",
+    "StreamError",
+    "StreamReset",
+]
+
+
+class Error(Exception):
+    """Root of every exception of naquid."""
+
+
+class ConfigError(Error, ValueError):
+    """A configuration, certificate or argument at construction is wrong; the message names it."""
+
+
+class ResolveError(Error, OSError):
+    """A host name could not be resolved."""
+
+
+class MessageTooBig(Error, ValueError):
+    """A message is above `Limits.max_message_size`, or a datagram above `Connection.max_datagram_size`."""
+
+
+class QueueFull(Error, BufferError):
+    """Too much waits to be sent: `Limits.max_send_queue`, `max_pending_calls` or `max_pending_opens`."""
+
+
+class ConnectionError(Error, builtins.ConnectionError):
+    """A connection could not be made, or is gone.
+
+    Attributes:
+        code: the error code (RFC 9000 20), or None when there was none.
+        reason: the reason text that came with it, "" when none did.
+        remote: True when the peer ended the connection.
+    """
+
+    def __init__(self, message: str, *, code: int | None = None, reason: str = "", remote: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        self.remote = remote
+
+
+class HandshakeFailed(ConnectionError):
+    """No connection came about: refused certificate, no common version or ALPN, no answer in time.
+
+    Attributes:
+        alert: the TLS alert's number (RFC 8446 6), or None when TLS was not the cause.
+    """
+
+    def __init__(
+        self, message: str, *, alert: int | None = None, code: int | None = None, reason: str = "", remote: bool = False
+    ) -> None:
+        super().__init__(message, code=code, reason=reason, remote=remote)
+        self.alert = alert
+
+
+class ConnectionLost(ConnectionError):
+    """An established connection ended, or the stream of a call did."""
+
+
+class IdleTimeout(ConnectionLost):
+    """Nothing came from the peer for the idle timeout (RFC 9000 10.1)."""
+
+
+class StreamError(Error):
+    """A stream does not take or give any more."""
+
+
+class StreamReset(StreamError):
+    """The peer ended its sending side (RESET_STREAM) or asked this side to stop (STOP_SENDING).
+
+    Attributes:
+        code: the application's error code.
+    """
+
+    def __init__(self, code: int, message: str = "the peer reset this stream") -> None:
+        super().__init__(f"{message} (code {code:#x})")
+        self.code = code
+
+
+class StreamClosed(StreamError):
+    """This side has closed the stream, so it cannot be used any more."""
+
+
+class RpcError(Error):
+    """An error reply. Raise it in a request handler to send one; `Rpc.call` raises it when one comes.
+
+    Attributes:
+        payload: bytes of the reply.
+        code: negative result; -7 (naquid.EUSER) unless the handler chose another.
+    """
+
+    def __init__(self, payload: bytes = b"", code: int = -7) -> None:
+        if not -32768 <= code < 0:
+            raise ValueError(f"the code of an RpcError is -32768 to -1, not {code}")
+        super().__init__(f"error reply {code}: {bytes(payload[:64])!r}")
+        self.payload = bytes(payload)
+        self.code = code
+
+
+class CallTimeout(Error, TimeoutError):
+    """No reply came in time. The request may have been handled all the same."""
+
+
+# Why a connection ended (engine.h, NQ_WHY_*).
+_APP, _TRANSPORT, _TLS, _IDLE, _HANDSHAKE_TIMEOUT, _RESET, _VERSION, _SYSTEM = range(1, 9)
+
+
+def from_close(why: int, code: int, reason: str, remote: bool, established: bool) -> ConnectionError:
+    """The exception for the end of a connection, from the engine's CONN_CLOSE event."""
+    who = "the peer" if remote else "this side"
+    tail = f": {reason}" if reason else ""
+    if why == _IDLE and established:
+        return IdleTimeout(
+            "nothing came from the peer for the idle timeout; set keep_alive if the connection should stay open",
+            reason=reason,
+        )
+    if why == _TLS:
+        alert = code - 0x100
+        text = f"the TLS handshake failed{tail or f': alert {alert}'}" + (" (reported by the peer)" if remote else "")
+        if established:
+            return ConnectionLost(text, code=code, reason=reason, remote=remote)
+        return HandshakeFailed(text, alert=alert, code=code, reason=reason, remote=remote)
+    if why == _APP:
+        text = f"{who} closed the connection (application code {code:#x}){tail}"
+    elif why == _TRANSPORT:
+        text = f"{who} ended the connection with QUIC error {code:#x} (RFC 9000 20.1){tail}"
+    elif why in (_HANDSHAKE_TIMEOUT, _IDLE):
+        text = "no answer within the handshake timeout: is a QUIC server listening there, and is UDP let through?"
+    elif why == _RESET:
+        text = "the peer no longer knows this connection (stateless reset); it was restarted"
+    elif why == _VERSION:
+        text = "no common QUIC version with the peer"
+    else:
+        text = f"the system failed{tail}"
+    if established:
+        return ConnectionLost(text, code=code, reason=reason, remote=remote)
+    return HandshakeFailed(text, code=code, reason=reason, remote=remote)
+
+
+def again(error: BaseException) -> BaseException:
+    """A new exception that says the same: one for each place that raises it."""
+    if isinstance(error, HandshakeFailed):
+        return HandshakeFailed(
+            str(error), alert=error.alert, code=error.code, reason=error.reason, remote=error.remote
+        )
+    if isinstance(error, ConnectionError):
+        return type(error)(str(error), code=error.code, reason=error.reason, remote=error.remote)
+    return error

@@ -1,0 +1,155 @@
+"""Handlers: what a program does with what its peers send. A server's, or a client's for what the server opens."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, overload
+
+from . import _naquid
+from .connection import Connection
+from .errors import ConfigError
+from .raw_stream import RawStream
+from .rpc import Rpc
+from .stream import Stream
+
+__all__ = ["Handlers"]
+
+RequestHandler = Callable[[Rpc, int, bytes], "bytes | None | Awaitable[bytes | None]"]
+NotifyHandler = Callable[[Rpc, int, bytes], "None | Awaitable[None]"]
+StreamHandler = Callable[[Stream], "None | Awaitable[None]"]
+RawStreamHandler = Callable[[RawStream], "None | Awaitable[None]"]
+DatagramHandler = Callable[[Connection, bytes], "None | Awaitable[None]"]
+ConnectHandler = Callable[[Connection], "None | Awaitable[None]"]
+DisconnectHandler = Callable[[Connection, "Exception | None"], "None | Awaitable[None]"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+RAW_NAME = "raw"
+"""The name that raw streams go by when other streams have names."""
+
+
+class Handlers:
+    """A collection of handlers, filled by decorators before it is used. Any of them may be a plain function or a
+    coroutine function; plain request, notify and datagram handlers take the fast path.
+
+    A handler that raises does not end anything else: the exception goes to `sys.unraisablehook`, and the caller of a
+    request gets an empty error reply (code -7).
+    """
+
+    def __init__(self) -> None:
+        self._requests: dict[str, RequestHandler] = {}
+        self._notifies: dict[str, NotifyHandler] = {}
+        self._streams: dict[str, StreamHandler] = {}
+        self._raw_named: dict[str, RawStreamHandler] = {}
+        self._raw: RawStreamHandler | None = None
+        self._uni: RawStreamHandler | None = None
+        self._datagram: DatagramHandler | None = None
+        self._connect: ConnectHandler | None = None
+        self._disconnect: DisconnectHandler | None = None
+
+    def rpc(self, name: str) -> Callable[[_F], _F]:
+        """Requests on RPC streams of this name: `(rpc, type, payload) -> bytes | None`.
+
+        The result is the reply. None: no reply yet, see `Rpc.defer`. Raise `RpcError(payload)` for an error reply.
+        At most `Limits.max_handler_tasks` coroutines of one stream run at once; then its requests wait.
+        """
+        return self._named(self._requests, name)
+
+    def rpc_notify(self, name: str) -> Callable[[_F], _F]:
+        """Notifications on RPC streams of this name: `(rpc, type, payload) -> None`."""
+        return self._named(self._notifies, name)
+
+    def stream(self, name: str) -> Callable[[_F], _F]:
+        """Record streams of this name: `async (stream) -> None`. The stream is closed when the coroutine ends, and
+        reset when it raises; a plain function leaves it open."""
+        return self._named(self._streams, name)
+
+    @overload
+    def raw_stream(self, handler: _F) -> _F: ...
+    @overload
+    def raw_stream(self, handler: str) -> Callable[[_F], _F]: ...
+    def raw_stream(self, handler: Any) -> Any:
+        """Raw streams: `async (stream) -> None`; closed and reset as record streams are.
+
+        Plain (`@app.raw_stream`): when this is the only kind of handler, every bidirectional stream is bare bytes from
+        the first one on. When other handlers have names, the peer says which it wants, and this one has the reserved
+        name "raw". Either way `Connection.open_raw_stream()` of a peer used alike finds it. Unidirectional streams come
+        here too, unless `uni_stream` is set. With a name (`@app.raw_stream("upload")`): raw streams of that name.
+        """
+        if isinstance(handler, str):
+            return self._named(self._raw_named, handler)
+        self._raw = _callable(handler)
+        return handler
+
+    def uni_stream(self, handler: _F) -> _F:
+        """Incoming unidirectional streams, which have no names: `async (stream) -> None`, for reading only."""
+        self._uni = _callable(handler)
+        return handler
+
+    def datagram(self, handler: _F) -> _F:
+        """Datagrams (RFC 9221): `(connection, data) -> None`."""
+        self._datagram = _callable(handler)
+        return handler
+
+    def on_connect(self, handler: _F) -> _F:
+        """`(connection) -> None`, when a handshake is completed and before anything else of the connection."""
+        self._connect = _callable(handler)
+        return handler
+
+    def on_disconnect(self, handler: _F) -> _F:
+        """`(connection, error) -> None`, once, when a connection that was announced has ended. error is None after a
+        close in order (application code 0)."""
+        self._disconnect = _callable(handler)
+        return handler
+
+    def _named(self, handlers: dict[str, Any], name: str) -> Callable[[_F], _F]:
+        if not isinstance(name, str):
+            raise ConfigError('a stream name is a str: write @app.rpc("name"), with the parentheses')
+        if not 1 <= len(name.encode()) <= 255 or "\0" in name:
+            raise ConfigError(f"stream name {name!r}: a name is 1 to 255 bytes long and has no NUL")
+
+        def add(handler: _F) -> _F:
+            handlers[name] = _callable(handler)
+            return handler
+
+        return add
+
+    def _compile(self, call_timeout: float, max_tasks: int) -> _naquid.AppCore:
+        """The handlers in the engine's form. Handlers added later do not count."""
+        app = _naquid.AppCore(max_tasks, call_timeout)
+        rpcs = self._requests.keys() | self._notifies.keys()
+        kinds: list[tuple[str, set[str]]] = [
+            ("rpc", set(rpcs)),
+            ("stream", set(self._streams)),
+            ("raw_stream", set(self._raw_named)),
+        ]
+        for at, (kind, names) in enumerate(kinds):
+            for other, others in kinds[at + 1 :]:
+                if both := names & others:
+                    raise ConfigError(f"the name {min(both)!r} has a handler of {kind} and one of {other}: rename one")
+        for name in rpcs:
+            app.add_rpc(Rpc, name, self._requests.get(name), self._notifies.get(name))
+        for name, stream in self._streams.items():
+            app.add_stream(Stream, name, stream, False)
+        for name, raw in self._raw_named.items():
+            app.add_stream(RawStream, name, raw, True)
+        if self._raw is not None:
+            if not app.named:
+                app.set_raw(RawStream, self._raw)
+            elif any(RAW_NAME in names for _, names in kinds):
+                raise ConfigError('the name "raw" belongs to the plain raw_stream handler: rename the other handler')
+            else:
+                app.add_stream(RawStream, RAW_NAME, self._raw, True)
+        if uni := self._uni or self._raw:
+            app.set_uni(RawStream, uni)
+        app.set_events(self._datagram, self._connect, self._disconnect)
+        return app
+
+
+def _callable(handler: Any) -> Any:
+    if not callable(handler):
+        raise ConfigError(f"a handler must be callable, not {type(handler).__name__}")
+    if inspect.isasyncgenfunction(handler):
+        raise ConfigError("a handler must be a function or a coroutine function, not a generator: it has a `yield`")
+    return handler

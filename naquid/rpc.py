@@ -1,0 +1,81 @@
+"""RPC streams: numbered requests with replies, and notifications, in both directions at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from . import _naquid
+from .errors import ConnectionError, RpcError, StreamError
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Rpc"]
+
+
+class Rpc(_naquid.BaseRpc):
+    """An RPC stream. Get one from `Connection.open_rpc`, or as the first argument of a handler.
+
+    Both sides may call. Requests of the peer go to the handlers of the stream's name, in order; a plain function's
+    result is sent at once, a coroutine function runs as a task of its own.
+    """
+
+    __slots__ = ()
+
+    connection: Connection
+
+    async def call(self, type: int, payload: bytes | bytearray | memoryview = b"", timeout: float | None = None) -> bytes:
+        """Sends a request and waits for its reply.
+
+        type: 1 to 32767. payload: any contiguous bytes-like object; it is copied. timeout: seconds; None is the
+        stream's own. When the waiting task is cancelled the reply is forgotten.
+
+        Raises RpcError for an error reply, CallTimeout, ConnectionLost when the stream or connection goes away,
+        MessageTooBig, QueueFull, ValueError for a type out of range.
+        """
+        future = self._start(type, payload, timeout)
+        msgid = self._last_msgid
+        try:
+            reply = await future
+        except asyncio.CancelledError:
+            self.cancel(msgid)
+            raise
+        if reply is None:
+            raise self._gone()
+        return reply
+
+    async def wait_closed(self) -> None:
+        """Waits until both directions of the stream have ended."""
+        while (waiter := self._close_wait()) is not None:
+            await waiter
+
+    # ---- handlers that are coroutines ----
+
+    async def _serve_request(self, handler: Coroutine[Any, Any, Any], msgid: int) -> None:
+        self._begin(msgid)
+        try:
+            result = await handler
+            if result is not None:
+                self._answer(msgid, 0, result)
+        except RpcError as error:
+            self._answer(msgid, error.code, error.payload)
+        except asyncio.CancelledError:
+            self._answer(msgid, _naquid.EUSER, b"")
+            raise
+        except Exception as error:
+            if not (self.is_closed and isinstance(error, (ConnectionError, StreamError))):
+                self._failed(error, handler)
+            self._answer(msgid, _naquid.EUSER, b"")
+        finally:
+            self._task_done()
+
+    async def _serve_notify(self, handler: Coroutine[Any, Any, Any]) -> None:
+        try:
+            await handler
+        except Exception as error:
+            if not (self.is_closed and isinstance(error, (ConnectionError, StreamError))):
+                self._failed(error, handler)
+        finally:
+            self._task_done()

@@ -1,0 +1,197 @@
+"""serve(): the server's side."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Generator
+from types import TracebackType
+from typing import Any
+
+from . import _naquid, event_loop
+from .config import Blob, ServerConfig
+from .connection import Connection
+from .errors import ConfigError, ResolveError
+from .handlers import Handlers
+
+__all__ = ["Server", "Serving", "serve"]
+
+SHUTDOWN = 0x08  # NQ_CODE_SHUTDOWN
+
+
+def serve(
+    app: Handlers,
+    host: str = "::",
+    port: int = 0,
+    *,
+    cert: Blob | None = None,
+    key: Blob | None = None,
+    config: ServerConfig | None = None,
+) -> Serving:
+    """Listens on a UDP address: `async with serve(...) as server`, or `server = await serve(...)`.
+
+    host: a numeric address or a name of this machine ("0.0.0.0": all of IPv4, "::": all of both). port: 0 lets the
+    system choose; `Server.port` tells. cert, key: path, PEM bytes or DER bytes; required, here or in
+    `ServerConfig.tls`.
+
+    Awaiting raises ConfigError (certificate, key, an argument out of range), OSError (the port is in use, no such
+    address), ResolveError.
+    """
+    return Serving(app, host, port, cert, key, config or ServerConfig())
+
+
+class Server(_naquid.BaseServer):
+    """A listening server. Its handlers run in the event loop that made it."""
+
+    __slots__ = ("_ended", "_engine")
+
+    _engine: _naquid.Loop | None
+    _ended: asyncio.Event
+
+    @property
+    def port(self) -> int:
+        """The UDP port it listens on, 0 once it is closed."""
+        address = self.address
+        return address[1] if address is not None else 0
+
+    @property
+    def connections(self) -> frozenset[Connection]:
+        """The connections that are open now."""
+        return frozenset(self.live)
+
+    async def shutdown(self, grace: float = 5.0) -> None:
+        """Ends the server in order. New clients are refused at once; handlers that run have `grace` seconds to end;
+        then every connection is closed with what it has queued sent (code 8), and the socket with them.
+
+        Calling it again does nothing but wait.
+        """
+        if not self.closed:
+            self._refuse()
+            tasks = {task for task in self._tasks if task is not asyncio.current_task()}
+            if tasks and grace > 0:
+                await asyncio.wait(tasks, timeout=grace)
+            for connection in self.connections:
+                connection._close(SHUTDOWN, "the server shuts down", False)
+            try:
+                while (waiter := self._idle_wait()) is not None:
+                    await waiter
+            finally:
+                self._end_all()
+        await self.wait_closed()
+
+    def close(self) -> None:
+        """Ends the server at once: connections are closed without sending what is queued."""
+        if not self.closed:
+            for connection in self.connections:
+                connection.abort(SHUTDOWN, "the server shuts down")
+            asyncio.get_running_loop().call_soon(self._end_all)
+
+    async def wait_closed(self) -> None:
+        """Waits until the server has ended."""
+        await self._ended.wait()
+
+    async def __aenter__(self) -> Server:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.shutdown(grace=0.0 if kind is not None else 5.0)
+
+    def __repr__(self) -> str:
+        return f"<naquid.Server at {self.address} with {len(self.live)} connections>"
+
+    def _end_all(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._end()
+        self._ended.set()
+        engine = self._engine
+        if engine is not None:
+            self._engine = None
+            event_loop.release(engine)
+
+
+class Serving:
+    """A server to be made: await it, or use it in `async with`."""
+
+    __slots__ = ("_app", "_cert", "_config", "_host", "_key", "_port", "_server")
+
+    def __init__(
+        self, app: Handlers, host: str, port: int, cert: Blob | None, key: Blob | None, config: ServerConfig
+    ) -> None:
+        if not isinstance(app, Handlers):
+            raise ConfigError(f"the first argument of serve() is a Handlers object, not {type(app).__name__}")
+        if not isinstance(port, int) or not 0 <= port <= 65535:
+            raise ConfigError(f"port {port!r}: use 0 to 65535")
+        self._app = app
+        self._host = host
+        self._port = port
+        self._cert = cert if cert is not None else config.tls.cert
+        self._key = key if key is not None else config.tls.key
+        self._config = config
+        self._server: Server | None = None
+        if self._cert is None or self._key is None:
+            raise ConfigError("a server needs cert= and key=: `naquid cert` makes a pair for development")
+
+    def __await__(self) -> Generator[Any, None, Server]:
+        return self._serve().__await__()
+
+    async def __aenter__(self) -> Server:
+        self._server = await self._serve()
+        return self._server
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            await self._server.__aexit__(kind, error, trace)
+
+    async def _serve(self) -> Server:
+        config = self._config
+        settings = config.tls
+        tls = _naquid.Tls(
+            server=True,
+            cert=self._cert,
+            key=self._key,
+            ca=settings.ca,
+            verify_client=settings.verify_client,
+            alpn=settings.alpn,
+            groups=settings.groups,
+            ciphersuites=settings.ciphersuites,
+            keylog=settings.keylog,
+        )
+        app = self._app._compile(config.call_timeout, config.limits.max_handler_tasks)
+        host = await _numeric(self._host, self._port)
+        server = Server()
+        server._ended = asyncio.Event()
+        engine = server._engine = event_loop.acquire()
+        try:
+            server._listen(
+                engine,
+                host,
+                self._port,
+                tls,
+                app,
+                config.limits.engine(),
+                Connection,
+                config.always_retry,
+                config.secret,
+            )
+        except BaseException:
+            server._engine = None
+            event_loop.release(engine)
+            raise
+        return server
+
+
+async def _numeric(host: str, port: int) -> str:
+    if _naquid.parse_address(host, port) is not None:
+        return host
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
+        )
+    except OSError as error:
+        raise ResolveError(f"the name {host!r} could not be resolved ({error}): give a numeric address") from error
+    return str(found[0][4][0])
