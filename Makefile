@@ -34,7 +34,7 @@ lint: venv-dev ## formatting, types and style of Python, Cython and C
 	check ruff $(PY) -m ruff check .; \
 	check 'ruff format' $(PY) -m ruff format --check .; \
 	check mypy $(PY) -m mypy; \
-	check cython-lint .venv/bin/cython-lint src_cython; \
+	PATH=.venv/bin:$$PATH check cython-lint .venv/bin/cython-lint src_cython; \
 	check clang-format .venv/bin/clang-format --dry-run --Werror $(C_FILES); \
 	exit $$failed
 

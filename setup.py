@@ -116,7 +116,7 @@ class BuildExtension(build_ext):
         generated = folder / "_naquid.c"
         directives = [word for name, value in DIRECTIVES.items() for word in ("-X", f"{name}={value}")]
         # Any .pyx, .pxd or .pxi may be part of the one module.
-        parts = tuple(sorted(path for path in CYTHON.iterdir() if path.suffix in (".pyx", ".pxd", ".pxi")))
+        parts = tuple(sorted(path for path in CYTHON.rglob("*.p*") if path.suffix in (".pyx", ".pxd", ".pxi")))
         cython = Step(
             (sys.executable, "-m", "cython", "-3", "--module-name", MODULE, f"-I{CYTHON}", *directives,
              "-o", str(generated), str(source)),
@@ -155,7 +155,8 @@ class BuildExtension(build_ext):
         if not exports.is_file() or exports.read_text() != text:
             exports.write_text(text)
         # One unit of engine and ngtcp2: 15 to 22 % off the cost of a packet.
-        lto = [*common, "-flto=auto"] if optimise else list(SANITIZE.get(kind, ()))
+        # Its warnings come from inlining across ngtcp2's files; each of ours had its own already.
+        lto = [*common, "-flto=auto", "-w"] if optimise else list(SANITIZE.get(kind, ()))
         standard = ["-lc++" if sys.platform == "darwin" else "-lstdc++"] if record["tls"] == "boringssl" else []
         linked = folder / self.extension_file.name
         argv = (*compiler.argv, *shared, *lto, *words("ARCHFLAGS"), "-o", str(linked), *map(str, objects),
