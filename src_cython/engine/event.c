@@ -29,9 +29,15 @@ void nq_events_free(nq_events *b) {
 }
 
 void nq_events_reset(nq_events *b) {
+  b->n -= b->given;
+  if (b->n) { /* their payloads lie between those that could go: all stay one tick longer */
+    memmove(b->v, b->v + b->given, b->n * sizeof *b->v);
+    b->given = 0;
+    return;
+  }
+  b->given = 0;
   owned_free(b);
   nq_arena_reset(&b->arena);
-  b->n = 0;
   if (b->cap > NQ_EVENTS_KEEP) {
     free(b->v);
     b->v = NULL;

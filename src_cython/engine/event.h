@@ -13,6 +13,7 @@ typedef struct nq_owned {
 typedef struct nq_events {
   nq_event *v;
   uint32_t n, cap;
+  uint32_t given;   /* the first so many were returned by the poll; calls of the user may have pushed more since */
   int oom;          /* an event was lost for want of memory: the loop ends with NQ_ERR_NOMEM */
   nq_arena arena;   /* payloads */
   struct nq_owned *owned; /* large payloads whose buffer was handed over whole */
@@ -20,7 +21,7 @@ typedef struct nq_events {
 
 void nq_events_init(nq_events *b);
 void nq_events_free(nq_events *b);
-/* The batch was dispatched: its payloads are gone. */
+/* What was given was dispatched, and its payloads are gone; what was pushed since stays for the next poll. */
 void nq_events_reset(nq_events *b);
 nq_event *nq_events_grow(nq_events *b);
 /* Takes over the memory of an assembled message until the reset. Returns where its bytes are, NULL: no memory. */

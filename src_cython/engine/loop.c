@@ -232,6 +232,8 @@ static int something_waits(const nq_loop *l) {
 }
 
 int nq_loop_poll(nq_loop *l, int64_t max_wait) {
+  if (l->batch.given || l->told_streams || l->told_conns) /* the flush was left out */
+    nq_loop_flush(l);
   l->stats.ticks++;
   l->now = l->env.now(l->env.ctx);
   /* Under load the sockets are asked directly; the wait (and its system call) is for when they have nothing. */
@@ -257,11 +259,14 @@ int nq_loop_poll(nq_loop *l, int64_t max_wait) {
   nq_inbox_run(l);
   if (l->resumed)
     run_resumed(l);
-  if (l->batch.oom) {
-    l->batch.oom = 0;
+  if (l->batch.oom)
     return NQ_ERR_NOMEM;
-  }
   l->stats.events += l->batch.n;
+  l->batch.given = l->batch.n;
+  l->told_streams = l->dead_streams;
+  l->told_conns = l->dead_conns;
+  l->dead_streams = NULL;
+  l->dead_conns = NULL;
   return (int)l->batch.n;
 }
 
@@ -306,22 +311,17 @@ int nq_loop_flush(nq_loop *l) {
     l->opened = c->opened_next;
     nq_conn_opened(c);
   }
-  /* What ended before this point has been dispatched; what ends below belongs to the next batch. */
-  nq_stream *streams = l->dead_streams;
-  nq_conn *conns = l->dead_conns;
-  l->dead_streams = NULL;
-  l->dead_conns = NULL;
   nq_events_reset(&l->batch);
-  while (streams) {
-    nq_stream *next = streams->dead_next;
-    nq_stream_release(streams);
-    streams = next;
+  while (l->told_streams) {
+    nq_stream *next = l->told_streams->dead_next;
+    nq_stream_release(l->told_streams);
+    l->told_streams = next;
   }
   write_dirty(l);
-  while (conns) {
-    nq_conn *next = conns->dead_next;
-    nq_conn_release(conns);
-    conns = next;
+  while (l->told_conns) {
+    nq_conn *next = l->told_conns->dead_next;
+    nq_conn_release(l->told_conns);
+    l->told_conns = next;
   }
   return something_waits(l) || l->rx_again;
 }

@@ -65,9 +65,9 @@ struct nq_loop {
   struct nq_conn *dirty, **dirty_tail;      /* connections that have something to write */
   struct nq_stream *credits;                /* streams that delivered bytes in this batch */
   struct nq_stream *resumed, **resumed_tail; /* held streams that may go on */
-  struct nq_stream *dead_streams;           /* freed once the batch was dispatched */
+  struct nq_stream *dead_streams, *told_streams; /* their end is in the batch; was given by the poll: free at flush */
   struct nq_conn *opened;                   /* CONN_OPEN is in this batch */
-  struct nq_conn *dead_conns;
+  struct nq_conn *dead_conns, *told_conns;
   uint32_t rx_again; /* an endpoint gave a full batch: look again without waiting */
   uint32_t last_messages;
 
