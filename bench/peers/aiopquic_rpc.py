@@ -8,12 +8,11 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import framed
 from aiopquic.asyncio import QuicConnectionProtocol, serve
 from aiopquic.quic.configuration import QuicConfiguration
 from aiopquic.quic.connection import QuicEngine
 from aiopquic.quic.events import HandshakeCompleted, QuicEvent, StreamDataReceived
-
-import framed
 
 
 class Protocol(QuicConnectionProtocol):  # type: ignore[misc]

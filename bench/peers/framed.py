@@ -6,8 +6,8 @@ A peer program calls `main(name, serve, drive)`:
     peer.py --server                                     the server; prints its port; ends when its stdin is closed
 
 Frames are length (4) . type (2) . message ID (4) . payload: requests have a type > 0, replies the result <= 0, as in
-naquid's own frames, and the parser is written the way one writes it when it has to be fast in pure Python: whole chunks,
-one precompiled struct, replies of a chunk joined into one write.
+naquid's own frames. The parser is written the way one writes it when it has to be fast in pure Python: whole chunks,
+one precompiled struct, the replies of a chunk joined into one write.
 """
 
 from __future__ import annotations
@@ -202,9 +202,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     )
     folder.mkdir(parents=True, exist_ok=True)
     key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     cert_file.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
     return cert_file, key_file
@@ -232,9 +230,7 @@ async def _server(serve: Serve, cert: Path, key: Path) -> None:
     print(json.dumps({"server_cpu_s": round(cpu_seconds(), 3)}), flush=True)
 
 
-async def _client(
-    name: str, drive: Drive, options: argparse.Namespace, port: int, cert: Path
-) -> dict[str, object]:
+async def _client(name: str, drive: Drive, options: argparse.Namespace, port: int, cert: Path) -> dict[str, object]:
     load = Load(options)
     begin = time.perf_counter()
     callers = await drive(load, port, cert)
@@ -250,9 +246,7 @@ async def _client(
     return result
 
 
-def main(
-    name: str, serve: Serve, drive: Drive, run: Callable[[Awaitable[object]], object] = asyncio.run
-) -> None:
+def main(name: str, serve: Serve, drive: Drive, run: Callable[[Awaitable[object]], object] = asyncio.run) -> None:
     parser = argparse.ArgumentParser(prog=name)
     parser.add_argument("--server", action="store_true", help="be the server process")
     parser.add_argument("--connections", type=int, default=100)
@@ -269,7 +263,8 @@ def main(
     arguments = [a for a in sys.argv[1:] if a != "--server"]
     command = [sys.executable, sys.argv[0], "--server", *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
-        assert server.stdin is not None and server.stdout is not None
+        assert server.stdin is not None
+        assert server.stdout is not None
         port = json.loads(server.stdout.readline())["port"]
         result = run(_client(name, drive, options, port, cert))
         assert isinstance(result, dict)

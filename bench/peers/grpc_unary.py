@@ -7,10 +7,9 @@ import contextlib
 import time
 from pathlib import Path
 
+import framed
 import grpc
 import grpc.aio
-
-import framed
 
 METHOD = "/bench.Echo/Call"
 
@@ -23,11 +22,18 @@ class Echo(grpc.GenericRpcHandler):  # type: ignore[misc]
         return grpc.unary_unary_rpc_method_handler(call) if details.method == METHOD else None
 
 
+def server_credentials(cert: Path, key: Path) -> grpc.ServerCredentials:
+    return grpc.ssl_server_credentials([(key.read_bytes(), cert.read_bytes())])
+
+
+def channel_credentials(cert: Path) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(cert.read_bytes())
+
+
 async def serve_rpc(cert: Path, key: Path) -> int:
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((Echo(),))
-    credentials = grpc.ssl_server_credentials([(key.read_bytes(), cert.read_bytes())])
-    port: int = server.add_secure_port("127.0.0.1:0", credentials)
+    port: int = server.add_secure_port("127.0.0.1:0", server_credentials(cert, key))
     await server.start()
     framed.AT_END.append(lambda: server.stop(None))
     return port
@@ -61,11 +67,9 @@ class Caller:
 
 
 async def drive(load: framed.Load, port: int, cert: Path) -> list[Caller]:
-    credentials = grpc.ssl_channel_credentials(cert.read_bytes())
+    credentials = channel_credentials(cert)
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.ssl_target_name_override", "localhost")]
-    channels = [
-        grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options) for _ in range(load.connections)
-    ]
+    channels = [grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options) for _ in range(load.connections)]
     framed.AT_END.extend(channel.close for channel in channels)
     await asyncio.gather(*(channel.channel_ready() for channel in channels))
     return [Caller(load, number, channel) for number, channel in enumerate(channels)]

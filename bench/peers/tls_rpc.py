@@ -34,9 +34,7 @@ async def serve(cert: Path, key: Path) -> int:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_cert_chain(cert, key)
-    server = await asyncio.get_running_loop().create_server(
-        ServerProtocol, "127.0.0.1", 0, ssl=context, backlog=1024
-    )
+    server = await asyncio.get_running_loop().create_server(ServerProtocol, "127.0.0.1", 0, ssl=context, backlog=1024)
     port: int = server.sockets[0].getsockname()[1]
     return port
 

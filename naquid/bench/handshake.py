@@ -1,0 +1,133 @@
+"""How many connections can be opened in a second, and what one that does nothing costs the server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+
+import naquid
+
+from .process import HOST, BenchError, Files, ServerProcess, cpu_seconds
+
+AT_ONCE = 64
+
+
+@dataclass
+class HandshakeResult:
+    """Full handshakes with verification of the certificate; both ends are on this machine."""
+
+    count: int
+    seconds: float
+    errors: int
+    client_cpu_s: float
+    server_cpu_s: float
+
+    @property
+    def handshakes_per_second(self) -> float:
+        return self.count / self.seconds if self.seconds > 0 else 0.0
+
+    def as_dict(self) -> dict[str, object]:
+        """The documented keys of `naquid bench handshake --json`, errors, and the processor time of both sides."""
+        fields = {**asdict(self), "handshakes_per_second": self.handshakes_per_second}
+        return {name: round(value, 6) if isinstance(value, float) else value for name, value in fields.items()}
+
+
+@dataclass
+class IdleResult:
+    """kb: resident memory of the server process, in KiB."""
+
+    connections: int
+    server_kb_before: int
+    server_kb_after: int
+    client_kb_per_connection: float
+    handshake_seconds: float
+
+    @property
+    def kb_per_connection(self) -> float:
+        return (self.server_kb_after - self.server_kb_before) / self.connections
+
+    def as_dict(self) -> dict[str, object]:
+        fields = {**asdict(self), "kb_per_connection": self.kb_per_connection}
+        return {name: round(value, 3) if isinstance(value, float) else value for name, value in fields.items()}
+
+
+Opened = Callable[[int], None]
+
+
+async def _open(port: int, files: Files, count: int, opened: Opened) -> int:
+    """Opens and closes `count` connections, AT_ONCE at a time. Returns how many failed."""
+    left = iter(range(count))
+    failed = done = 0
+
+    async def work() -> None:
+        nonlocal failed, done
+        for _ in left:
+            try:
+                async with naquid.connect(HOST, port, ca=str(files.ca)):
+                    done += 1
+            except naquid.Error:
+                failed += 1
+            opened(done)
+
+    await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+    return failed
+
+
+def run(files: Files, count: int = 2000, opened: Opened = lambda done: None) -> HandshakeResult:
+    """`count` connections, each opened and closed."""
+    with ServerProcess(files) as server:
+        before, cpu = server.usage(), cpu_seconds()
+        begin = time.perf_counter()
+        failed = asyncio.run(_open(server.port, files, count, opened))
+        seconds = time.perf_counter() - begin
+        after = server.usage()
+    return HandshakeResult(
+        count=count - failed,
+        seconds=seconds,
+        errors=failed,
+        client_cpu_s=cpu_seconds() - cpu,
+        server_cpu_s=after.cpu_seconds - before.cpu_seconds,
+    )
+
+
+async def _hold(server: ServerProcess, files: Files, connections: int, opened: Opened) -> IdleResult:
+    from .process import rss_kb
+
+    left = iter(range(connections))
+    done = 0
+    before, own = server.usage().rss_kb, rss_kb()
+    begin = time.perf_counter()
+    async with AsyncExitStack() as stack:
+
+        async def work() -> None:
+            nonlocal done
+            for _ in left:
+                await stack.enter_async_context(naquid.connect(HOST, server.port, ca=str(files.ca)))
+                done += 1
+                opened(done)
+
+        await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+        seconds = time.perf_counter() - begin
+        await asyncio.sleep(0.5)  # until the last handshake is confirmed and its memory given back
+        usage = server.usage()
+        alive = usage.loop.get("connections", connections)
+        if alive < connections:
+            raise BenchError(f"only {alive} of {connections} connections were alive when memory was read")
+        return IdleResult(
+            connections=connections,
+            server_kb_before=before,
+            server_kb_after=usage.rss_kb,
+            client_kb_per_connection=(rss_kb() - own) / connections,
+            handshake_seconds=seconds,
+        )
+
+
+def run_idle(files: Files, connections: int = 2000, opened: Opened = lambda done: None) -> IdleResult:
+    """Opens the connections, keeps them and reads the server's memory."""
+    with ServerProcess(files, idle_timeout=600.0) as server:
+        # The first connections pay for buffers and lazy imports that the others share.
+        asyncio.run(_open(server.port, files, 2 * AT_ONCE, lambda done: None))
+        return asyncio.run(_hold(server, files, connections, opened))

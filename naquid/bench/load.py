@@ -1,0 +1,189 @@
+"""The load of one RPC run: what is asked, what must come back, how long it took. Knows no network."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+
+SAMPLE_EVERY = 16  # with more than one request outstanding, every 16th is timed
+STEP = 61  # how far apart the payloads of two connections start
+PAYLOAD_MEMORY = 32 << 20  # the payloads of a run are made beforehand; at most so many bytes of them
+
+Progress = Callable[[int, int], None]
+"""Called now and then with the number of answers so far and of all."""
+
+clock = time.perf_counter_ns
+
+
+@dataclass(frozen=True)
+class RpcOptions:
+    """requests: of each connection. window: requests outstanding on each. payload: bytes. limit: seconds, after
+    which the run is ended and what is missing counts as errors."""
+
+    connections: int = 100
+    requests: int = 5000
+    window: int = 16
+    payload: int = 8
+    mode: str = "python"
+    limit: float = 120.0
+
+    @property
+    def total(self) -> int:
+        return self.connections * self.requests
+
+
+@dataclass
+class RpcResult:
+    """What came out of a run. Seconds are wall time; the handshakes are not in `seconds`."""
+
+    requests: int
+    seconds: float
+    p50_us: float
+    p99_us: float
+    errors: int
+    handshake_seconds: float
+    client_cpu_s: float
+    server_cpu_s: float
+    client_rss_kb: int
+    server_rss_kb: int
+    gso: bool
+    gro: bool
+    naquid_version: str
+    options: RpcOptions
+    first_errors: list[str] = field(default_factory=list)
+    client_loop: dict[str, int] = field(default_factory=dict)
+    server_loop: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def requests_per_second(self) -> float:
+        return self.requests / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def handshakes_per_second(self) -> float:
+        return self.options.connections / self.handshake_seconds if self.handshake_seconds > 0 else 0.0
+
+    def as_dict(self) -> dict[str, object]:
+        """The documented keys of `naquid bench rpc --json`."""
+        names = ("requests", "seconds", "requests_per_second", "p50_us", "p99_us", "errors", "handshake_seconds")
+        names += ("client_cpu_s", "server_cpu_s", "client_rss_kb", "server_rss_kb", "gso", "gro", "naquid_version")
+        values = {**asdict(self), "requests_per_second": self.requests_per_second}
+        return {name: round(v, 6) if isinstance(v := values[name], float) else v for name in names}
+
+
+class Load:
+    """Payloads, latencies and errors of one run, shared by its connections."""
+
+    def __init__(self, options: RpcOptions) -> None:
+        self.options = options
+        self.window = min(options.window, options.requests)
+        self.mask = 0 if self.window == 1 else SAMPLE_EVERY - 1
+        self.latencies: list[int] = []
+        self.answered: list[Callable[[], int]] = []  # of each connection
+        self.first_errors: list[str] = []
+        self.wrong = 0
+        self.finished = 0
+        self.on_end: Callable[[], None] = lambda: None
+        self._pool = self._payloads()
+
+    def _payloads(self) -> list[bytes]:
+        """Counters. Connection c starts at c * STEP, so that what is outstanding on a connection is distinct, and a
+        reply that reached the wrong connection is seen."""
+        size = self.options.payload
+        count = self.options.requests + STEP * self.options.connections
+        distinct = max(16, min(count, PAYLOAD_MEMORY // (size + 48)))
+        if size < 8:
+            made = [(k % (1 << 8 * size)).to_bytes(size, "big") for k in range(distinct)]
+        else:
+            filler = bytes(range(256)) * (size // 256 + 1)
+            made = [k.to_bytes(8, "big") + filler[: size - 8] for k in range(distinct)]
+        return (made * (count // distinct + 1))[:count]
+
+    def payloads(self, number: int) -> list[bytes]:
+        """The requests of connection `number`, in order."""
+        return self._pool[number * STEP : number * STEP + self.options.requests]
+
+    def total_answered(self) -> int:
+        return sum(count() for count in self.answered)
+
+    def error(self, text: str, count: int = 1) -> None:
+        self.wrong += count
+        if len(self.first_errors) < 10:
+            self.first_errors.append(text)
+
+    def finish(self) -> None:
+        """A connection has nothing more to wait for."""
+        self.finished += 1
+        if self.finished == self.options.connections:
+            self.on_end()
+
+    @property
+    def ended(self) -> bool:
+        return self.finished >= self.options.connections
+
+    def errors(self, answered: int) -> int:
+        """Wrong replies, and requests without one."""
+        missing = self.options.total - answered
+        if missing > 0 and not self.first_errors:
+            self.first_errors.append(f"{missing} requests were not answered within {self.options.limit:g} s")
+        return self.wrong + missing
+
+    def percentile(self, p: float) -> float:
+        """Of the latencies that were sampled, in µs; 0 without any."""
+        if not self.latencies:
+            return 0.0
+        ordered = sorted(self.latencies)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * p / 100))] / 1e3
+
+
+Reply = Callable[[int, bytes], None]
+"""Takes a result (0: OK) and the payload of a reply."""
+
+
+def pipeline(load: Load, number: int, call: Callable[[bytes, Reply], object]) -> Callable[[], None]:
+    """The callback form of one connection: returns the function that sends the first window. From there each reply is
+    compared and sends the next request. Replies of one RPC stream come in order, as the handler is a plain function;
+    one out of order counts as wrong."""
+    payloads = load.payloads(number)
+    total, mask = len(payloads), load.mask
+    stamps: deque[int] = deque()
+    stamp, unstamp, latency = stamps.append, stamps.popleft, load.latencies.append
+    sent = answered = 0
+
+    def on_reply(result: int, payload: bytes) -> None:
+        nonlocal sent, answered
+        if payload != payloads[answered] or result:
+            failed(result, payload)
+            if result:
+                return
+        if not answered & mask:
+            latency(clock() - unstamp())
+        answered += 1
+        if sent < total:
+            if not sent & mask:
+                stamp(clock())
+            sent += 1
+            call(payloads[sent - 1], on_reply)
+        elif answered == total:
+            load.finish()
+
+    def failed(result: int, payload: bytes) -> None:
+        nonlocal total
+        if not result:
+            load.error(f"connection {number}, request {answered}: got {payload!r} for {payloads[answered]!r}")
+        elif total:  # the connection or the call is lost: nothing more is asked here
+            load.first_errors.append(f"connection {number}, request {answered}: ended with result {result}")
+            total = 0
+            load.finish()
+
+    def start() -> None:
+        nonlocal sent
+        for _ in range(load.window):
+            if not sent & mask:
+                stamp(clock())
+            sent += 1
+            call(payloads[sent - 1], on_reply)
+
+    load.answered.append(lambda: answered)
+    return start

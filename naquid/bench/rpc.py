@@ -1,0 +1,158 @@
+"""Requests and replies: N connections keep W requests outstanding on one RPC stream each until all were answered."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib.util
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+
+import naquid
+
+from .load import Load, Progress, RpcOptions, RpcResult, clock, pipeline
+from .process import HOST, Files, ServerProcess, Usage, cpu_seconds, rss_kb
+
+MODES = ("python", "asyncio")
+TYPE = 1  # of the requests
+
+
+def no_progress(answered: int, total: int) -> None:
+    """Shows nothing."""
+
+
+class Clock:
+    """Wall and processor time of the two parts of a run."""
+
+    def __init__(self, usage: Callable[[], Usage]) -> None:
+        self._usage = usage
+        self.begin = time.perf_counter()
+        self.connected = self.end = self.begin
+        self.cpu = 0.0
+        self.server = self.server_end = usage()
+        self.loop: dict[str, int] = {}
+
+    def handshakes_done(self) -> None:
+        self.connected = time.perf_counter()
+        self.server = self._usage()
+        self.cpu = cpu_seconds()
+        self.begin_requests = time.perf_counter()
+
+    def requests_done(self) -> None:
+        self.end = time.perf_counter()
+        self.cpu = cpu_seconds() - self.cpu
+        self.server_end = self._usage()
+
+    def result(self, load: Load) -> RpcResult:
+        answered = load.total_answered()
+        return RpcResult(
+            requests=answered,
+            seconds=self.end - self.begin_requests,
+            p50_us=load.percentile(50),
+            p99_us=load.percentile(99),
+            errors=load.errors(answered),
+            handshake_seconds=self.connected - self.begin,
+            client_cpu_s=self.cpu,
+            server_cpu_s=self.server_end.cpu_seconds - self.server.cpu_seconds,
+            client_rss_kb=rss_kb(),
+            server_rss_kb=self.server_end.rss_kb,
+            gso=bool(self.loop.get("gso")),
+            gro=bool(self.loop.get("gro")),
+            naquid_version=naquid.__version__,
+            options=load.options,
+            first_errors=load.first_errors,
+            client_loop=self.loop,
+            server_loop=dict(self.server_end.loop),
+        )
+
+
+async def _with_callbacks(load: Load, rpcs: list[naquid.Rpc]) -> None:
+    """`rpc.call_soon`: no task and no future for a request."""
+    done = asyncio.Event()
+    load.on_end = done.set
+
+    def start(number: int, rpc: naquid.Rpc) -> Callable[[], None]:
+        call_soon = rpc.call_soon
+        return pipeline(load, number, lambda payload, on_reply: call_soon(TYPE, payload, on_reply))
+
+    for begin in [start(number, rpc) for number, rpc in enumerate(rpcs)]:
+        begin()
+    await done.wait()
+
+
+async def _with_tasks(load: Load, rpcs: list[naquid.Rpc]) -> None:
+    """`await rpc.call`: as many tasks on each connection as the window is wide."""
+    answered = [0] * len(rpcs)
+    load.answered.append(lambda: sum(answered))
+
+    async def work(number: int, rpc: naquid.Rpc, payloads: Iterator[bytes]) -> None:
+        mask, call = load.mask, rpc.call
+        for payload in payloads:
+            timed = not answered[number] & mask
+            begin = clock() if timed else 0
+            try:
+                reply = await call(TYPE, payload)
+            except naquid.Error as error:
+                load.error(f"connection {number}: {error}", count=0)  # the request counts as missing
+                return
+            if timed:
+                load.latencies.append(clock() - begin)
+            if reply != payload:
+                load.error(f"connection {number}: got {reply!r} for {payload!r}")
+            answered[number] += 1
+
+    tasks = []
+    for number, rpc in enumerate(rpcs):
+        payloads = iter(load.payloads(number))
+        tasks += [asyncio.ensure_future(work(number, rpc, payloads)) for _ in range(load.window)]
+    await asyncio.gather(*tasks)
+
+
+async def _drive(
+    options: RpcOptions, port: int, files: Files, usage: Callable[[], Usage], progress: Progress
+) -> RpcResult:
+    load = Load(options)
+    spent = Clock(usage)
+    async with AsyncExitStack() as stack:
+
+        async def connect() -> naquid.Rpc:
+            conn = await stack.enter_async_context(naquid.connect(HOST, port, ca=str(files.ca)))
+            conns.append(conn)
+            return await conn.open_rpc("bench")
+
+        async def show() -> None:
+            while True:
+                progress(load.total_answered(), options.total)
+                await asyncio.sleep(0.1)
+
+        conns: list[naquid.Connection] = []
+        rpcs = await asyncio.gather(*(connect() for _ in range(options.connections)))
+        spent.handshakes_done()
+        shown = asyncio.ensure_future(show())
+        work = _with_tasks if options.mode == "asyncio" else _with_callbacks
+        try:
+            await asyncio.wait_for(work(load, list(rpcs)), options.limit)
+        except TimeoutError:
+            pass  # what is missing is counted
+        finally:
+            spent.requests_done()
+            shown.cancel()
+        progress(load.total_answered(), options.total)
+        spent.loop = {name: int(value) for name, value in conns[0].loop_stats().items()}
+        return spent.result(load)
+
+
+def run(options: RpcOptions, files: Files, progress: Progress = no_progress) -> RpcResult:
+    """Runs it: mode "python" is the callback API (`naquid.capi` where it is there, else `Rpc.call_soon`), mode
+    "asyncio" is `await rpc.call`. The server's handler is a plain function in both."""
+    if options.mode not in MODES:
+        raise ValueError(f"mode is one of {', '.join(MODES)}")
+    gc.collect()
+    gc.freeze()
+    if options.mode == "python" and importlib.util.find_spec("naquid.capi") is not None:
+        from . import callbacks
+
+        return callbacks.run(options, files, progress)
+    with ServerProcess(files) as server:
+        return asyncio.run(_drive(options, server.port, files, server.usage, progress))

@@ -1,0 +1,69 @@
+"""The server process of the workloads: `python -m naquid.bench.server --cert ... --key ... [--api asyncio|capi]`.
+
+It answers every request of the RPC stream "bench" with the request's payload through a plain Python function, and
+checks what comes on a raw stream against the pattern of `bulk`. See `process` for what it says to its parent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import sys
+
+import naquid
+
+from . import bulk
+from .process import HOST, usage_line
+
+RPC_NAME = "bench"
+
+
+def echo(rpc: naquid.Rpc, type: int, payload: bytes) -> bytes:
+    """Runs once for every single request."""
+    return payload
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """Serves until standard input is closed."""
+    app = naquid.Handlers()
+    app.rpc(RPC_NAME)(echo)
+    received = bulk.Received()
+    app.raw_stream(received.stream)
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    config = naquid.ServerConfig(idle_timeout=options.idle_timeout)
+    async with naquid.serve(app, HOST, 0, cert=options.cert, key=options.key, config=config) as server:
+
+        def on_parent() -> None:
+            line = sys.stdin.buffer.readline()
+            if line:
+                print(usage_line(server.stats(), **received.as_dict()), flush=True)
+            else:
+                loop.remove_reader(sys.stdin)
+                ended.set()
+
+        loop.add_reader(sys.stdin, on_parent)
+        print(json.dumps({"port": server.port}), flush=True)
+        await ended.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="naquid.bench.server")
+    parser.add_argument("--api", choices=["asyncio", "capi"], default="asyncio")
+    parser.add_argument("--cert", required=True)
+    parser.add_argument("--key", required=True)
+    parser.add_argument("--idle-timeout", type=float, default=60.0)
+    options = parser.parse_args()
+    gc.freeze()  # what was imported is not garbage; a collection need not look at it again
+    if options.api == "capi":
+        from . import callbacks
+
+        callbacks.serve(options.cert, options.key, options.idle_timeout)
+    else:
+        asyncio.run(serve(options))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""`naquid demo`: the main job, shown and checked."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .console import micros, number, positive, progress, table
+from .errors import EXIT_FAILED, EXIT_OK
+
+if TYPE_CHECKING:
+    from naquid.bench.load import RpcOptions, RpcResult
+    from naquid.bench.process import Files
+
+EPILOG = """\
+A certificate is made, a server process and a client process are started, and every connection keeps WINDOW requests of
+8 bytes outstanding on one RPC stream until all were answered; a Python function answers each. Every reply is compared.
+Exit code 1 when a reply was wrong or missing.
+
+examples:
+  naquid demo
+  naquid demo --connections 10 --requests 1000 --window 1
+"""
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describes the command."""
+    command = commands.add_parser(
+        "demo",
+        help="requests over many connections through a Python handler, checked and measured",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("--connections", type=positive(int), default=100, metavar="N")
+    command.add_argument("--requests", type=positive(int), default=5000, metavar="M", help="of each connection")
+    command.add_argument("--window", type=positive(int), default=64, metavar="W", help="outstanding on each connection")
+    command.add_argument("--no-more", action="store_true", help="leave out the runs with windows of 1, 16 and 5,000")
+    command.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the job, prints the tables; 1 when a reply was wrong or missing."""
+    from naquid.bench.load import RpcOptions
+
+    from .certificates import create
+
+    main = RpcOptions(connections=options.connections, requests=options.requests, window=options.window)
+    others: list[RpcOptions] = []
+    if not options.no_more:
+        fewer = max(1, min(options.requests, 500))  # one at a time is slow by nature
+        others = [replace(main, window=1, requests=fewer)]
+        others += [replace(main, window=w) for w in (16, 5000) if w <= options.requests]
+    with tempfile.TemporaryDirectory(prefix="naquid-") as folder:
+        files = create(Path(folder))
+        result = _measure(main, files)
+        _show(result)
+        results = [result]
+        for other in others:
+            if not results[-1].errors:
+                results.append(_measure(other, files))
+    if len(results) > 1:
+        _compare(results)
+    errors = sum(r.errors for r in results)
+    for text in [text for r in results for text in r.first_errors][:10]:
+        print(f"naquid: {text}", file=sys.stderr)
+    checked = sum(r.requests for r in results)
+    if errors:
+        print(f"naquid: {errors:,} of {checked + errors:,} replies were wrong or missing", file=sys.stderr)
+        return EXIT_FAILED
+    print(f"All {checked:,} replies were compared with what was asked: no error.")
+    return EXIT_OK
+
+
+def _measure(options: RpcOptions, files: Files) -> RpcResult:
+    from naquid.bench import rpc
+
+    what = f"{options.connections} connections x {options.requests:,} requests, {options.window:,} outstanding"
+    with progress(what, options.total) as update:
+        return rpc.run(options, files, lambda answered, total: update(answered))
+
+
+def _per(count: int, calls: int) -> str:
+    return f"{count / calls:.1f}" if calls else "-"
+
+
+def _show(r: RpcResult) -> None:
+    client, server = r.client_loop, r.server_loop
+
+    def both(name: str, form: str = ",") -> list[str]:
+        return [format(loop.get(name, 0), form) for loop in (client, server)]
+
+    def per(what: str, calls: str) -> list[str]:
+        return [_per(loop.get(what, 0), loop.get(calls, 0)) for loop in (client, server)]
+
+    def switches(name: str) -> list[str]:
+        return ["on" if loop.get(name) else "off" for loop in (client, server)]
+
+    options = r.options
+    table(
+        f"naquid {r.naquid_version}: {options.connections} connections x {options.requests:,} requests of "
+        f"{options.payload} bytes, {options.window:,} outstanding on each; encrypted UDP on loopback",
+        ["", "result"],
+        [
+            ["requests/s", number(r.requests_per_second)],
+            ["latency p50", micros(r.p50_us)],
+            ["latency p99", micros(r.p99_us)],
+            ["handshakes/s", number(r.handshakes_per_second)],
+            ["wrong or missing", number(r.errors) if r.errors else "0"],
+        ],
+    )
+    table(
+        "Both sides, each one process",
+        ["", "client", "server"],
+        [
+            ["datagrams sent", *both("tx_datagrams")],
+            ["datagrams received", *both("rx_datagrams")],
+            ["datagrams per send call", *per("tx_datagrams", "tx_calls")],
+            ["datagrams per receive call", *per("rx_datagrams", "rx_calls")],
+            ["GSO (one send, many datagrams)", *switches("gso")],
+            ["GRO (one receive, many datagrams)", *switches("gro")],
+            ["processor seconds", f"{r.client_cpu_s:.2f}", f"{r.server_cpu_s:.2f}"],
+            ["memory, MiB", f"{r.client_rss_kb / 1024:.0f}", f"{r.server_rss_kb / 1024:.0f}"],
+        ],
+    )
+
+
+def _compare(results: list[RpcResult]) -> None:
+    rows = [
+        [f"{r.options.window:,}", f"{r.requests:,}", number(r.requests_per_second), micros(r.p50_us), micros(r.p99_us)]
+        for r in sorted(results, key=lambda r: r.options.window)
+    ]
+    table("By requests outstanding on each connection", ["outstanding", "requests", "requests/s", "p50", "p99"], rows)
