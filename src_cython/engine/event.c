@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NQ_EVENTS_KEEP 65536u /* capacity kept from one tick to the next */
+#define NQ_EVENTS_KEEP 131072u /* capacity kept from one tick to the next */
 
 static _Thread_local nq_event scratch;
 

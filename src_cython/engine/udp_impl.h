@@ -9,6 +9,8 @@
 
 enum {
   NQ_UDP_RX_MESSAGES = 32, /* taken by one recvmmsg */
+  NQ_UDP_RX_BYTES = 384 << 10, /* aimed at by one recvmmsg of long trains: what a tick touches stays in the cache */
+  NQ_UDP_RX_LEAST = 4,
   NQ_UDP_RX_SIZE = 65536,  /* no UDP datagram or GRO train is longer */
   NQ_UDP_RX_DATAGRAMS = 32 * 128, /* the kernel makes no train of more than 128; what exceeds the array is dropped */
   NQ_UDP_RX_RETRIES = 8, /* errors in a row before recv gives up until called again */
@@ -64,6 +66,7 @@ typedef struct nq_udp_rx {
   nq_datagram out[NQ_UDP_RX_DATAGRAMS];
 #ifdef __linux__
   uint32_t used; /* headers that the kernel has written into */
+  uint32_t want; /* messages to ask for next; 0: not known */
   struct mmsghdr mm[NQ_UDP_RX_MESSAGES];
   struct iovec iov[NQ_UDP_RX_MESSAGES];
 #endif

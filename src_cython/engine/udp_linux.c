@@ -85,12 +85,13 @@ int nq_udp_linux_recv(nq_udp *u, const nq_datagram **out) {
   }
   rx->used = 0;
   do {
-    n = u->sys.recvmmsg(u->io.fd, rx->mm, NQ_UDP_RX_MESSAGES);
+    n = u->sys.recvmmsg(u->io.fd, rx->mm, rx->want ? rx->want : NQ_UDP_RX_MESSAGES);
     u->io.stats.rx_calls++;
   } while (n < 0 && nq_udp_recv_again(u, errno, &tries));
   if (n <= 0)
     return 0;
   uint32_t count = 0;
+  size_t bytes = 0;
   rx->used = (uint32_t)n;
   for (uint32_t i = 0; i < (uint32_t)n; i++) {
     struct msghdr *m = &rx->mm[i].msg_hdr;
@@ -99,10 +100,13 @@ int nq_udp_linux_recv(nq_udp *u, const nq_datagram **out) {
       u->io.stats.rx_truncated++;
       continue;
     }
+    bytes += rx->mm[i].msg_len;
     control c = read_control(u, m, &rx->local[i]);
     rx->remote[i].len = m->msg_namelen;
     count = nq_udp_deliver(u, count, i, rx->mm[i].msg_len, c.segment, c.ecn);
   }
+  size_t fit = NQ_UDP_RX_BYTES / (bytes / (size_t)n + 1);
+  rx->want = fit >= NQ_UDP_RX_MESSAGES ? NQ_UDP_RX_MESSAGES : fit > NQ_UDP_RX_LEAST ? (uint32_t)fit : NQ_UDP_RX_LEAST;
   return (int)count;
 }
 
