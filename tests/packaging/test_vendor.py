@@ -169,6 +169,30 @@ def test_offline_asks_nobody(tmp_path: Path, pin: Pin, server: str) -> None:
         fetch.get(replace(pin, url=f"{server}/good"), tmp_path, NoApt(), env={"NAQUID_VENDOR_OFFLINE": "1"})
 
 
+def test_boringssl_stands_in_for_aws_lc(
+    tmp_path: Path, pin: Pin, server: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    class CountingApt(NoApt):
+        def fetch(self, pin: Pin, pinned_only: bool) -> tuple[Path, str]:
+            asked.append(pin.name)
+            return super().fetch(pin, pinned_only)
+
+    pins = {
+        "aws-lc": replace(pin, name="aws-lc", file="aws-lc.tar.gz", debian={"version": "1"}),
+        "boringssl": replace(pin, name="boringssl", url=f"{server}/good"),
+    }
+    for _ in range(2):
+        assert prefix._tls_archive(pins, tmp_path, CountingApt(), None).name == "boringssl"
+        assert "building with BoringSSL in place of AWS-LC" in capsys.readouterr().err
+    assert asked == ["aws-lc"], "the second build does not wait for it again"
+    with pytest.raises(fetch.Unavailable):
+        prefix._tls_archive(pins, tmp_path, CountingApt(), "aws-lc")
+    (tmp_path / "downloads" / "aws-lc.tar.gz").write_bytes(GOOD)
+    assert prefix._tls_archive(pins, tmp_path, CountingApt(), None).name == "aws-lc"
+
+
 # ---- Debian
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 from . import ngtcp2, tls, tools
@@ -16,6 +17,7 @@ from .pins import Pin, load_pins
 from .report import VendorError, say, warn
 
 TLS = ("aws-lc", "boringssl")
+RETRY_SECONDS = 3600.0  # without AWS-LC: every build would wait for the same places in vain
 
 
 def build(variant: str, asked_tls: str | None = None, pins: dict[str, Pin] | None = None) -> Path:
@@ -63,13 +65,20 @@ def build(variant: str, asked_tls: str | None = None, pins: dict[str, Pin] | Non
 def _tls_archive(pins: dict[str, Pin], cache: Path, apt: Apt, asked: str | None) -> Archive:
     if asked is not None:
         return get(pins[asked], cache, apt)
+    wanted = pins["aws-lc"]
+    failed = cache / "downloads" / f"aws-lc-{wanted.digest[:12]}.unreachable"
+    lately = failed.is_file() and time.time() - failed.stat().st_mtime < RETRY_SECONDS
     try:
-        return get(pins["aws-lc"], cache, apt)
+        if lately and not (failed.parent / wanted.file).is_file():
+            raise Unavailable(f"AWS-LC could not be fetched within the last hour: delete {failed} to try again now.")
+        return get(wanted, cache, apt)
     except Unavailable as first:
         try:
             fallback = get(pins["boringssl"], cache, apt)
         except Unavailable:
             raise first from None
+        if not lately:
+            failed.touch()
         warn(f"building with BoringSSL in place of AWS-LC. {first}")
         return fallback
 
