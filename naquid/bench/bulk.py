@@ -13,6 +13,7 @@ import naquid
 
 from .process import HOST, Files, ServerProcess
 
+STREAM = "bulk"
 PERIOD = 1_048_573  # a prime: no packet, chunk or buffer size divides it
 CHUNK = 256 * 1024
 _ANSWER = struct.Struct("!QQ")  # bytes received, of those different from the pattern
@@ -90,7 +91,7 @@ async def _send(
     data = memoryview(pattern())
     sent = 0
     async with naquid.connect(HOST, port, ca=str(files.ca)) as conn:
-        stream = await conn.open_raw_stream()
+        stream = await conn.open_raw_stream(STREAM)
         begin = time.perf_counter()
         shown = begin
         while (now := time.perf_counter()) - begin < seconds:

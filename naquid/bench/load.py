@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
+TYPE = 1  # of the requests
 SAMPLE_EVERY = 16  # with more than one request outstanding, every 16th is timed
 STEP = 61  # how far apart the payloads of two connections start
 PAYLOAD_MEMORY = 32 << 20  # the payloads of a run are made beforehand; at most so many bytes of them
@@ -141,10 +142,10 @@ Reply = Callable[[int, bytes], None]
 """Takes a result (0: OK) and the payload of a reply."""
 
 
-def pipeline(load: Load, number: int, call: Callable[[bytes, Reply], object]) -> Callable[[], None]:
+def pipeline(load: Load, number: int, call: Callable[[int, bytes, Reply], object]) -> Callable[[], None]:
     """The callback form of one connection: returns the function that sends the first window. From there each reply is
     compared and sends the next request. Replies of one RPC stream come in order, as the handler is a plain function;
-    one out of order counts as wrong."""
+    one out of order counts as wrong. call: takes a type, a payload and what to call with the reply."""
     payloads = load.payloads(number)
     total, mask = len(payloads), load.mask
     stamps: deque[int] = deque()
@@ -164,7 +165,7 @@ def pipeline(load: Load, number: int, call: Callable[[bytes, Reply], object]) ->
             if not sent & mask:
                 stamp(clock())
             sent += 1
-            call(payloads[sent - 1], on_reply)
+            call(TYPE, payloads[sent - 1], on_reply)
         elif answered == total:
             load.finish()
 
@@ -183,7 +184,7 @@ def pipeline(load: Load, number: int, call: Callable[[bytes, Reply], object]) ->
             if not sent & mask:
                 stamp(clock())
             sent += 1
-            call(payloads[sent - 1], on_reply)
+            call(TYPE, payloads[sent - 1], on_reply)
 
     load.answered.append(lambda: answered)
     return start

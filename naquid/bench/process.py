@@ -61,6 +61,17 @@ def rss_kb() -> int:
         return peak // 1024 if sys.platform == "darwin" else peak
 
 
+def loop_stats() -> dict[str, int]:
+    """Counters of the engine loop behind the running asyncio event loop."""
+    from naquid import event_loop
+
+    engine = event_loop.acquire()
+    try:
+        return {name: int(value) for name, value in engine.stats().items()}
+    finally:
+        event_loop.release(engine)
+
+
 def usage_line(loop: Mapping[str, int], **extra: int) -> str:
     """The server's answer to a request for statistics."""
     fields = {

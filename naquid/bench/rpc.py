@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import importlib.util
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 
 import naquid
 
-from .load import Load, Progress, RpcOptions, RpcResult, clock, pipeline
-from .process import HOST, Files, ServerProcess, Usage, cpu_seconds, rss_kb
+from .load import TYPE, Load, Progress, RpcOptions, RpcResult, clock, pipeline
+from .process import HOST, Files, ServerProcess, Usage, cpu_seconds, loop_stats, rss_kb
 
 MODES = ("python", "asyncio")
-TYPE = 1  # of the requests
 
 
 def no_progress(answered: int, total: int) -> None:
@@ -71,13 +69,8 @@ async def _with_callbacks(load: Load, rpcs: list[naquid.Rpc]) -> None:
     """`rpc.call_soon`: no task and no future for a request."""
     done = asyncio.Event()
     load.on_end = done.set
-
-    def start(number: int, rpc: naquid.Rpc) -> Callable[[], None]:
-        call_soon = rpc.call_soon
-        return pipeline(load, number, lambda payload, on_reply: call_soon(TYPE, payload, on_reply))
-
-    for begin in [start(number, rpc) for number, rpc in enumerate(rpcs)]:
-        begin()
+    for start in [pipeline(load, number, rpc.call_soon) for number, rpc in enumerate(rpcs)]:
+        start()
     await done.wait()
 
 
@@ -118,7 +111,6 @@ async def _drive(
 
         async def connect() -> naquid.Rpc:
             conn = await stack.enter_async_context(naquid.connect(HOST, port, ca=str(files.ca)))
-            conns.append(conn)
             return await conn.open_rpc("bench")
 
         async def show() -> None:
@@ -126,7 +118,6 @@ async def _drive(
                 progress(load.total_answered(), options.total)
                 await asyncio.sleep(0.1)
 
-        conns: list[naquid.Connection] = []
         rpcs = await asyncio.gather(*(connect() for _ in range(options.connections)))
         spent.handshakes_done()
         shown = asyncio.ensure_future(show())
@@ -139,20 +130,16 @@ async def _drive(
             spent.requests_done()
             shown.cancel()
         progress(load.total_answered(), options.total)
-        spent.loop = {name: int(value) for name, value in conns[0].loop_stats().items()}
+        spent.loop = loop_stats()
         return spent.result(load)
 
 
 def run(options: RpcOptions, files: Files, progress: Progress = no_progress) -> RpcResult:
-    """Runs it: mode "python" is the callback API (`naquid.capi` where it is there, else `Rpc.call_soon`), mode
-    "asyncio" is `await rpc.call`. The server's handler is a plain function in both."""
+    """Runs it: mode "python" is the callback form `Rpc.call_soon`, mode "asyncio"
+    is `await rpc.call`. The server's handler is a plain function in both."""
     if options.mode not in MODES:
         raise ValueError(f"mode is one of {', '.join(MODES)}")
     gc.collect()
     gc.freeze()
-    if options.mode == "python" and importlib.util.find_spec("naquid.capi") is not None:
-        from . import callbacks
-
-        return callbacks.run(options, files, progress)
     with ServerProcess(files) as server:
         return asyncio.run(_drive(options, server.port, files, server.usage, progress))

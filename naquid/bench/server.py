@@ -1,7 +1,7 @@
 """The server process of the workloads: `python -m naquid.bench.server --cert ... --key ... [--api asyncio|capi]`.
 
 It answers every request of the RPC stream "bench" with the request's payload through a plain Python function, and
-checks what comes on a raw stream against the pattern of `bulk`. See `process` for what it says to its parent.
+checks what comes on the raw stream "bulk" against the pattern. See `process` for what it says to its parent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import naquid
 
 from . import bulk
-from .process import HOST, usage_line
+from .process import HOST, loop_stats, usage_line
 
 RPC_NAME = "bench"
 
@@ -30,16 +30,16 @@ async def serve(options: argparse.Namespace) -> None:
     app = naquid.Handlers()
     app.rpc(RPC_NAME)(echo)
     received = bulk.Received()
-    app.raw_stream(received.stream)
+    app.raw_stream(bulk.STREAM)(received.stream)
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
-    config = naquid.ServerConfig(idle_timeout=options.idle_timeout)
+    config = naquid.ServerConfig(limits=naquid.Limits(idle_timeout=options.idle_timeout))
     async with naquid.serve(app, HOST, 0, cert=options.cert, key=options.key, config=config) as server:
 
         def on_parent() -> None:
             line = sys.stdin.buffer.readline()
             if line:
-                print(usage_line(server.stats(), **received.as_dict()), flush=True)
+                print(usage_line(loop_stats(), **received.as_dict()), flush=True)
             else:
                 loop.remove_reader(sys.stdin)
                 ended.set()
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--key", required=True)
     parser.add_argument("--idle-timeout", type=float, default=60.0)
     options = parser.parse_args()
-    gc.freeze()  # what was imported is not garbage; a collection need not look at it again
+    gc.freeze()  # what was imported is no garbage: collections need not look at it
     if options.api == "capi":
         from . import callbacks
 

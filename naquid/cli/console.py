@@ -80,12 +80,14 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> N
         from rich.console import Console
         from rich.table import Table
 
-        drawn = Table(title=title, title_justify="left")
+        drawn = Table()
         for i, name in enumerate(header):
             drawn.add_column(name, justify="right" if i else "left")
         for row in rows:
             drawn.add_row(*row)
-        Console().print(drawn)
+        console = Console(highlight=False)
+        console.print(title, markup=False)
+        console.print(drawn)
         return
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     print(title)
