@@ -73,6 +73,10 @@ typedef enum nq_event_kind {
   NQ_EV_STREAM_WRITABLE,/* the send queue fell to send_low after having been above send_high */
   NQ_EV_STREAM_ACKED,   /* everything sent, FIN included, was acknowledged */
   NQ_EV_STREAM_CLOSE,   /* gone, both directions; before the replies NQ_CALL_GONE of its calls. code: of the reset, or 0 */
+  NQ_EV_SEND_ACKED,     /* of nq_stream_send_marked: user, len = bytes acknowledged now (framing included), value = ns
+                           since the send. flags: NQ_EVF_LAST: all of it, user is not used again; NQ_EVF_LOCAL too: the
+                           stream ended first */
+  NQ_EV_SEND_LOST,      /* of nq_stream_send_marked: user, len = bytes that are sent again (an estimate) */
   /* rest */
   NQ_EV_DATAGRAM,       /* handle = connection, data */
   NQ_EV_PONG,           /* handle = connection; an answer to nq_conn_ping. value = round trip, ns */
@@ -81,7 +85,7 @@ typedef enum nq_event_kind {
   NQ_EV_LOG             /* type = level ('D','I','W','E'), data = text, then key=value pairs in JSON after a NUL */
 } nq_event_kind;
 
-enum { NQ_EVF_CLIENT = 1, NQ_EVF_OUTGOING = 2, NQ_EVF_UNI = 4, NQ_EVF_LOCAL = 8, NQ_EVF_REMOTE = 16 };
+enum { NQ_EVF_CLIENT = 1, NQ_EVF_OUTGOING = 2, NQ_EVF_UNI = 4, NQ_EVF_LOCAL = 8, NQ_EVF_REMOTE = 16, NQ_EVF_LAST = 32 };
 
 enum { NQ_CALL_TIMEOUT = 1, NQ_CALL_GONE = 2 };
 
@@ -281,6 +285,8 @@ int nq_stream_is_outgoing(const nq_loop *l, nq_handle s);
 /* RAW: bytes. RECORD: one record. RPC streams have their own calls. 1: accepted, and now above send_high: wait for
  * STREAM_WRITABLE; 0: accepted; negative: not accepted. */
 int nq_stream_send(nq_loop *l, nq_handle s, const uint8_t *data, size_t len);
+/* The same, and tells how it fares by SEND_ACKED and SEND_LOST events with this user. */
+int nq_stream_send_marked(nq_loop *l, nq_handle s, const uint8_t *data, size_t len, void *user);
 uint64_t nq_stream_queued(const nq_loop *l, nq_handle s); /* bytes not yet acknowledged */
 int nq_stream_finish(nq_loop *l, nq_handle s);                 /* FIN after what is queued */
 int nq_stream_reset(nq_loop *l, nq_handle s, uint64_t code);   /* RESET_STREAM */

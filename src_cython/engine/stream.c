@@ -45,6 +45,11 @@ void nq_stream_release(nq_stream *s) {
   nq_sendq_clear(&s->out, &l->pool);
   nq_bytes_free(&s->in);
   nq_bytes_free(&s->held);
+  while (s->marks) {
+    nq_mark *next = s->marks->next;
+    free(s->marks);
+    s->marks = next;
+  }
   if (s->calls) {
     nq_timer_cancel(&l->timers, &s->calls->timer);
     nq_calls_free(s->calls);
@@ -107,6 +112,7 @@ void nq_stream_ended(nq_stream *s, uint64_t code) {
     c->queued -= nq_sendq_queued(&s->out);
   if (s->assembling)
     c->assembly -= nq_bytes_size(&s->in);
+  nq_stream_marks_end(s);
   if (s->opened) {
     nq_event *e = nq_events_push(&l->batch, NQ_EV_STREAM_CLOSE, s->h);
     e->code = code;
@@ -124,6 +130,13 @@ void nq_stream_ended(nq_stream *s, uint64_t code) {
     }
   }
   unlink_conn(s);
+  if (s->extend && c->q) { /* a held stream keeps its place: what is held is bounded by the limit of streams */
+    if (s->uni)
+      ngtcp2_conn_extend_max_streams_uni(c->q, 1);
+    else
+      ngtcp2_conn_extend_max_streams_bidi(c->q, 1);
+    nq_conn_mark(c);
+  }
   s->dead_next = l->dead_streams;
   l->dead_streams = s;
 }
@@ -169,6 +182,7 @@ void nq_streams_open_waiting(nq_conn *c) {
       e->flags = (uint8_t)(NQ_EVF_OUTGOING | (uni ? NQ_EVF_UNI : 0));
       e->conn = c->h;
       e->user = s->user;
+      c->shutdowns |= s->reset_wanted | s->stop_wanted;
       if (nq_sendq_unsent(&s->out) || s->fin_wanted || s->reset_wanted || s->stop_wanted)
         nq_stream_mark(s);
     }
@@ -182,7 +196,7 @@ int nq_stream_open(nq_loop *l, nq_handle conn, const nq_stream_options *o, nq_ha
   if (o->kind < NQ_KIND_RAW || o->kind > NQ_KIND_RPC || o->name_len > NQ_WIRE_NAME_MAX || (o->uni && o->name) ||
       (o->uni && o->kind != NQ_KIND_RAW) || (o->name && (!o->name_len || memchr(o->name, 0, o->name_len))))
     return NQ_ERR_ARG;
-  if (c->state == NQ_CONN_CLOSING || c->free_wanted)
+  if (c->state == NQ_CONN_CLOSING || c->free_wanted || c->dead)
     return NQ_ERR_STATE;
   if (c->n_opening >= c->limits.max_pending_opens)
     return NQ_ERR_FULL;
@@ -283,9 +297,7 @@ int nq_stream_reset(nq_loop *l, nq_handle h, uint64_t code) {
     return NQ_ERR_ARG;
   if (s->closed || s->shut)
     return NQ_DONE;
-  s->reset_wanted = 1;
-  s->reset_code = code;
-  nq_stream_mark(s);
+  nq_stream_want_reset(s, code);
   return NQ_DONE;
 }
 
@@ -300,10 +312,11 @@ int nq_stream_stop(nq_loop *l, nq_handle h, uint64_t code) {
   if (s->closed || s->discard)
     return NQ_DONE;
   nq_stream_discard(s);
-  if (!s->peer_fin) {
-    s->stop_wanted = 1;
-    s->stop_code = code;
-    nq_stream_mark(s);
+  if (s->close_late) { /* it waited only for the held bytes */
+    s->paused = 0;
+    nq_stream_schedule(s);
+  } else if (!s->peer_fin) {
+    nq_stream_want_stop(s, code);
   }
   return NQ_DONE;
 }
@@ -323,6 +336,8 @@ int nq_stream_pause(nq_loop *l, nq_handle h) {
   nq_stream *s = nq_stream_get(l, h);
   if (!s)
     return NQ_ERR_STALE;
+  if (s->closed)
+    return NQ_DONE;
   s->paused = 1;
   s->holding = 1;
   return NQ_DONE;
@@ -332,6 +347,8 @@ int nq_stream_resume(nq_loop *l, nq_handle h) {
   nq_stream *s = nq_stream_get(l, h);
   if (!s)
     return NQ_ERR_STALE;
+  if (s->closed) /* its memory goes at the flush: no list may have it */
+    return NQ_DONE;
   s->paused = 0;
   if (s->holding && s->c->open)
     nq_stream_schedule(s);

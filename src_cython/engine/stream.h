@@ -7,6 +7,13 @@
 #include "rpc.h"
 #include "wire.h"
 
+/* A write whose fate its sender wants to know: offsets [at, end) of the stream are not acknowledged yet. */
+typedef struct nq_mark {
+  struct nq_mark *next;
+  uint64_t at, end, queued_at;
+  void *user;
+} nq_mark;
+
 typedef struct nq_stream {
   nq_conn *c;
   nq_handle h;
@@ -33,11 +40,14 @@ typedef struct nq_stream {
   uint8_t acked_all;
   uint8_t closed;       /* STREAM_CLOSE was pushed */
   uint8_t stop_wanted, reset_wanted;
+  uint8_t extend;       /* the peer may open another one once this one has ended */
   uint8_t reset_late, close_late; /* the peer reset it, ngtcp2 forgot it, while bytes were still held back */
   uint16_t name_bytes;            /* of out: the protocol name */
   uint64_t stop_code, reset_code, peer_reset_code, close_code;
   nq_bytes held;        /* arrived while paused, not decoded */
   nq_calls *calls;      /* RPC */
+  nq_mark *marks, **marks_tail;
+  size_t losses;        /* packets with our data that ngtcp2 had counted as lost */
 } nq_stream;
 
 nq_stream *nq_stream_get(const nq_loop *l, nq_handle h);
@@ -56,6 +66,10 @@ void nq_stream_continue(nq_stream *s); /* held bytes may go on */
 void nq_stream_credit(nq_stream *s, uint64_t n);
 /* From now on what comes is dropped and credited. */
 void nq_stream_discard(nq_stream *s);
+/* This side cannot go on with the stream: both directions end with the code. */
+void nq_stream_refuse(nq_stream *s, uint64_t code);
+/* The peer reset its side, and everything before that was delivered. */
+void nq_stream_was_reset(nq_stream *s, uint64_t code);
 /* Held bytes are decoded at the start of the next tick. */
 void nq_stream_schedule(nq_stream *s);
 
@@ -64,7 +78,12 @@ void nq_stream_schedule(nq_stream *s);
 void nq_stream_mark(nq_stream *s);
 void nq_stream_unmark(nq_stream *s); /* out of c->send */
 void nq_stream_acked(nq_stream *s, uint64_t upto);
-/* Resets wanted while a callback ran are carried out. */
+/* The stream is over: what was not acknowledged will not be. */
+void nq_stream_marks_end(nq_stream *s);
+/* STOP_SENDING or RESET_STREAM goes out with the next write: callbacks of ngtcp2 may want it too. */
+void nq_stream_want_stop(nq_stream *s, uint64_t code);
+void nq_stream_want_reset(nq_stream *s, uint64_t code);
+/* What was wanted is carried out. */
 void nq_stream_shutdowns(nq_stream *s);
 
 #endif

@@ -1,4 +1,5 @@
 /* stream_out.c: what a stream sends: queueing, watermarks, acknowledgements, and the calls of RPC. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "stream.h"
@@ -32,11 +33,58 @@ void nq_stream_unmark(nq_stream *s) {
   s->in_send = 0;
 }
 
+static void marks_acked(nq_stream *s, uint64_t upto) {
+  nq_loop *l = s->c->l;
+  for (nq_mark *m; (m = s->marks) && m->at < upto;) {
+    uint64_t to = m->end < upto ? m->end : upto;
+    nq_event *e = nq_events_push(&l->batch, NQ_EV_SEND_ACKED, s->h);
+    e->user = m->user;
+    e->len = (size_t)(to - m->at);
+    e->value = l->now - m->queued_at;
+    m->at = to;
+    if (to < m->end)
+      break;
+    e->flags = NQ_EVF_LAST;
+    s->marks = m->next;
+    free(m);
+  }
+  if (!s->marks)
+    s->marks_tail = &s->marks;
+}
+
+/* ngtcp2 counts lost packets of a stream, not bytes: the oldest unacknowledged write is taken to be what was lost. */
+static void marks_lost(nq_stream *s) {
+  size_t losses = ngtcp2_conn_get_stream_loss_count2(s->c->q, s->id);
+  if (losses > s->losses && s->marks) {
+    uint64_t bytes = (losses - s->losses) * ngtcp2_conn_get_path_max_tx_udp_payload_size2(s->c->q);
+    uint64_t left = s->marks->end - s->marks->at;
+    nq_event *e = nq_events_push(&s->c->l->batch, NQ_EV_SEND_LOST, s->h);
+    e->user = s->marks->user;
+    e->len = (size_t)(bytes < left ? bytes : left);
+  }
+  s->losses = losses;
+}
+
+void nq_stream_marks_end(nq_stream *s) {
+  for (nq_mark *m; (m = s->marks);) {
+    nq_event *e = nq_events_push(&s->c->l->batch, NQ_EV_SEND_ACKED, s->h);
+    e->user = m->user;
+    e->flags = NQ_EVF_LAST | NQ_EVF_LOCAL;
+    s->marks = m->next;
+    free(m);
+  }
+}
+
 void nq_stream_acked(nq_stream *s, uint64_t upto) {
   nq_conn *c = s->c;
   if (s->shut)
     return;
   if (upto > s->out.acked) {
+    if (s->marks) {
+      if (s->id >= 0)
+        marks_lost(s);
+      marks_acked(s, upto);
+    }
     c->queued -= upto - s->out.acked;
     nq_sendq_ack(&s->out, &c->l->pool, upto);
   }
@@ -50,6 +98,20 @@ void nq_stream_acked(nq_stream *s, uint64_t upto) {
   }
 }
 
+void nq_stream_want_stop(nq_stream *s, uint64_t code) {
+  s->stop_wanted = 1;
+  s->stop_code = code;
+  s->c->shutdowns = 1;
+  nq_stream_mark(s);
+}
+
+void nq_stream_want_reset(nq_stream *s, uint64_t code) {
+  s->reset_wanted = 1;
+  s->reset_code = code;
+  s->c->shutdowns = 1;
+  nq_stream_mark(s);
+}
+
 void nq_stream_shutdowns(nq_stream *s) {
   nq_conn *c = s->c;
   if (s->stop_wanted) {
@@ -58,6 +120,8 @@ void nq_stream_shutdowns(nq_stream *s) {
   }
   if (s->reset_wanted) {
     s->reset_wanted = 0;
+    if (s->shut) /* the peer stopped it in the meantime */
+      return;
     s->shut = 1;
     ngtcp2_conn_shutdown_stream_write(c->q, 0, s->id, s->reset_code);
     c->queued -= nq_sendq_queued(&s->out); /* the bytes themselves stay until ngtcp2 forgets the stream */
@@ -105,10 +169,8 @@ static int put(nq_stream *s, const uint8_t *head, size_t headlen, const uint8_t 
     }
     if (nq_sendq_append(&s->out, pool, data, len)) {
       if (headlen) { /* half a message is queued: the stream cannot go on */
-        s->reset_wanted = 1;
-        s->reset_code = NQ_CODE_OVERLOAD;
         c->queued += headlen;
-        nq_stream_mark(s);
+        nq_stream_want_reset(s, NQ_CODE_OVERLOAD);
       }
       return NQ_ERR_NOMEM;
     }
@@ -133,6 +195,25 @@ int nq_stream_send(nq_loop *l, nq_handle h, const uint8_t *data, size_t len) {
     return NQ_ERR_TOOBIG;
   uint8_t head[NQ_WIRE_LENGTH_MAX];
   return put(s, head, nq_wire_length_put(head, (uint32_t)len), data, len);
+}
+
+int nq_stream_send_marked(nq_loop *l, nq_handle h, const uint8_t *data, size_t len, void *user) {
+  nq_stream *s = nq_stream_get(l, h);
+  nq_mark *m = malloc(sizeof *m);
+  if (!m)
+    return NQ_ERR_NOMEM;
+  uint64_t at = s ? s->out.end : 0;
+  int rv = nq_stream_send(l, h, data, len);
+  if (rv < 0 || s->out.end == at) { /* nothing was queued, so nothing will be acknowledged */
+    free(m);
+    return rv < 0 ? rv : NQ_ERR_ARG;
+  }
+  *m = (nq_mark){.at = at, .end = s->out.end, .queued_at = l->now, .user = user};
+  if (!s->marks)
+    s->marks_tail = &s->marks;
+  *s->marks_tail = m;
+  s->marks_tail = &m->next;
+  return rv;
 }
 
 static int put_frame(nq_stream *s, int16_t type, uint32_t msgid, const uint8_t *data, size_t len) {

@@ -73,6 +73,14 @@ static void dispatch(side *x, const nq_event *e) {
     }
     note(x, 'r');
     break;
+  case NQ_EV_SEND_ACKED:
+    x->acked += e->len;
+    x->ack_ends += (e->flags & NQ_EVF_LAST) != 0;
+    x->ack_cut += (e->flags & NQ_EVF_LOCAL) != 0;
+    break;
+  case NQ_EV_SEND_LOST:
+    x->lost += e->len;
+    break;
   case NQ_EV_DATAGRAM:
     keep(x, e);
     if (x->echo)

@@ -22,6 +22,7 @@ typedef struct side {
   int remote;
   uint64_t stream_code;    /* of the last STREAM_CLOSE */
   uint64_t gone, timeouts; /* local replies */
+  uint64_t acked, ack_ends, ack_cut, lost; /* of marked sends: bytes, writes done, writes cut off, bytes sent again */
   uint8_t *kept;           /* bytes of DATA, RECORD and REPLY events, as they came */
   size_t n_kept;
   uint64_t bytes;
