@@ -19,15 +19,21 @@ static int may_answer(nq_endpoint *ep) {
 
 void nq_endpoint_negotiate(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_version_cid *vc) {
   nq_loop *l = ep->l;
-  if (!ep->accepting || d->len < NQ_MIN_INITIAL || !may_answer(ep))
+  if (!ep->accepting || d->len < NQ_MIN_INITIAL) {
+    l->stats.rx_dropped++;
+    return;
+  }
+  if (!may_answer(ep))
     return;
   uint8_t buf[256], random;
   uint32_t sv[] = {0x1a2a3a4au, NGTCP2_PROTO_VER_V1, NGTCP2_PROTO_VER_V2}; /* the first: a reserved one, RFC 9000 6.3 */
   nq_loop_random(l, &random, 1);
   ngtcp2_ssize n = ngtcp2_pkt_write_version_negotiation(buf, sizeof buf, random, vc->scid, vc->scidlen, vc->dcid,
                                                         vc->dcidlen, sv, 3);
-  if (n <= 0)
+  if (n <= 0) {
+    l->stats.rx_dropped++;
     return;
+  }
   nq_endpoint_send(ep, buf, (size_t)n, d->remote, ep->wildcard ? d->local : NULL);
   l->stats.version_negotiations++;
 }
@@ -38,7 +44,11 @@ static void stateless_reset(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_
   ngtcp2_cid cid;
   ngtcp2_stateless_reset_token token;
   uint8_t random[64], buf[128];
-  if (d->len < 43 || !may_answer(ep))
+  if (d->len < 43) {
+    l->stats.rx_dropped++;
+    return;
+  }
+  if (!may_answer(ep))
     return;
   ngtcp2_cid_init(&cid, vc->dcid, vc->dcidlen);
   if (ngtcp2_crypto_generate_stateless_reset_token(token.data, ep->secret, NQ_SECRET_LEN, &cid))

@@ -20,6 +20,18 @@ void nq_conn_mark(nq_conn *c) {
   c->l->dirty_tail = &c->dirty_next;
 }
 
+void nq_conn_unblock(nq_loop *l, const nq_endpoint *ep) {
+  for (nq_conn **at = &l->blocked, *c; (c = *at);) {
+    if (c->ep != ep && c->q) {
+      at = &c->dirty_next;
+      continue;
+    }
+    *at = c->dirty_next;
+    c->dirty = 0;
+    nq_conn_mark(c);
+  }
+}
+
 nq_conn *nq_conn_new(nq_loop *l, const nq_limits *limits) {
   nq_conn *c = calloc(1, sizeof *c);
   if (!c)
@@ -41,6 +53,11 @@ nq_conn *nq_conn_new(nq_loop *l, const nq_limits *limits) {
 void nq_conn_release(nq_conn *c) {
   nq_loop *l = c->l;
   nq_timer_cancel(&l->timers, &c->timer);
+  for (nq_conn **at = &l->blocked; c->dirty && *at; at = &(*at)->dirty_next)
+    if (*at == c) {
+      *at = c->dirty_next;
+      break;
+    }
   nq_table_remove(&l->conns, c->h);
   l->stats.connections--;
   while (c->dgrams) {
@@ -70,6 +87,7 @@ static int is_loopback(const nq_addr *a) {
 static void settings_of(const nq_conn *c, ngtcp2_settings *s) {
   ngtcp2_settings_default(s);
   s->initial_ts = c->l->now;
+  s->rand_ctx.native_handle = c->l;
   s->handshake_timeout = c->limits.handshake_timeout;
   s->max_tx_udp_payload_size = c->limits.max_udp_payload;
   s->preferred_versions = versions;
@@ -118,6 +136,7 @@ static int attach(nq_conn *c) {
   if (c->limits.keep_alive)
     ngtcp2_conn_set_keep_alive_timeout(c->q, c->limits.keep_alive);
   c->handshaken = c->confirmed = c->announced = c->open = 0;
+  c->pinging = NQ_PING_NONE;
   c->was_reset = c->close_now = 0;
   c->state = NQ_CONN_CONNECTING;
   c->ep->conns++;
@@ -171,7 +190,8 @@ int nq_conn_start_server(nq_conn *c, nq_endpoint *ep, const ngtcp2_pkt_hd *hd, c
   params_of(c, &p);
   s.token = hd->token;
   s.tokenlen = hd->tokenlen;
-  s.token_type = retried ? NGTCP2_TOKEN_TYPE_RETRY : NGTCP2_TOKEN_TYPE_UNKNOWN;
+  if (hd->tokenlen)
+    s.token_type = retried ? NGTCP2_TOKEN_TYPE_RETRY : NGTCP2_TOKEN_TYPE_NEW_TOKEN;
   ngtcp2_cid scid;
   nq_endpoint_new_cid(ep, &scid, NQ_CID_LEN);
   p.original_dcid = odcid ? *odcid : hd->dcid;
@@ -251,6 +271,19 @@ void nq_conn_opened(nq_conn *c) {
       nq_stream_schedule(s);
 }
 
+/* The newest packet acknowledged just now left latest_rtt ago: was that the PING, or one after it? */
+static void look_for_pong(nq_conn *c, const ngtcp2_conn_info *before) {
+  nq_loop *l = c->l;
+  ngtcp2_conn_info info;
+  ngtcp2_conn_get_conn_info2(c->q, &info);
+  if (info.bytes_in_flight >= before->bytes_in_flight || l->now - info.latest_rtt < c->ping_sent)
+    return;
+  c->pinging = NQ_PING_NONE;
+  nq_event *e = nq_events_push(&l->batch, NQ_EV_PONG, c->h);
+  e->value = l->now - c->ping_sent;
+  e->user = c->user;
+}
+
 void nq_conn_packet(nq_conn *c, const nq_datagram *d) {
   if (!c->q)
     return;
@@ -266,11 +299,16 @@ void nq_conn_packet(nq_conn *c, const nq_datagram *d) {
   path.remote.addr = ra.p;
   path.remote.addrlen = d->remote->len;
   ngtcp2_pkt_info pi = {.ecn = d->ecn};
+  ngtcp2_conn_info before;
+  if (c->pinging == NQ_PING_SENT)
+    ngtcp2_conn_get_conn_info2(c->q, &before);
   int rv = ngtcp2_conn_read_pkt(c->q, &path, &pi, d->data, d->len, c->l->now);
   if (rv) {
     nq_conn_liberr(c, rv);
     return;
   }
+  if (c->pinging == NQ_PING_SENT)
+    look_for_pong(c, &before);
   if (c->handshaken && !c->announced)
     nq_conn_handshaken(c);
   /* TLS has nothing more to say: 5 KB less per connection */

@@ -17,6 +17,8 @@ typedef struct nq_dgram {
   uint8_t data[];
 } nq_dgram;
 
+enum { NQ_PING_NONE, NQ_PING_WANTED, NQ_PING_SENT };
+
 typedef struct nq_conn {
   nq_route route; /* first: a route is cast to the connection */
   uint8_t client, state; /* NQ_CONN_* */
@@ -28,7 +30,8 @@ typedef struct nq_conn {
   uint8_t close_now;  /* close at the next flush */
   uint8_t free_wanted; /* the user gave the object up */
   uint8_t pinned_ep;  /* the user chose the endpoint */
-  uint8_t pinging;
+  uint8_t pinging;    /* NQ_PING_* */
+  uint8_t shutdowns;  /* a stream in `send` wants RESET_STREAM or STOP_SENDING */
   uint8_t dead;       /* in l->dead_conns */
   nq_loop *l;
   nq_endpoint *ep;
@@ -73,6 +76,8 @@ typedef struct nq_conn {
 
 nq_conn *nq_conn_get(const nq_loop *l, nq_handle h);
 void nq_conn_mark(nq_conn *c); /* has something to write */
+/* The socket takes packets again: who waited for it is dirty. */
+void nq_conn_unblock(nq_loop *l, const nq_endpoint *ep);
 
 /* conn.c */
 nq_conn *nq_conn_new(nq_loop *l, const nq_limits *limits);

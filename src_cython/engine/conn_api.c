@@ -157,16 +157,17 @@ size_t nq_conn_peer_cert(const nq_loop *l, nq_handle h, unsigned i, uint8_t *buf
   return 0;
 }
 
-/* Answered by the acknowledgement of the PING: conn.c watches for it. */
+/* conn_write.c makes ngtcp2 send a PING, conn.c watches for its acknowledgement. Calls before the answer share it. */
 int nq_conn_ping(nq_loop *l, nq_handle h) {
   nq_conn *c = nq_conn_get(l, h);
   if (!c)
     return NQ_ERR_STALE;
   if (c->state != NQ_CONN_OPEN)
     return NQ_ERR_STATE;
-  c->ping_sent = l->now;
-  c->pinging = 1;
-  nq_conn_mark(c);
+  if (!c->pinging) {
+    c->pinging = NQ_PING_WANTED;
+    nq_conn_mark(c);
+  }
   return NQ_DONE;
 }
 

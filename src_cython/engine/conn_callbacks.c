@@ -6,8 +6,7 @@
 #include "stream.h"
 
 static void cb_rand(uint8_t *dst, size_t n, const ngtcp2_rand_ctx *ctx) {
-  (void)ctx;
-  nq_tls_random(dst, n);
+  nq_loop_random(ctx->native_handle, dst, n);
 }
 
 static int cb_new_cid(ngtcp2_conn *q, ngtcp2_cid *cid, ngtcp2_stateless_reset_token *token, size_t len, void *user) {
@@ -75,13 +74,9 @@ static int cb_stream_open(ngtcp2_conn *q, int64_t id, void *user) {
   s->id = id;
   if (c->state == NQ_CONN_CLOSING) { /* nobody will serve it */
     nq_stream_discard(s);
-    s->stop_wanted = 1;
-    s->stop_code = NQ_CODE_SHUTDOWN;
-    if (!s->uni) {
-      s->reset_wanted = 1;
-      s->reset_code = NQ_CODE_SHUTDOWN;
-    }
-    nq_stream_mark(s);
+    nq_stream_want_stop(s, NQ_CODE_SHUTDOWN);
+    if (!s->uni)
+      nq_stream_want_reset(s, NQ_CODE_SHUTDOWN);
   }
   ngtcp2_conn_set_stream_user_data(q, id, s);
   return 0;
@@ -110,16 +105,16 @@ static int cb_stream_reset(ngtcp2_conn *q, int64_t id, uint64_t final_size, uint
   (void)q;
   (void)id;
   (void)final_size;
-  nq_conn *c = user;
+  (void)user;
   nq_stream *s = stream_user;
   if (!s || s->discard)
     return 0;
   if (s->holding && nq_bytes_size(&s->held)) { /* after what it sent before */
     s->reset_late = 1;
     s->peer_reset_code = code;
-  } else if (s->opened) {
-    nq_events_push(&c->l->batch, NQ_EV_STREAM_RESET, s->h)->code = code;
+    return 0;
   }
+  nq_stream_was_reset(s, code);
   return 0;
 }
 
@@ -128,7 +123,7 @@ static int cb_stop_sending(ngtcp2_conn *q, int64_t id, uint64_t code, void *user
   (void)id;
   nq_conn *c = user;
   nq_stream *s = stream_user;
-  if (!s || s->shut)
+  if (!s || s->shut || s->acked_all) /* it has everything already: nothing is reset */
     return 0;
   s->shut = 1; /* ngtcp2 resets our side with that code */
   c->queued -= nq_sendq_queued(&s->out);
@@ -138,16 +133,13 @@ static int cb_stop_sending(ngtcp2_conn *q, int64_t id, uint64_t code, void *user
 }
 
 static int cb_stream_close(ngtcp2_conn *q, uint32_t flags, int64_t id, uint64_t code, void *user, void *stream_user) {
+  (void)q;
+  (void)id;
   nq_conn *c = user;
   nq_stream *s = stream_user;
-  if (!ngtcp2_conn_is_local_stream2(q, id)) { /* the peer may open another one */
-    if (ngtcp2_is_bidi_stream(id))
-      ngtcp2_conn_extend_max_streams_bidi(q, 1);
-    else
-      ngtcp2_conn_extend_max_streams_uni(q, 1);
-  }
   if (!s)
     return 0;
+  s->extend = !s->outgoing;
   if (!(flags & NGTCP2_STREAM_CLOSE_FLAG_APP_ERROR_CODE_SET))
     code = NQ_CODE_OK;
   if (s->in_send)

@@ -74,6 +74,9 @@ static void drop_quic(nq_conn *c, nq_closing *z) {
   ep->conns--;
   if (!c->client && !c->announced)
     ep->half_open--;
+  if (c->client && !c->pinned_ep)
+    c->ep = NULL; /* it may be closed before the next connection */
+  nq_endpoint_left(ep);
 }
 
 static void make_dead(nq_conn *c) {
@@ -92,6 +95,9 @@ static void push_freed(nq_conn *c) {
 }
 
 static void end_streams(nq_conn *c, uint64_t code) {
+  for (nq_stream *s = c->send; s; s = s->send_next)
+    s->in_send = 0;
+  c->send = c->send_tail = NULL;
   nq_stream *s = c->streams;
   while (s && s->next)
     s = s->next;

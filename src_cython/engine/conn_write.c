@@ -104,11 +104,21 @@ static ngtcp2_ssize write_packet(ngtcp2_conn *q, ngtcp2_path *path, ngtcp2_pkt_i
 }
 
 static void shutdowns(nq_conn *c) {
+  c->shutdowns = 0;
   for (nq_stream *s = c->send, *next; s; s = next) {
     next = s->send_next;
     if (s->stop_wanted || s->reset_wanted)
       nq_stream_shutdowns(s);
   }
+}
+
+/* Not in the dirty list, which would keep the loop busy until the socket takes packets again. */
+static void wait_writable(nq_conn *c) {
+  if (c->dirty)
+    return;
+  c->dirty = 1;
+  c->dirty_next = c->l->blocked;
+  c->l->blocked = c;
 }
 
 void nq_conn_write(nq_conn *c) {
@@ -122,7 +132,10 @@ void nq_conn_write(nq_conn *c) {
   }
   if (c->handshaken && c->n_opening)
     nq_streams_open_waiting(c);
-  shutdowns(c);
+  if (!c->q)
+    return;
+  if (c->shutdowns)
+    shutdowns(c);
   nq_io *io = c->ep->io;
   size_t payload = ngtcp2_conn_get_max_tx_udp_payload_size2(c->q);
   size_t train = NQ_TRAIN_BYTES / payload;
@@ -130,10 +143,15 @@ void nq_conn_write(nq_conn *c) {
   ngtcp2_conn_info info;
   ngtcp2_conn_get_conn_info2(c->q, &info);
   int pace = c->confirmed && info.smoothed_rtt >= NQ_PACE_RTT, more = 0;
+  if (c->pinging == NQ_PING_WANTED) /* what is written next will be acknowledged */
+    ngtcp2_conn_set_keep_alive_timeout(c->q, 1);
   for (int i = 0; i < NQ_TRAINS && c->q; i++) {
     uint8_t *buf = io->ops->tx_room(io, train * payload);
     if (!buf) {
-      more = 1; /* the socket is blocked: again when it is writable */
+      if (io->blocked)
+        wait_writable(c);
+      else
+        more = 1;
       break;
     }
     nq_addr local, remote;
@@ -155,9 +173,15 @@ void nq_conn_write(nq_conn *c) {
     remote.len = (socklen_t)path.remote.addrlen;
     io->ops->tx_push(io, (size_t)n, segment, &remote, c->ep->wildcard && !c->client ? &local : NULL, pi.ecn);
     more = i == NQ_TRAINS - 1 && (c->send || c->dgrams);
+    if (c->pinging == NQ_PING_WANTED) {
+      c->pinging = NQ_PING_SENT;
+      c->ping_sent = l->now;
+    }
     if (pace)
       break;
   }
+  if (c->pinging)
+    ngtcp2_conn_set_keep_alive_timeout(c->q, c->limits.keep_alive);
   nq_conn_arm(c);
   if (more)
     nq_conn_mark(c);

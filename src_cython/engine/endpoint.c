@@ -7,7 +7,8 @@
 #include "conn.h"
 
 nq_endpoint *nq_endpoint_get(const nq_loop *l, uint32_t id) {
-  return id && id <= l->n_endpoints ? l->endpoints[id - 1] : NULL;
+  uint32_t i = (id & NQ_EP_INDEX) - 1;
+  return i < l->n_endpoints && l->endpoints[i] && l->endpoints[i]->id == id ? l->endpoints[i] : NULL;
 }
 
 static int is_wildcard(const nq_addr *a) {
@@ -16,8 +17,17 @@ static int is_wildcard(const nq_addr *a) {
   return IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr);
 }
 
-/* A place in the list: ids are not used again soon, so that a stale id finds nothing. */
+/* A place in the list, with a number that grows at each use: a stale id finds nothing. Members of a group open the
+ * same endpoints in the same order, and so have the same ids. */
 static int register_id(nq_loop *l, nq_endpoint *ep) {
+  for (uint32_t i = 0; i < l->n_endpoints; i++)
+    if (!l->endpoints[i]) {
+      l->endpoints[i] = ep;
+      ep->id = ++l->endpoint_uses << NQ_EP_SHIFT | (i + 1);
+      return NQ_DONE;
+    }
+  if (l->n_endpoints == NQ_EP_INDEX)
+    return NQ_ERR_FULL;
   if (l->n_endpoints == l->cap_endpoints) {
     uint32_t cap = l->cap_endpoints ? l->cap_endpoints * 2 : 4;
     nq_endpoint **v = realloc(l->endpoints, cap * sizeof(nq_endpoint *));
@@ -37,7 +47,9 @@ int nq_endpoint_attach(nq_loop *l, nq_io *io, const nq_endpoint_options *o, uint
     return NQ_ERR_ARG;
   }
   nq_endpoint *ep = calloc(1, sizeof *ep);
-  if (!ep || (ep->l = l, register_id(l, ep))) {
+  if (ep)
+    ep->l = l;
+  if (!ep || register_id(l, ep)) {
     io->ops->close(io);
     free(ep);
     return NQ_ERR_NOMEM;
@@ -188,7 +200,7 @@ void nq_endpoint_free(nq_endpoint *ep) {
   if (ep->io->fd >= 0)
     nq_loop_unwatch(l, ep->io->fd);
   ep->io->ops->close(ep->io);
-  l->endpoints[ep->id - 1] = NULL;
+  l->endpoints[(ep->id & NQ_EP_INDEX) - 1] = NULL;
   nq_cidmap_free(&ep->routes);
   nq_cidmap_free(&ep->resets);
   nq_tls_unref(ep->tls);
@@ -284,6 +296,8 @@ void nq_endpoint_flush(nq_endpoint *ep) {
     ep->watching_write = blocked;
     nq_loop_watch(ep->l, ep->io->fd, ep->id, blocked, 1);
   }
+  if (!blocked && ep->l->blocked)
+    nq_conn_unblock(ep->l, ep);
 }
 
 void nq_endpoint_send(nq_endpoint *ep, const uint8_t *data, size_t len, const nq_addr *remote, const nq_addr *local) {
@@ -325,6 +339,7 @@ void nq_closing_free(nq_closing *z) {
     z->next->prev = z->prev;
   free(z->packet);
   free(z);
+  nq_endpoint_left(ep);
 }
 
 /* ---- migration ---- */
@@ -352,4 +367,23 @@ void nq_endpoint_move(nq_endpoint *from, nq_endpoint *to, nq_conn *c) {
   from->conns--;
   to->conns++;
   c->ep = to;
+  c->pinned_ep = 0;
+  nq_endpoint_left(from);
+}
+
+static int unused(const nq_endpoint *ep) {
+  const uint32_t *shared = ep->l->client_ep;
+  return ep->is_client && ep->id != shared[0] && ep->id != shared[1] && !ep->conns && !ep->closing;
+}
+
+void nq_endpoint_left(nq_endpoint *ep) {
+  if (unused(ep))
+    ep->l->unused_endpoints = 1;
+}
+
+void nq_endpoint_sweep(nq_loop *l) {
+  l->unused_endpoints = 0;
+  for (uint32_t i = 0; i < l->n_endpoints; i++)
+    if (l->endpoints[i] && unused(l->endpoints[i]))
+      nq_endpoint_free(l->endpoints[i]);
 }

@@ -8,6 +8,8 @@
 #include "cidmap.h"
 #include "loop.h"
 
+#define NQ_EP_SHIFT 16 /* of an endpoint's id: the place in the list below, a number of use above */
+#define NQ_EP_INDEX 0xffffu
 #define NQ_CID_LEN 8      /* of the connection IDs we choose; the first byte names the worker */
 #define NQ_SECRET_LEN 32
 #define NQ_RESETS_PER_TICK 16 /* stateless resets, Retry and version negotiation answers to strangers */
@@ -67,6 +69,10 @@ void nq_endpoint_new_cid(nq_endpoint *ep, ngtcp2_cid *cid, size_t len);
 void nq_endpoint_send(nq_endpoint *ep, const uint8_t *data, size_t len, const nq_addr *remote, const nq_addr *local);
 /* A client connection goes on from another socket: its routes go with it. */
 void nq_endpoint_move(nq_endpoint *from, nq_endpoint *to, struct nq_conn *c);
+/* A connection or a closing record has left: a socket opened for a migration may be of no more use. */
+void nq_endpoint_left(nq_endpoint *ep);
+/* Closes those, when nothing runs on them. */
+void nq_endpoint_sweep(nq_loop *l);
 void nq_closing_free(nq_closing *z);
 void nq_closing_add(nq_endpoint *ep, nq_closing *z, uint64_t deadline);
 

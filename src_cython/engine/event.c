@@ -47,7 +47,20 @@ void nq_events_reset(nq_events *b) {
 
 nq_event *nq_events_grow(nq_events *b) {
   uint32_t cap = b->cap ? b->cap * 2 : 256;
-  nq_event *v = realloc(b->v, cap * sizeof *v);
+  nq_event *v;
+  if (b->given) { /* the caller walks this array: it stays until the reset */
+    nq_owned *o = malloc(sizeof *o);
+    v = o ? malloc(cap * sizeof *v) : NULL;
+    if (v) {
+      memcpy(v, b->v, b->n * sizeof *v);
+      *o = (nq_owned){.next = b->owned, .data = (uint8_t *)b->v};
+      b->owned = o;
+    } else {
+      free(o);
+    }
+  } else {
+    v = realloc(b->v, cap * sizeof *v);
+  }
   if (!v) {
     b->oom = 1;
     return &scratch;

@@ -14,6 +14,7 @@
 
 #define NQ_TIMER_FLOOR NQ_MSEC(1)
 #define NQ_BUSY_DATAGRAMS 8 /* a receive that found this many is worth repeating before the next wait */
+#define NQ_LOOK_EVERY 16 /* ticks under load: a busy socket must not hide the others */
 #define NQ_MAX_TIMERS_PER_TICK 4096 /* so that a burst of deadlines does not hold up packets */
 
 const char *nq_strerror(int err) {
@@ -120,6 +121,7 @@ void nq_loop_free(nq_loop *l) {
     }
   if (l->streams.dir)
     nq_table_each(&l->streams, free_stream, NULL);
+  l->blocked = NULL;
   if (l->conns.dir)
     nq_table_each(&l->conns, free_conn, NULL);
   if (l->alarms.dir)
@@ -238,9 +240,9 @@ int nq_loop_poll(nq_loop *l, int64_t max_wait) {
   l->now = l->env.now(l->env.ctx);
   /* Under load the sockets are asked directly; the wait (and its system call) is for when they have nothing. */
   int got = l->rx_again ? receive(l) : 0;
-  if (!got) {
+  if (!got || !(l->stats.ticks % NQ_LOOK_EVERY)) { /* now and then also for the sake of the other sockets */
     uint64_t next = nq_timers_next(&l->timers);
-    int idle = !something_waits(l) && next > l->now && max_wait > 0;
+    int idle = !got && !something_waits(l) && next > l->now && max_wait > 0;
     int64_t wait = idle ? max_wait : 0;
     if (idle && next - l->now < (uint64_t)wait)
       wait = (int64_t)(next - l->now);
@@ -250,7 +252,8 @@ int nq_loop_poll(nq_loop *l, int64_t max_wait) {
     if (rv < 0)
       return NQ_ERR_SYS;
     l->now = l->env.now(l->env.ctx);
-    got = receive(l);
+    if (!got)
+      got = receive(l);
   }
   if (got)
     l->last_rx = l->now;
@@ -323,6 +326,8 @@ int nq_loop_flush(nq_loop *l) {
     nq_conn_release(l->told_conns);
     l->told_conns = next;
   }
+  if (l->unused_endpoints)
+    nq_endpoint_sweep(l);
   return something_waits(l) || l->rx_again;
 }
 

@@ -63,6 +63,7 @@ struct nq_loop {
   nq_events batch;
 
   struct nq_conn *dirty, **dirty_tail;      /* connections that have something to write */
+  struct nq_conn *blocked;                  /* ... whose socket takes nothing now; they count as dirty */
   struct nq_stream *credits;                /* streams that delivered bytes in this batch */
   struct nq_stream *resumed, **resumed_tail; /* held streams that may go on */
   struct nq_stream *dead_streams, *told_streams; /* their end is in the batch; was given by the poll: free at flush */
@@ -71,7 +72,9 @@ struct nq_loop {
   uint32_t rx_again; /* an endpoint gave a full batch: look again without waiting */
   uint32_t last_messages;
 
-  struct nq_endpoint **endpoints; /* by id - 1; NULL: closed */
+  struct nq_endpoint **endpoints; /* by the low half of the id, less 1; NULL: closed */
+  uint32_t endpoint_uses;
+  int unused_endpoints; /* a socket that a migration opened has no connection any more */
   uint32_t n_endpoints, cap_endpoints;
   uint32_t client_ep[2]; /* id of the client socket for IPv4, IPv6 */
   nq_udp_buffers *udp;

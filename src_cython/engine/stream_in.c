@@ -25,21 +25,15 @@ void nq_stream_discard(nq_stream *s) {
   nq_bytes_free(&s->in);
 }
 
-/* This side cannot go on with the stream: both directions end with the code. */
-static void refuse(nq_stream *s, uint64_t code) {
+void nq_stream_refuse(nq_stream *s, uint64_t code) {
   nq_stream_discard(s);
-  if (!s->peer_fin) {
-    s->stop_wanted = 1;
-    s->stop_code = code;
-  }
-  if (!s->uni || s->outgoing) {
-    s->reset_wanted = 1;
-    s->reset_code = code;
-  }
-  nq_stream_mark(s);
+  if (!s->peer_fin)
+    nq_stream_want_stop(s, code);
+  if (!s->uni || s->outgoing)
+    nq_stream_want_reset(s, code);
 }
 
-static void no_memory(nq_stream *s) { refuse(s, NQ_CODE_OVERLOAD); }
+static void no_memory(nq_stream *s) { nq_stream_refuse(s, NQ_CODE_OVERLOAD); }
 
 static void accept_as(nq_stream *s, const nq_handler *h) {
   s->kind = (uint8_t)h->kind;
@@ -62,7 +56,7 @@ static size_t resolve(nq_stream *s, const uint8_t *p, size_t n) {
     if (h)
       accept_as(s, h);
     else
-      refuse(s, NQ_STREAM_UNKNOWN_PROTOCOL);
+      nq_stream_refuse(s, NQ_STREAM_UNKNOWN_PROTOCOL);
     return 0;
   }
   size_t had = nq_bytes_size(&s->in), room = NQ_WIRE_NAME_MAX + 1 - had;
@@ -77,7 +71,7 @@ static size_t resolve(nq_stream *s, const uint8_t *p, size_t n) {
   h = len > 0 ? nq_hdmap_find(s->c->hdmap, name, (size_t)len - 1) : NULL;
   nq_bytes_free(&s->in);
   if (!h) {
-    refuse(s, NQ_STREAM_UNKNOWN_PROTOCOL);
+    nq_stream_refuse(s, NQ_STREAM_UNKNOWN_PROTOCOL);
     return n;
   }
   accept_as(s, h);
@@ -116,7 +110,7 @@ static int header(const nq_stream *s, const uint8_t *p, size_t n, nq_frame *f) {
 static int admit(nq_stream *s, const nq_frame *f) {
   if (f->length <= s->c->limits.max_message_size)
     return 0;
-  refuse(s, NQ_CODE_TOO_BIG);
+  nq_stream_refuse(s, NQ_CODE_TOO_BIG);
   return -1;
 }
 
@@ -145,7 +139,7 @@ static size_t assemble(nq_stream *s, const uint8_t *p, size_t n) {
     }
     nq_bytes_consume(&s->in, had);
     if (hs < 0) {
-      refuse(s, NQ_CODE_FRAME_ERROR);
+      nq_stream_refuse(s, NQ_CODE_FRAME_ERROR);
       return n;
     }
     if (admit(s, &s->frame))
@@ -183,7 +177,7 @@ static void frames(nq_stream *s, const uint8_t *p, size_t n) {
     nq_frame f;
     int hs = header(s, p, n, &f);
     if (hs < 0) {
-      refuse(s, NQ_CODE_FRAME_ERROR);
+      nq_stream_refuse(s, NQ_CODE_FRAME_ERROR);
       return;
     }
     if (hs == NQ_WIRE_MORE) {
@@ -241,17 +235,29 @@ static void report_fin(nq_stream *s) {
   if (!s->kind) {
     const nq_handler *h = nq_hdmap_nameless(s->c->hdmap, s->uni);
     if (!h) {
-      refuse(s, NQ_STREAM_UNKNOWN_PROTOCOL); /* ended before its name did */
+      nq_stream_refuse(s, NQ_STREAM_UNKNOWN_PROTOCOL); /* ended before its name did */
       return;
     }
     accept_as(s, h); /* an empty stream is a stream */
   }
   if (s->assembling || nq_bytes_size(&s->in)) {
     nq_events_push(&s->c->l->batch, NQ_EV_STREAM_RESET, s->h)->code = NQ_CODE_FRAME_ERROR;
-    refuse(s, NQ_CODE_FRAME_ERROR); /* ended in the middle of a message */
+    nq_stream_refuse(s, NQ_CODE_FRAME_ERROR); /* ended in the middle of a message */
     return;
   }
   nq_events_push(&s->c->l->batch, NQ_EV_STREAM_FIN, s->h);
+}
+
+void nq_stream_was_reset(nq_stream *s, uint64_t code) {
+  if (s->discard)
+    return;
+  if (!s->kind) { /* before its name was there: nobody else will end our side */
+    nq_stream_refuse(s, NQ_STREAM_UNKNOWN_PROTOCOL);
+    return;
+  }
+  if (s->opened)
+    nq_events_push(&s->c->l->batch, NQ_EV_STREAM_RESET, s->h)->code = code;
+  nq_stream_discard(s); /* half a message will never be whole */
 }
 
 void nq_stream_receive(nq_stream *s, const uint8_t *data, size_t len, int fin) {
@@ -293,8 +299,7 @@ void nq_stream_continue(nq_stream *s) {
   report_fin(s);
   if (s->reset_late) {
     s->reset_late = 0;
-    if (s->opened)
-      nq_events_push(&s->c->l->batch, NQ_EV_STREAM_RESET, s->h)->code = s->peer_reset_code;
+    nq_stream_was_reset(s, s->peer_reset_code);
   }
   if (s->close_late)
     nq_stream_ended(s, s->close_code);

@@ -75,8 +75,10 @@ int nq_wait(nq_loop *l, int64_t ns) {
     return -1;
   }
   for (int i = 0; i < n; i++) {
-    if (ev[i].data.u64 == WAKE)
-      continue; /* the inbox reads it */
+    if (ev[i].data.u64 == WAKE) { /* the inbox reads it, also when it was emptied before this write came */
+      atomic_store_explicit(&l->inbox.woken, 1, memory_order_release);
+      continue;
+    }
     if (ev[i].data.u64 == TIMER) {
       uint64_t ticks;
       ssize_t rv = read(l->timerfd, &ticks, sizeof ticks);

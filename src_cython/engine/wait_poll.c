@@ -51,6 +51,12 @@ int nq_wait(nq_loop *l, int64_t ns) {
     l->err = errno;
     return -1;
   }
+  if (p[0].revents & POLLIN) {
+    char bytes[64];
+    while (read(l->epfd, bytes, sizeof bytes) == sizeof bytes)
+      ;
+    atomic_store_explicit(&l->inbox.woken, 1, memory_order_release);
+  }
   for (nfds_t i = 1; i < n; i++) {
     if (p[i].revents & (POLLIN | POLLERR))
       l->endpoints[id[i]]->readable = 1;
