@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 import naquid
 
-from .process import HOST, Files, ServerProcess
+from .process import HOST, Files, ServerProcess, cpu_seconds
 
 STREAM = "bulk"
 PERIOD = 1_048_573  # a prime: no packet, chunk or buffer size divides it
@@ -111,8 +111,6 @@ async def _send(
 
 def run(files: Files, seconds: float = 5.0, progress: Callable[[float], None] = lambda elapsed: None) -> BulkResult:
     """Sends for `seconds` and lets the server say what it got."""
-    from .process import cpu_seconds
-
     with ServerProcess(files) as server:
         before, server_before = cpu_seconds(), server.usage()
         sent, received, wrong, taken = asyncio.run(_send(server.port, files, seconds, progress))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 
 import naquid
 
-from .process import HOST, BenchError, Files, ServerProcess, cpu_seconds
+from .process import HOST, BenchError, Files, ServerProcess, cpu_seconds, rss_kb
 
 AT_ONCE = 64
 
@@ -94,26 +93,22 @@ def run(files: Files, count: int = 2000, opened: Opened = lambda done: None) -> 
 
 
 async def _hold(server: ServerProcess, files: Files, connections: int, opened: Opened) -> IdleResult:
-    from .process import rss_kb
-
     left = iter(range(connections))
-    done = 0
     before, own = server.usage().rss_kb, rss_kb()
     begin = time.perf_counter()
-    async with AsyncExitStack() as stack:
+    conns: list[naquid.Connection] = []
 
-        async def work() -> None:
-            nonlocal done
-            for _ in left:
-                await stack.enter_async_context(naquid.connect(HOST, server.port, ca=str(files.ca)))
-                done += 1
-                opened(done)
+    async def work() -> None:
+        for _ in left:
+            conns.append(await naquid.connect(HOST, server.port, ca=str(files.ca)))
+            opened(len(conns))
 
+    try:
         await asyncio.gather(*(work() for _ in range(AT_ONCE)))
         seconds = time.perf_counter() - begin
         await asyncio.sleep(0.5)  # until the last handshake is confirmed and its memory given back
         usage = server.usage()
-        alive = usage.loop.get("connections", connections)
+        alive = usage.loop["connections"]
         if alive < connections:
             raise BenchError(f"only {alive} of {connections} connections were alive when memory was read")
         return IdleResult(
@@ -123,11 +118,13 @@ async def _hold(server: ServerProcess, files: Files, connections: int, opened: O
             client_kb_per_connection=(rss_kb() - own) / connections,
             handshake_seconds=seconds,
         )
+    finally:
+        await asyncio.gather(*(conn.close() for conn in conns))
 
 
 def run_idle(files: Files, connections: int = 2000, opened: Opened = lambda done: None) -> IdleResult:
     """Opens the connections, keeps them and reads the server's memory."""
     with ServerProcess(files, idle_timeout=600.0) as server:
         # The first connections pay for buffers and lazy imports that the others share.
-        asyncio.run(_open(server.port, files, 2 * AT_ONCE, lambda done: None))
+        asyncio.run(_open(server.port, files, 4, lambda done: None))
         return asyncio.run(_hold(server, files, connections, opened))

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
+from naquid import Error
+
 TYPE = 1  # of the requests
 SAMPLE_EVERY = 16  # with more than one request outstanding, every 16th is timed
 STEP = 61  # how far apart the payloads of two connections start
@@ -67,10 +69,15 @@ class RpcResult:
 
     def as_dict(self) -> dict[str, object]:
         """The documented keys of `naquid bench rpc --json`."""
-        names = ("requests", "seconds", "requests_per_second", "p50_us", "p99_us", "errors", "handshake_seconds")
-        names += ("client_cpu_s", "server_cpu_s", "client_rss_kb", "server_rss_kb", "gso", "gro", "naquid_version")
+        names = """requests seconds requests_per_second p50_us p99_us errors handshake_seconds client_cpu_s server_cpu_s
+            client_rss_kb server_rss_kb gso gro naquid_version"""
         values = {**asdict(self), "requests_per_second": self.requests_per_second}
-        return {name: round(v, 6) if isinstance(v := values[name], float) else v for name in names}
+        return {name: round(v, 6) if isinstance(v := values[name], float) else v for name in names.split()}
+
+
+def differs(got: bytes, expected: bytes) -> str:
+    """Says how, in a line."""
+    return f"got {len(got)} bytes {got[:32]!r} for {len(expected)} bytes {expected[:32]!r}"
 
 
 class Load:
@@ -165,16 +172,24 @@ def pipeline(load: Load, number: int, call: Callable[[int, bytes, Reply], object
             if not sent & mask:
                 stamp(clock())
             sent += 1
-            call(TYPE, payloads[sent - 1], on_reply)
+            try:
+                call(TYPE, payloads[sent - 1], on_reply)
+            except Error as error:
+                stop(str(error))
         elif answered == total:
             load.finish()
 
     def failed(result: int, payload: bytes) -> None:
+        if result:
+            stop(f"ended with result {result}")
+        else:
+            load.error(f"connection {number}, request {answered}: {differs(payload, payloads[answered])}")
+
+    def stop(why: str) -> None:
+        """A call cannot be made or was lost: nothing more is asked here. What is missing is counted in the end."""
         nonlocal total
-        if not result:
-            load.error(f"connection {number}, request {answered}: got {payload!r} for {payloads[answered]!r}")
-        elif total:  # the connection or the call is lost: nothing more is asked here
-            load.first_errors.append(f"connection {number}, request {answered}: ended with result {result}")
+        if total:
+            load.error(f"connection {number}, request {answered}: {why}", count=0)
             total = 0
             load.finish()
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import os
 import resource
+import select
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
 HOST = "127.0.0.1"
+PATIENCE = 30  # seconds in which the server process has to answer
 
 
 class BenchError(Exception):
@@ -84,10 +87,10 @@ def usage_line(loop: Mapping[str, int], **extra: int) -> str:
 
 
 class ServerProcess:
-    """A server in its own process; a context manager. `api`: "asyncio" or "capi"."""
+    """A server in its own process; a context manager."""
 
-    def __init__(self, files: Files, api: str = "asyncio", idle_timeout: float = 60.0) -> None:
-        command = [sys.executable, "-m", "naquid.bench.server", "--api", api]
+    def __init__(self, files: Files, idle_timeout: float = 60.0) -> None:
+        command = [sys.executable, "-m", "naquid.bench.server"]
         command += ["--cert", str(files.cert), "--key", str(files.key), "--idle-timeout", str(idle_timeout)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:
@@ -102,6 +105,8 @@ class ServerProcess:
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
+        if not select.select([self._process.stdout], [], [], PATIENCE)[0]:
+            raise BenchError(f"the server process said nothing for {PATIENCE} seconds")
         line = self._process.stdout.readline()
         if not line:
             code = self._process.wait()
@@ -113,18 +118,17 @@ class ServerProcess:
     def usage(self) -> Usage:
         """Asks the server for its statistics."""
         assert self._process.stdin is not None
-        try:
+        with suppress(BrokenPipeError):  # reading tells how it ended
             self._process.stdin.write(b"usage\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # reading tells how it ended
         return Usage(**self._read())
 
     def close(self) -> None:
         """Ends the server and waits for it."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:

@@ -6,11 +6,11 @@ import asyncio
 import gc
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import suppress
 
 import naquid
 
-from .load import TYPE, Load, Progress, RpcOptions, RpcResult, clock, pipeline
+from .load import TYPE, Load, Progress, RpcOptions, RpcResult, clock, differs, pipeline
 from .process import HOST, Files, ServerProcess, Usage, cpu_seconds, loop_stats, rss_kb
 
 MODES = ("python", "asyncio")
@@ -92,7 +92,7 @@ async def _with_tasks(load: Load, rpcs: list[naquid.Rpc]) -> None:
             if timed:
                 load.latencies.append(clock() - begin)
             if reply != payload:
-                load.error(f"connection {number}: got {reply!r} for {payload!r}")
+                load.error(f"connection {number}: {differs(reply, payload)}")
             answered[number] += 1
 
     tasks = []
@@ -107,31 +107,32 @@ async def _drive(
 ) -> RpcResult:
     load = Load(options)
     spent = Clock(usage)
-    async with AsyncExitStack() as stack:
+    conns: list[naquid.Connection] = []
 
-        async def connect() -> naquid.Rpc:
-            conn = await stack.enter_async_context(naquid.connect(HOST, port, ca=str(files.ca)))
-            return await conn.open_rpc("bench")
+    async def connect() -> naquid.Rpc:
+        conn = await naquid.connect(HOST, port, ca=str(files.ca))
+        conns.append(conn)
+        return await conn.open_rpc("bench")
 
-        async def show() -> None:
-            while True:
-                progress(load.total_answered(), options.total)
-                await asyncio.sleep(0.1)
+    async def show() -> None:
+        while True:
+            progress(load.total_answered(), options.total)
+            await asyncio.sleep(0.1)
 
+    try:
         rpcs = await asyncio.gather(*(connect() for _ in range(options.connections)))
         spent.handshakes_done()
         shown = asyncio.ensure_future(show())
         work = _with_tasks if options.mode == "asyncio" else _with_callbacks
-        try:
+        with suppress(TimeoutError):  # what is missing is counted
             await asyncio.wait_for(work(load, list(rpcs)), options.limit)
-        except TimeoutError:
-            pass  # what is missing is counted
-        finally:
-            spent.requests_done()
-            shown.cancel()
+        spent.requests_done()
+        shown.cancel()
         progress(load.total_answered(), options.total)
         spent.loop = loop_stats()
         return spent.result(load)
+    finally:
+        await asyncio.gather(*(conn.close() for conn in conns))
 
 
 def run(options: RpcOptions, files: Files, progress: Progress = no_progress) -> RpcResult:

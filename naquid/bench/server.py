@@ -1,4 +1,4 @@
-"""The server process of the workloads: `python -m naquid.bench.server --cert ... --key ... [--api asyncio|capi]`.
+"""The server process of the workloads: `python -m naquid.bench.server --cert ... --key ...`.
 
 It answers every request of the RPC stream "bench" with the request's payload through a plain Python function, and
 checks what comes on the raw stream "bulk" against the pattern. See `process` for what it says to its parent.
@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import gc
 import json
+import signal
 import sys
 
 import naquid
@@ -51,18 +52,13 @@ async def serve(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="naquid.bench.server")
-    parser.add_argument("--api", choices=["asyncio", "capi"], default="asyncio")
     parser.add_argument("--cert", required=True)
     parser.add_argument("--key", required=True)
     parser.add_argument("--idle-timeout", type=float, default=60.0)
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end ends this process
     gc.freeze()  # what was imported is no garbage: collections need not look at it
-    if options.api == "capi":
-        from . import callbacks
-
-        callbacks.serve(options.cert, options.key, options.idle_timeout)
-    else:
-        asyncio.run(serve(options))
+    asyncio.run(serve(options))
 
 
 if __name__ == "__main__":

@@ -55,9 +55,9 @@ def create(folder: Path, names: Sequence[str] = ("localhost", "127.0.0.1", "::1"
         )
 
     def usage(**allowed: bool) -> x509.KeyUsage:
-        fields = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment")
-        fields += ("key_agreement", "key_cert_sign", "crl_sign", "encipher_only", "decipher_only")
-        return x509.KeyUsage(**{field: allowed.get(field, False) for field in fields})
+        fields = """digital_signature content_commitment key_encipherment data_encipherment key_agreement
+            key_cert_sign crl_sign encipher_only decipher_only"""
+        return x509.KeyUsage(**{field: allowed.get(field, False) for field in fields.split()})
 
     ca_name = name("naquid development CA")
     if files.ca.exists() and ca_key_file.exists():

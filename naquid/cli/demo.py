@@ -67,11 +67,11 @@ def run(options: argparse.Namespace) -> int:
     errors = sum(r.errors for r in results)
     for text in [text for r in results for text in r.first_errors][:10]:
         print(f"naquid: {text}", file=sys.stderr)
-    checked = sum(r.requests for r in results)
+    wanted = sum(r.options.total for r in results)
     if errors:
-        print(f"naquid: {errors:,} of {checked + errors:,} replies were wrong or missing", file=sys.stderr)
+        print(f"naquid: {errors:,} of {wanted:,} replies were wrong or missing", file=sys.stderr)
         return EXIT_FAILED
-    print(f"All {checked:,} replies were compared with what was asked: no error.")
+    print(f"All {wanted:,} replies were compared with what was asked: no error.")
     return EXIT_OK
 
 
