@@ -316,13 +316,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="2 short rounds: less than 3 minutes")
-    parser.add_argument("--rounds", type=int, help="default: 5, or 2 with --quick")
+    parser.add_argument("--quick", action="store_true", help="3 short rounds: less than 3 minutes")
+    parser.add_argument("--rounds", type=int, help="default: 5, or 3 with --quick")
     parser.add_argument("--scale", type=float, help="seconds of work in a run, about; default: 1, or 0.4 with --quick")
     parser.add_argument("--only", help="contenders, separated by commas")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="default: bench/results")
     options = parser.parse_args(arguments)
-    rounds = options.rounds or (2 if options.quick else 5)
+    rounds = options.rounds or (3 if options.quick else 5)
     scale = options.scale or (0.4 if options.quick else 1.0)
     facts = machine() | {"rounds": str(rounds)}
     found, missing = contenders(status)
