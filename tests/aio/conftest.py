@@ -1,0 +1,51 @@
+"""Fixtures of the asyncio suite. Most tests run three times: on asyncio, on uvloop, and over portable packet I/O."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+from harness import Bench, Variant
+
+VARIANTS = {
+    "asyncio": Variant(),
+    "uvloop": Variant(loop="uvloop"),
+    "portable": Variant(io="portable"),
+}
+
+
+@pytest.fixture(params=VARIANTS)
+def run(request: pytest.FixtureRequest) -> Variant:
+    """Runs `run(main)` on each event loop and each kind of packet I/O."""
+    return VARIANTS[request.param]
+
+
+@pytest.fixture
+def run_once() -> Variant:
+    """Runs `run_once(main)` on asyncio, for what does not depend on the event loop or takes long."""
+    return VARIANTS["asyncio"]
+
+
+@pytest.fixture
+def bench(ca: object, leaf: object) -> Bench:
+    """A maker of servers and clients whose certificates fit."""
+    return Bench(ca, leaf)
+
+
+class Unraisable(list["sys.UnraisableHookArgs"]):
+    """What went to sys.unraisablehook: the exceptions that handlers raised. A test takes what it expects."""
+
+    def take(self) -> list[BaseException]:
+        errors = [item.exc_value for item in self if item.exc_value is not None]
+        self.clear()
+        return errors
+
+
+@pytest.fixture(autouse=True)
+def unraisable(monkeypatch: pytest.MonkeyPatch) -> Iterator[Unraisable]:
+    """Fails a test in which something raised where nobody could catch it, unless the test takes it."""
+    caught = Unraisable()
+    monkeypatch.setattr(sys, "unraisablehook", caught.append)
+    yield caught
+    assert not [f"{item.exc_value!r} in {item.object!r}" for item in caught]
