@@ -19,7 +19,9 @@ def colour(name: str) -> str:
     return OURS if name.startswith("naquid") else LIMIT if name.startswith("ceiling") else OTHERS
 
 
-def shown(value: float) -> str:
+def shown(value: float, key: str) -> str:
+    if key == "p99_us":
+        return f"{value:.3g} µs" if value < 1e3 else f"{value / 1e3:.3g} ms" if value < 1e6 else f"{value / 1e6:.3g} s"
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:.3g}{letter}"
@@ -41,7 +43,7 @@ def bars(axes: Any, rows: dict[str, Any], key: str, title: str, label: str, more
     axes.set_xlim(left / 3 if log else 0, right * (6 if log else 1.25))
     for y, (name, value) in enumerate(zip(names, values, strict=True)):
         edge = rows[name]["max"] if key == "median" else value
-        note = f" {shown(value)}" + (" (errors)" if rows[name]["errors"] else "")
+        note = f" {shown(value, key)}" + (" (errors)" if rows[name]["errors"] else "")
         axes.text(edge * (1.08 if log else 1.01), y, note, va="center", fontsize=8)
     axes.set_title(title, loc="left", fontsize=10)
     axes.set_xlabel(label, fontsize=8)
@@ -86,7 +88,11 @@ def main() -> None:
         [(w, "p99_us", "µs, logarithmic; less is better", True) for w in rpc],
         "99th percentile of latency",
     )
-    rest = [(w, "median", report["workloads"][w]["unit"], False) for w in report["workloads"] if w not in rpc]
+    units = {
+        w: about["unit"] + ("; less is better" if about["better"] == "less" else "")
+        for w, about in report["workloads"].items()
+    }
+    rest = [(w, "median", units[w], False) for w in report["workloads"] if w not in rpc]
     save("other.png", rest, "Bulk, handshakes, memory")
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from naquid import Error
 
 TYPE = 1  # of the requests
-SAMPLE_EVERY = 16  # with more than one request outstanding, every 16th is timed
+SAMPLE_MOST = 16  # reading the clock costs: of a wide window's requests, one of up to 16 is timed
 STEP = 61  # how far apart the payloads of two connections start
 PAYLOAD_MEMORY = 32 << 20  # the payloads of a run are made beforehand; at most so many bytes of them
 
@@ -86,7 +86,7 @@ class Load:
     def __init__(self, options: RpcOptions) -> None:
         self.options = options
         self.window = min(options.window, options.requests)
-        self.mask = 0 if self.window == 1 else SAMPLE_EVERY - 1
+        self.sample_every = max(n for n in range(1, SAMPLE_MOST + 1) if self.window % n == 0)
         self.latencies: list[int] = []
         self.answered: list[Callable[[], int]] = []  # of each connection
         self.first_errors: list[str] = []
@@ -154,52 +154,47 @@ def pipeline(load: Load, number: int, call: Callable[[int, bytes, Reply], object
     compared and sends the next request. Replies of one RPC stream come in order, as the handler is a plain function;
     one out of order counts as wrong. call: takes a type, a payload and what to call with the reply."""
     payloads = load.payloads(number)
-    total, mask = len(payloads), load.mask
+    total, window, every = len(payloads), load.window, load.sample_every
+    ahead = payloads[window:]  # a reply sends the request that is one window later
     stamps: deque[int] = deque()
     stamp, unstamp, latency = stamps.append, stamps.popleft, load.latencies.append
-    sent = answered = 0
+    refill = total - window
+    answered = 0
 
     def on_reply(result: int, payload: bytes) -> None:
-        nonlocal sent, answered
-        if payload != payloads[answered] or result:
-            failed(result, payload)
+        nonlocal answered
+        i = answered
+        if payload != payloads[i] or result:
             if result:
+                stop(f"ended with result {result}")
                 return
-        if not answered & mask:
+            load.error(f"connection {number}, request {i}: {differs(payload, payloads[i])}")
+        answered = i + 1
+        if not i % every:
             latency(clock() - unstamp())
-        answered += 1
-        if sent < total:
-            if not sent & mask:
+            if i < refill:
                 stamp(clock())
-            sent += 1
+        if i < refill:
             try:
-                call(TYPE, payloads[sent - 1], on_reply)
+                call(TYPE, ahead[i], on_reply)
             except Error as error:
                 stop(str(error))
         elif answered == total:
             load.finish()
 
-    def failed(result: int, payload: bytes) -> None:
-        if result:
-            stop(f"ended with result {result}")
-        else:
-            load.error(f"connection {number}, request {answered}: {differs(payload, payloads[answered])}")
-
     def stop(why: str) -> None:
         """A call cannot be made or was lost: nothing more is asked here. What is missing is counted in the end."""
-        nonlocal total
+        nonlocal refill, total
         if total:
             load.error(f"connection {number}, request {answered}: {why}", count=0)
-            total = 0
+            total = refill = 0
             load.finish()
 
     def start() -> None:
-        nonlocal sent
-        for _ in range(load.window):
-            if not sent & mask:
+        for i in range(window):
+            if not i % every:
                 stamp(clock())
-            sent += 1
-            call(TYPE, payloads[sent - 1], on_reply)
+            call(TYPE, payloads[i], on_reply)
 
     load.answered.append(lambda: answered)
     return start
