@@ -10,6 +10,8 @@
 #include "loop.h"
 #include "sim.h"
 
+nq_loop_options world_loop;
+
 static void keep(side *x, const nq_event *e) {
   x->bytes += e->len;
   if (x->n_kept + e->len <= WORLD_KEEP && e->len) {
@@ -26,6 +28,8 @@ static void note(side *x, char c) {
 static void dispatch(side *x, const nq_event *e) {
   nq_loop *l = x->l;
   x->count[e->kind]++;
+  if (x->hook && x->hook(x, e))
+    return;
   switch (e->kind) {
   case NQ_EV_CONN_OPEN:
     x->conn = e->handle;
@@ -86,6 +90,9 @@ static void dispatch(side *x, const nq_event *e) {
     if (x->echo)
       nq_conn_send_datagram(l, e->handle, e->data, e->len);
     break;
+  case NQ_EV_PONG:
+    x->rtt = e->value;
+    break;
   default:
     break;
   }
@@ -101,7 +108,7 @@ void side_tick(side *x, int64_t wait) {
   nq_loop_flush(x->l);
 }
 
-static nq_tls *context(const nq_test_cert *ca, const nq_test_cert *leaf) {
+nq_tls *world_tls(const nq_test_cert *ca, const nq_test_cert *leaf) {
   nq_tls_options o = {.server = leaf != NULL, .alpn = (const uint8_t *)"\x04nq/1", .alpn_len = 5};
   char err[256];
   nq_tls *t = NULL;
@@ -119,7 +126,8 @@ static nq_tls *context(const nq_test_cert *ca, const nq_test_cert *leaf) {
 
 static void side_open(side *x, sim *s, int server) {
   memset(x, 0, sizeof *x);
-  nq_loop_options lo = {.env = s ? &s->env : NULL};
+  nq_loop_options lo = world_loop;
+  lo.env = s ? &s->env : NULL;
   REQUIRE(nq_loop_new(&x->l, &lo) == 0);
   x->server = server;
   x->echo = server;
@@ -136,8 +144,8 @@ void world_open(world *w, sim *s) {
   memset(w, 0, sizeof *w);
   w->sim = s;
   nq_test_cert *ca = nq_test_make_ca("test CA"), *leaf = nq_test_make_leaf(ca, "localhost", "127.0.0.1", 0);
-  w->stls = context(ca, leaf);
-  w->ctls = context(ca, NULL);
+  w->stls = world_tls(ca, leaf);
+  w->ctls = world_tls(ca, NULL);
   nq_test_cert_free(leaf);
   nq_test_cert_free(ca);
   side_open(&w->s, s, 1);

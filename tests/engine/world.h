@@ -28,6 +28,10 @@ typedef struct side {
   uint64_t bytes;
   char order[256];         /* a letter an event, in order */
   size_t n_order;
+  uint64_t rtt;            /* of the last PONG */
+  /* Sees every event first; what it returns 1 for is counted and no more. */
+  int (*hook)(struct side *x, const nq_event *e);
+  void *hook_ctx;
 } side;
 
 typedef struct world {
@@ -38,6 +42,11 @@ typedef struct world {
   uint32_t version;
 } world;
 
+/* Loops are made with these: how packets come and go over real UDP. */
+extern nq_loop_options world_loop;
+struct nq_test_cert;
+/* A context of a server (leaf given) or a client that trusts ca. */
+nq_tls *world_tls(const struct nq_test_cert *ca, const struct nq_test_cert *leaf);
 /* name: the server name the client asks for; "localhost" is what the certificate is for. sim may be NULL: real UDP. */
 void world_open(world *w, struct sim *sim);
 /* Opens the server's endpoint (again), with its limits and settings of now. */

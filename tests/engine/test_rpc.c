@@ -1,0 +1,442 @@
+/* test_rpc.c: the table of calls against a model; requests, replies, timeouts and ends over the simulated network. */
+#include "check.h"
+#include "rpc.h"
+#include "sim.h"
+#include "world.h"
+
+#define MS UINT64_C(1000000)
+
+/* ---- the table against a model ---- */
+
+#define MODEL 5000
+
+typedef struct model {
+  uint32_t id[MODEL];
+  uint64_t deadline[MODEL];
+  uintptr_t user[MODEL];
+  uint32_t n;
+} model;
+
+static uint64_t seed = 1;
+static uint32_t rnd(uint32_t n) {
+  seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
+  return (uint32_t)(seed >> 33) % n;
+}
+
+static uint32_t model_find(const model *m, uint32_t id) {
+  uint32_t i = 0;
+  while (i < m->n && m->id[i] != id)
+    i++;
+  return i;
+}
+
+static void model_take(model *m, uint32_t i) {
+  m->n--;
+  m->id[i] = m->id[m->n];
+  m->deadline[i] = m->deadline[m->n];
+  m->user[i] = m->user[m->n];
+}
+
+static void model_run(uint32_t ops, uint32_t room, uint32_t first_id) {
+  nq_calls c;
+  nq_calls_init(&c, 0, 1);
+  CHECK_EQ(c.timeout, NQ_SEC(30));
+  c.last_id = first_id;
+  model *m = calloc(1, sizeof *m);
+  REQUIRE(m != NULL);
+  uint64_t now = 1000;
+  uintptr_t users = 1;
+  for (uint32_t op = 0; op < ops; op++) {
+    uint32_t what = rnd(100);
+    if (what < 50 && m->n < room) {
+      uint64_t deadline = rnd(10) ? now + 1 + rnd(500) : NQ_NEVER;
+      uint32_t id = nq_calls_add(&c, (void *)users, deadline);
+      CHECK(id != 0);
+      CHECK_EQ(model_find(m, id), m->n); /* not in use */
+      m->id[m->n] = id;
+      m->deadline[m->n] = deadline;
+      m->user[m->n++] = users++;
+    } else if (what < 85 && m->n) {
+      uint32_t i = rnd(2) ? rnd(m->n) : 0;
+      void *user = NULL;
+      CHECK_EQ(nq_calls_take(&c, m->id[i], &user), 1);
+      CHECK_EQ((uintptr_t)user, m->user[i]);
+      CHECK_EQ(nq_calls_take(&c, m->id[i], &user), 0); /* once only */
+      model_take(m, i);
+    } else if (what < 92) {
+      void *user = &seed;
+      uint32_t id = rnd(UINT32_MAX);
+      if (model_find(m, id) == m->n)
+        CHECK_EQ(nq_calls_take(&c, id, &user), 0);
+      CHECK(user == &seed);
+    } else {
+      now += rnd(200);
+      uint32_t scan = 0, id;
+      uint64_t next = 7;
+      void *user;
+      while ((id = nq_calls_expire(&c, now, &scan, &user, &next))) {
+        uint32_t i = model_find(m, id);
+        CHECK(i < m->n && m->deadline[i] <= now && m->user[i] == (uintptr_t)user);
+        if (i < m->n)
+          model_take(m, i);
+      }
+      uint64_t first = NQ_NEVER;
+      for (uint32_t i = 0; i < m->n; i++) {
+        CHECK(m->deadline[i] > now);
+        first = m->deadline[i] < first ? m->deadline[i] : first;
+      }
+      CHECK_EQ(next, first);
+    }
+    CHECK_EQ(c.n, m->n);
+  }
+  uint32_t scan = 0, id, drained = 0, left = m->n;
+  void *user;
+  while ((id = nq_calls_drain(&c, &scan, &user))) {
+    uint32_t i = model_find(m, id);
+    CHECK(i < m->n && m->user[i] == (uintptr_t)user);
+    if (i < m->n)
+      model_take(m, i);
+    drained++;
+  }
+  CHECK_EQ(drained, left);
+  CHECK_EQ(c.n, 0);
+  nq_calls_free(&c);
+  free(m);
+}
+
+static void test_table(void) {
+  model_run(20000, 10, 0);
+  model_run(20000, 700, 0);
+  model_run(20000, 3000, UINT32_MAX - 2000); /* IDs wrap round and miss 0 */
+}
+
+/* One call that is never answered and a million that are: its ID is skipped when its turn comes again. */
+static void test_table_skips_ids_in_use(void) {
+  nq_calls c;
+  nq_calls_init(&c, 5, 1);
+  void *user;
+  uint32_t old = nq_calls_add(&c, &c, NQ_NEVER);
+  CHECK_EQ(old, 1);
+  for (int i = 0; i < 100000; i++) {
+    uint32_t id = nq_calls_add(&c, NULL, NQ_NEVER);
+    CHECK_EQ(id, i + 2);
+    CHECK(nq_calls_take(&c, id, &user));
+  }
+  CHECK(c.cap <= 16);
+  c.last_id = UINT32_MAX - 1;
+  CHECK_EQ(nq_calls_add(&c, NULL, 9), UINT32_MAX);
+  CHECK_EQ(nq_calls_add(&c, NULL, 9), 2);
+  CHECK(nq_calls_take(&c, 1, &user) && user == &c);
+  nq_calls_free(&c);
+}
+
+/* ---- over the network ---- */
+
+typedef struct fixture {
+  sim net;
+  world w;
+  nq_handle conn, rpc;
+} fixture;
+
+static void begin(fixture *f) {
+  sim_init(&f->net, 5);
+  f->net.delay = MS;
+  world_open(&f->w, &f->net);
+  f->conn = world_connect(&f->w, "localhost");
+  REQUIRE(world_until(&f->w, &f->w.c.count[NQ_EV_CONN_OPEN], 1, 5000));
+  f->rpc = world_stream(&f->w, f->conn, NQ_KIND_RPC, "rpc");
+}
+
+static void end(fixture *f) {
+  nq_loop_stats s;
+  nq_loop_get_stats(f->w.c.l, &s);
+  CHECK_EQ(s.pending_calls, 0);
+  world_close(&f->w);
+  sim_free(&f->net);
+}
+
+typedef struct seen {
+  uint32_t n, wrong;
+  int next_type;
+} seen;
+
+static int see_types(side *x, const nq_event *e) {
+  seen *t = x->hook_ctx;
+  if (e->kind == NQ_EV_RPC_REQUEST) {
+    t->wrong += e->type != t->next_type || e->len != 2 || memcmp(e->data, &e->type, 2) != 0;
+    t->next_type++;
+    t->n++;
+    nq_rpc_reply(x->l, e->handle, e->msgid, (int16_t)-e->type, e->data, e->len);
+    return 1;
+  }
+  if (e->kind == NQ_EV_RPC_REPLY) {
+    uint16_t type;
+    t->n++;
+    t->wrong += e->flags & NQ_EVF_LOCAL || e->len != 2 || e->user != (void *)(uintptr_t)t->next_type ||
+                (memcpy(&type, e->data, 2), type != t->next_type) || e->type != -t->next_type;
+    t->next_type++;
+    return 1;
+  }
+  return 0;
+}
+
+static void test_all_types(void) {
+  fixture f;
+  begin(&f);
+  seen s = {.next_type = 1}, c = {.next_type = 1};
+  f.w.s.hook = f.w.c.hook = see_types;
+  f.w.s.hook_ctx = &s;
+  f.w.c.hook_ctx = &c;
+  for (int type = 1; type <= 32767; type++) {
+    int16_t t = (int16_t)type;
+    int rv = nq_rpc_call(f.w.c.l, f.rpc, t, (uint8_t *)&t, 2, 0, (void *)(uintptr_t)type, NULL);
+    CHECK(rv >= 0);
+    if (type % 1000 == 0)
+      world_run(&f.w, 3);
+  }
+  CHECK(world_until(&f.w, &c.n, 32767, 20000));
+  CHECK_EQ(s.n, 32767);
+  CHECK_EQ(s.wrong, 0);
+  CHECK_EQ(c.wrong, 0);
+  uint8_t b = 0;
+  CHECK_EQ(nq_rpc_call(f.w.c.l, f.rpc, 0, &b, 1, 0, NULL, NULL), NQ_ERR_ARG);
+  CHECK_EQ(nq_rpc_call(f.w.c.l, f.rpc, -1, &b, 1, 0, NULL, NULL), NQ_ERR_ARG);
+  CHECK_EQ(nq_rpc_notify(f.w.c.l, f.rpc, 0, &b, 1), NQ_ERR_ARG);
+  CHECK_EQ(nq_rpc_reply(f.w.c.l, f.rpc, 0, 0, &b, 1), NQ_ERR_ARG);
+  CHECK_EQ(nq_rpc_reply(f.w.c.l, f.rpc, 1, 1, &b, 1), NQ_ERR_ARG);
+  CHECK_EQ(nq_stream_send(f.w.c.l, f.rpc, &b, 1), NQ_ERR_STATE);
+  end(&f);
+}
+
+/* Payload of a size: byte i of it. */
+static uint8_t byte_of(size_t size, size_t i) { return (uint8_t)((i * 2654435761u + size) >> 11); }
+
+static uint8_t *payload(size_t size) {
+  uint8_t *p = malloc(size ? size : 1);
+  REQUIRE(p != NULL);
+  for (size_t i = 0; i < size; i++)
+    p[i] = byte_of(size, i);
+  return p;
+}
+
+static int right_bytes(const nq_event *e) {
+  for (size_t i = 0; i < e->len; i++)
+    if (e->data[i] != byte_of(e->len, i))
+      return 0;
+  return 1;
+}
+
+static int see_payload(side *x, const nq_event *e) {
+  seen *t = x->hook_ctx;
+  if (e->kind == NQ_EV_RPC_REQUEST) {
+    t->wrong += !right_bytes(e);
+    t->n++;
+    CHECK(nq_rpc_reply(x->l, e->handle, e->msgid, 0, e->data, e->len) >= 0);
+    return 1;
+  }
+  if (e->kind == NQ_EV_RPC_REPLY || e->kind == NQ_EV_RPC_NOTIFY) {
+    t->wrong += !right_bytes(e) || (e->kind == NQ_EV_RPC_REPLY && e->user != (void *)(uintptr_t)e->len);
+    t->n++;
+    return 1;
+  }
+  return 0;
+}
+
+static void test_payloads_both_ways(void) {
+  static const size_t sizes[] = {0,    1,     2,     127,   128,   1000,      1023,          1024,          1025,
+                                 1400, 16383, 16384, 65535, 65536, 1u << 20, (1u << 21) + 1, (16u << 20) - 1, 16u << 20};
+  const uint32_t n = sizeof sizes / sizeof *sizes;
+  fixture f;
+  begin(&f);
+  seen s = {0}, c = {0};
+  f.w.s.hook = f.w.c.hook = see_payload;
+  f.w.s.hook_ctx = &s;
+  f.w.c.hook_ctx = &c;
+  for (uint32_t i = 0; i < n; i++) {
+    uint8_t *p = payload(sizes[i]);
+    CHECK(nq_rpc_call(f.w.c.l, f.rpc, 7, p, sizes[i], NQ_SEC(100), (void *)sizes[i], NULL) >= 0);
+    free(p);
+  }
+  CHECK(world_until(&f.w, &c.n, n, 60000));
+  CHECK_EQ(s.n, n);
+  /* and the same from the server to the client, on the client's stream */
+  nq_handle back = f.w.s.stream;
+  for (uint32_t i = 0; i < n; i++) {
+    uint8_t *p = payload(sizes[i]);
+    CHECK(nq_rpc_call(f.w.s.l, back, 7, p, sizes[i], NQ_SEC(100), (void *)sizes[i], NULL) >= 0);
+    CHECK(nq_rpc_notify(f.w.s.l, back, 8, p, sizes[i]) >= 0);
+    if (sizes[i] > 1u << 20) /* the send queue has its bound */
+      world_run(&f.w, 500);
+    free(p);
+  }
+  CHECK(world_until(&f.w, &s.n, 2 * n, 60000));
+  CHECK_EQ(c.n, 3 * n);
+  CHECK_EQ(s.wrong + c.wrong, 0);
+  uint8_t *p = payload((16u << 20) + 1);
+  CHECK_EQ(nq_rpc_call(f.w.c.l, f.rpc, 7, p, (16u << 20) + 1, 0, NULL, NULL), NQ_ERR_TOOBIG);
+  CHECK_EQ(nq_rpc_notify(f.w.c.l, f.rpc, 7, p, (16u << 20) + 1), NQ_ERR_TOOBIG);
+  CHECK_EQ(nq_rpc_reply(f.w.c.l, f.rpc, 7, 0, p, (16u << 20) + 1), NQ_ERR_TOOBIG);
+  free(p);
+  end(&f);
+}
+
+typedef struct timed {
+  uint32_t n, msgid[8];
+  uint64_t at[8], code[8];
+  int16_t type[8];
+  uint8_t local[8];
+} timed;
+
+static int see_times(side *x, const nq_event *e) {
+  timed *t = x->hook_ctx;
+  if (e->kind != NQ_EV_RPC_REQUEST && e->kind != NQ_EV_RPC_REPLY)
+    return 0;
+  uint32_t i = e->kind == NQ_EV_RPC_REPLY ? (uint32_t)(uintptr_t)e->user : t->n;
+  if (i < 8) {
+    t->msgid[i] = e->msgid;
+    t->at[i] = nq_loop_now(x->l);
+    t->code[i] = e->code;
+    t->local[i] = (e->flags & NQ_EVF_LOCAL) != 0;
+    t->type[i] = e->type;
+  }
+  t->n++;
+  return 1;
+}
+
+static void test_timeouts(void) {
+  static const uint64_t ms[] = {500, 20, 100, 20000, 50, 0}; /* the last: the stream's, 300 ms */
+  fixture f;
+  begin(&f);
+  timed s = {0}, c = {0};
+  f.w.s.hook = f.w.c.hook = see_times;
+  f.w.s.hook_ctx = &s;
+  f.w.c.hook_ctx = &c;
+  nq_stream_options o = {.kind = NQ_KIND_RPC, .name = "rpc", .name_len = 3, .call_timeout = 300 * MS};
+  nq_handle rpc;
+  REQUIRE(nq_stream_open(f.w.c.l, f.conn, &o, &rpc) == 0);
+  uint64_t start = nq_loop_now(f.w.c.l);
+  uint32_t ids[6];
+  for (uintptr_t i = 0; i < 6; i++)
+    CHECK(nq_rpc_call(f.w.c.l, rpc, 1, (const uint8_t *)"abc", 3, ms[i] * MS, (void *)i, &ids[i]) >= 0);
+  CHECK(world_until(&f.w, &s.n, 6, 1000));
+  CHECK(world_until(&f.w, &c.n, 3, 1000)); /* 20, 50, 100 */
+  /* Late replies to those, a good one to the one with 500 ms, and a wrong ID. */
+  nq_handle back = f.w.s.stream;
+  for (uint32_t i = 0; i < 5; i++)
+    if (i != 3)
+      CHECK(nq_rpc_reply(f.w.s.l, back, s.msgid[i], -5, NULL, 0) >= 0);
+  CHECK(nq_rpc_reply(f.w.s.l, back, 4711, 0, NULL, 0) >= 0);
+  CHECK(world_until(&f.w, &c.n, 5, 1000)); /* the stream's timeout */
+  world_run(&f.w, 600);
+  CHECK_EQ(c.n, 5);
+  const uint32_t timed_out[] = {1, 2, 4, 5};
+  for (int k = 0; k < 4; k++) {
+    uint32_t i = timed_out[k];
+    uint64_t want = (ms[i] ? ms[i] : 300) * MS;
+    CHECK(c.local[i]);
+    CHECK_EQ(c.code[i], NQ_CALL_TIMEOUT);
+    CHECK_EQ(c.msgid[i], ids[i]);
+    CHECK(c.at[i] - start >= want && c.at[i] - start <= want + 3 * MS);
+  }
+  CHECK(!c.local[0]);
+  CHECK_EQ(c.type[0], -5);
+  CHECK_EQ(c.msgid[0], ids[0]);
+  CHECK_EQ(nq_rpc_cancel(f.w.c.l, rpc, ids[3]) == (void *)3, 1);
+  CHECK(nq_rpc_cancel(f.w.c.l, rpc, ids[3]) == NULL);
+  end(&f);
+}
+
+static void test_cancel(void) {
+  fixture f;
+  begin(&f);
+  uint32_t ids[100];
+  for (uintptr_t i = 0; i < 100; i++)
+    CHECK(nq_rpc_call(f.w.c.l, f.rpc, 1, NULL, 0, 20 * MS, (void *)(i + 1), &ids[i]) >= 0);
+  for (uintptr_t i = 0; i < 100; i += 2)
+    CHECK(nq_rpc_cancel(f.w.c.l, f.rpc, ids[i]) == (void *)(i + 1));
+  CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_RPC_REPLY], 50, 1000));
+  world_run(&f.w, 100);
+  CHECK_EQ(f.w.c.count[NQ_EV_RPC_REPLY], 50);
+  CHECK_EQ(f.w.c.timeouts, 0);
+  CHECK_EQ(f.w.s.count[NQ_EV_RPC_REQUEST], 100);
+  end(&f);
+}
+
+/* Calls end with their stream, after its close; with their connection before its close. */
+static void test_gone(void) {
+  fixture f;
+  begin(&f);
+  f.w.s.echo = 0;
+  nq_handle never = world_stream(&f.w, f.conn, NQ_KIND_RPC, "rpc");
+  for (int i = 0; i < 3; i++)
+    CHECK(nq_rpc_call(f.w.c.l, f.rpc, 1, NULL, 0, 0, NULL, NULL) >= 0);
+  CHECK(nq_rpc_call(f.w.c.l, never, 1, NULL, 0, 0, NULL, NULL) >= 0);
+  CHECK(world_until(&f.w, &f.w.s.count[NQ_EV_RPC_REQUEST], 4, 1000));
+  CHECK_EQ(nq_stream_reset(f.w.c.l, f.rpc, 9), 0);
+  CHECK_EQ(nq_stream_stop(f.w.c.l, f.rpc, 9), 0);
+  uint8_t b = 1;
+  CHECK_EQ(nq_rpc_call(f.w.c.l, f.rpc, 1, &b, 1, 0, NULL, NULL), NQ_ERR_STATE);
+  CHECK(world_until(&f.w, &f.w.s.count[NQ_EV_STREAM_RESET], 1, 1000));
+  CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_STREAM_CLOSE], 1, 1000));
+  CHECK_EQ(f.w.c.gone, 3);
+  CHECK_EQ(nq_rpc_call(f.w.c.l, f.rpc, 1, &b, 1, 0, NULL, NULL), NQ_ERR_STALE);
+  CHECK_EQ(nq_conn_close(f.w.c.l, f.conn, 0, "", 0, 1), 0);
+  CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_CLOSE], 1, 1000));
+  CHECK_EQ(f.w.c.gone, 4);
+  f.w.c.order[f.w.c.n_order] = 0;
+  CHECK(strcmp(f.w.c.order, "Osscrrr" "crC") == 0);
+  end(&f);
+}
+
+/* A call on a stream that never got its ID is gone with the connection too. */
+static void test_gone_before_open(void) {
+  sim net;
+  world w;
+  sim_init(&net, 6);
+  world_open(&w, &net);
+  net.cut = 1;
+  w.c.limits.handshake_timeout = 200 * MS;
+  nq_handle conn = world_connect(&w, "localhost");
+  nq_handle rpc = world_stream(&w, conn, NQ_KIND_RPC, "rpc");
+  for (int i = 0; i < 5; i++)
+    CHECK(nq_rpc_call(w.c.l, rpc, 1, NULL, 0, i == 4 ? 50 * MS : 0, NULL, NULL) >= 0);
+  CHECK(world_until(&w, &w.c.count[NQ_EV_RPC_REPLY], 1, 100));
+  CHECK_EQ(w.c.timeouts, 1);
+  CHECK(world_until(&w, &w.c.count[NQ_EV_CONN_CLOSE], 1, 1000));
+  CHECK_EQ(w.c.gone, 4);
+  CHECK_EQ(w.c.why, NQ_WHY_HANDSHAKE_TIMEOUT);
+  world_close(&w);
+  sim_free(&net);
+}
+
+static void test_pending_limit(void) {
+  sim net;
+  world w;
+  sim_init(&net, 7);
+  world_open(&w, &net);
+  w.c.limits.max_pending_calls = 10;
+  w.s.echo = 0;
+  nq_handle conn = world_connect(&w, "localhost");
+  nq_handle rpc = world_stream(&w, conn, NQ_KIND_RPC, "rpc");
+  uint32_t id = 0;
+  for (int i = 0; i < 10; i++)
+    CHECK(nq_rpc_call(w.c.l, rpc, 1, NULL, 0, 0, &w, &id) >= 0);
+  CHECK_EQ(nq_rpc_call(w.c.l, rpc, 1, NULL, 0, 0, NULL, NULL), NQ_ERR_FULL);
+  CHECK(nq_rpc_cancel(w.c.l, rpc, id) == &w);
+  CHECK(nq_rpc_call(w.c.l, rpc, 1, NULL, 0, 0, NULL, NULL) >= 0);
+  world_close(&w); /* with calls pending */
+  sim_free(&net);
+}
+
+int main(void) {
+  RUN(test_table);
+  RUN(test_table_skips_ids_in_use);
+  RUN(test_all_types);
+  RUN(test_payloads_both_ways);
+  RUN(test_timeouts);
+  RUN(test_cancel);
+  RUN(test_gone);
+  RUN(test_gone_before_open);
+  RUN(test_pending_limit);
+  CHECK_DONE();
+}
