@@ -58,14 +58,14 @@ Opened = Callable[[int], None]
 
 async def _open(port: int, files: Files, count: int, opened: Opened) -> int:
     """Opens and closes `count` connections, AT_ONCE at a time. Returns how many failed."""
-    left = iter(range(count))
+    left, config = iter(range(count)), naquid.ClientConfig()
     failed = done = 0
 
     async def work() -> None:
         nonlocal failed, done
         for _ in left:
             try:
-                async with naquid.connect(HOST, port, ca=str(files.ca)):
+                async with naquid.connect(HOST, port, ca=str(files.ca), config=config):
                     done += 1
             except naquid.Error:
                 failed += 1
@@ -93,14 +93,14 @@ def run(files: Files, count: int = 2000, opened: Opened = lambda done: None) -> 
 
 
 async def _hold(server: ServerProcess, files: Files, connections: int, opened: Opened) -> IdleResult:
-    left = iter(range(connections))
+    left, config = iter(range(connections)), naquid.ClientConfig()
     before, own = server.usage().rss_kb, rss_kb()
     begin = time.perf_counter()
     conns: list[naquid.Connection] = []
 
     async def work() -> None:
         for _ in left:
-            conns.append(await naquid.connect(HOST, server.port, ca=str(files.ca)))
+            conns.append(await naquid.connect(HOST, server.port, ca=str(files.ca), config=config))
             opened(len(conns))
 
     try:

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not _expected(error):
             raise
-        print(f"naquid: {error}", file=sys.stderr)
+        print(f"naquid: {_sentence(error)}", file=sys.stderr)
         return EXIT_FAILED
 
 
@@ -67,3 +67,9 @@ def _expected(error: Exception) -> bool:
     from naquid.bench.process import BenchError
 
     return isinstance(error, (Error, BenchError))
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
