@@ -33,7 +33,8 @@ static inline void samples_init(samples *s, size_t room) {
 }
 
 static inline void samples_add(samples *s, uint64_t ns) {
-  if (s->count < s->room) s->ns[s->count++] = ns;
+  if (s->count < s->room)
+    s->ns[s->count++] = ns;
 }
 
 static int samples_order(const void *a, const void *b) {
@@ -43,7 +44,8 @@ static int samples_order(const void *a, const void *b) {
 
 /* In µs, of 0..100; sorts. 0 when there is no sample. */
 static inline double samples_percentile(samples *s, double p) {
-  if (!s->count) return 0;
+  if (!s->count)
+    return 0;
   qsort(s->ns, s->count, sizeof *s->ns, samples_order);
   return (double)s->ns[(size_t)((double)(s->count - 1) * p / 100)] / 1e3;
 }

@@ -47,7 +47,8 @@ static void each_record(conn *c, const uint8_t *data, size_t size, void (*take)(
     size_t n = RECORD - c->partial_len < size ? RECORD - c->partial_len : size;
     memcpy(c->partial + c->partial_len, data, n);
     c->partial_len += (unsigned)n, data += n, size -= n;
-    if (c->partial_len < RECORD) return;
+    if (c->partial_len < RECORD)
+      return;
     c->partial_len = 0;
     memcpy(&r, c->partial, sizeof r);
     take(c, &r);
@@ -70,7 +71,8 @@ static void serve(const char *mode) {
   net_open(&shared->server);
   net_accept(quic_tls(true));
   shared->ready = true;
-  while (!shared->stop) net_turn();
+  while (!shared->stop)
+    net_turn();
   shared->cpu = clock_cpu_seconds();
   _exit(0);
 }
@@ -80,8 +82,10 @@ static long rss_kb(pid_t pid) {
   long pages = 0;
   snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
   FILE *f = fopen(path, "r");
-  if (!f || fscanf(f, "%*d %ld", &pages) != 1) pages = 0;
-  if (f) fclose(f);
+  if (!f || fscanf(f, "%*d %ld", &pages) != 1)
+    pages = 0;
+  if (f)
+    fclose(f);
   return pages * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
@@ -91,14 +95,17 @@ static uint64_t payload_of(const conn *c, uint32_t k) { return (uint64_t)c->numb
 
 static void request(conn *c) {
   record r = {RECORD - 4, c->asked, payload_of(c, c->asked)};
-  if (c->asked % SAMPLE_EVERY == 0) c->stamps[c->asked % STAMPS / SAMPLE_EVERY] = clock_ns();
+  if (c->asked % SAMPLE_EVERY == 0)
+    c->stamps[c->asked % STAMPS / SAMPLE_EVERY] = clock_ns();
   c->asked++;
   ring_put(&c->out, &r, sizeof r);
 }
 
 static void reply(conn *c, const record *r) {
-  if (r->id != c->answered || r->payload != payload_of(c, c->answered)) errors++;
-  if (c->answered % SAMPLE_EVERY == 0) samples_add(&latency, clock_ns() - c->stamps[c->answered % STAMPS / SAMPLE_EVERY]);
+  if (r->id != c->answered || r->payload != payload_of(c, c->answered))
+    errors++;
+  if (c->answered % SAMPLE_EVERY == 0)
+    samples_add(&latency, clock_ns() - c->stamps[c->answered % STAMPS / SAMPLE_EVERY]);
   c->answered++;
   if (c->asked < requests)
     request(c);
@@ -117,14 +124,17 @@ static double connect_all(SSL_CTX *tls) {
     while (net_connections() < connections && net_connections() - confirmed < at_once)
       net_connect(tls, &shared->server, now);
     now = net_turn();
-    while (confirmed < net_connections() && net_connection(confirmed)->confirmed) confirmed++;
-    if (seconds_since(start) > limit) die("connect", "not all handshakes completed in time");
+    while (confirmed < net_connections() && net_connection(confirmed)->confirmed)
+      confirmed++;
+    if (seconds_since(start) > limit)
+      die("connect", "not all handshakes completed in time");
   }
   return seconds_since(start);
 }
 
 static void open_stream(conn *c) {
-  if (ngtcp2_conn_open_bidi_stream(c->quic, &c->stream, NULL)) die("stream", "not allowed");
+  if (ngtcp2_conn_open_bidi_stream(c->quic, &c->stream, NULL))
+    die("stream", "not allowed");
 }
 
 static double finish_server(pid_t server) {
@@ -143,21 +153,26 @@ static int drive_rpc(SSL_CTX *tls, pid_t server) {
   net_counts before = net_count;
   uint64_t start = clock_ns();
   for (uint32_t i = 0; i < connections; i++) {
-    for (uint32_t k = 0; k < window && k < requests; k++) request(net_connection(i));
+    for (uint32_t k = 0; k < window && k < requests; k++)
+      request(net_connection(i));
     net_mark(net_connection(i));
   }
-  while (finished < connections && seconds_since(start) < limit) net_turn();
+  while (finished < connections && seconds_since(start) < limit)
+    net_turn();
   double seconds = seconds_since(start), cpu = clock_cpu_seconds();
   uint64_t answered = 0;
-  for (uint32_t i = 0; i < connections; i++) answered += net_connection(i)->answered;
+  for (uint32_t i = 0; i < connections; i++)
+    answered += net_connection(i)->answered;
   errors += (uint64_t)connections * requests - answered;
-  printf("{\"peer\": \"ceiling\", \"requests\": %llu, \"seconds\": %.6f, \"requests_per_second\": %.1f, \"p50_us\": %.1f, "
-         "\"p99_us\": %.1f, \"errors\": %llu, \"handshake_seconds\": %.6f, \"client_cpu_s\": %.3f, \"server_cpu_s\": %.3f, "
-         "\"datagrams_per_send_call\": %.2f, \"datagrams_per_receive_call\": %.2f}\n",
-         (unsigned long long)answered, seconds, (double)answered / seconds, samples_percentile(&latency, 50),
-         samples_percentile(&latency, 99), (unsigned long long)errors, handshake, cpu, finish_server(server),
-         (double)(net_count.tx_datagrams - before.tx_datagrams) / (double)(net_count.tx_calls - before.tx_calls),
-         (double)(net_count.rx_datagrams - before.rx_datagrams) / (double)(net_count.rx_calls - before.rx_calls));
+  printf(
+      "{\"peer\": \"ceiling\", \"requests\": %llu, \"seconds\": %.6f, \"requests_per_second\": %.1f, \"p50_us\": %.1f, "
+      "\"p99_us\": %.1f, \"errors\": %llu, \"handshake_seconds\": %.6f, \"client_cpu_s\": %.3f, \"server_cpu_s\": "
+      "%.3f, "
+      "\"datagrams_per_send_call\": %.2f, \"datagrams_per_receive_call\": %.2f}\n",
+      (unsigned long long)answered, seconds, (double)answered / seconds, samples_percentile(&latency, 50),
+      samples_percentile(&latency, 99), (unsigned long long)errors, handshake, cpu, finish_server(server),
+      (double)(net_count.tx_datagrams - before.tx_datagrams) / (double)(net_count.tx_calls - before.tx_calls),
+      (double)(net_count.rx_datagrams - before.rx_datagrams) / (double)(net_count.rx_calls - before.rx_calls));
   return errors != 0;
 }
 
@@ -187,7 +202,8 @@ static int drive_bulk(SSL_CTX *tls, pid_t server) {
 static int drive_conns(SSL_CTX *tls, pid_t server) {
   long before = rss_kb(server);
   double seconds = connect_all(tls);
-  for (uint64_t start = clock_ns(); seconds_since(start) < 0.3;) net_turn();
+  for (uint64_t start = clock_ns(); seconds_since(start) < 0.3;)
+    net_turn();
   long after = rss_kb(server);
   finish_server(server);
   printf("{\"peer\": \"ceiling\", \"count\": %u, \"seconds\": %.6f, \"handshakes_per_second\": %.1f, "
@@ -204,33 +220,61 @@ static const struct {
 
 int main(int argc, char **argv) {
   size_t m = 0;
-  while (m < sizeof modes / sizeof *modes && (argc < 2 || strcmp(argv[1], modes[m].name))) m++;
+  while (m < sizeof modes / sizeof *modes && (argc < 2 || strcmp(argv[1], modes[m].name)))
+    m++;
   if (m == sizeof modes / sizeof *modes) {
     fprintf(stderr, "usage: ceiling rpc|bulk|conns [options]\n");
     return 2;
   }
   optind = 2;
-  for (int o; (o = getopt(argc, argv, "n:r:w:s:k:G:e:t:Xb")) != -1;) switch (o) {
-      case 'n': connections = (uint32_t)atoi(optarg); break;
-      case 'r': requests = (uint32_t)atoi(optarg); break;
-      case 'w': window = (uint32_t)atoi(optarg); break;
-      case 's': bulk_seconds = atof(optarg); break;
-      case 'k': at_once = (uint32_t)atoi(optarg); break;
-      case 'G': net_opt.segments = (unsigned)atoi(optarg); break;
-      case 'e': net_opt.timer_floor = (uint64_t)atoi(optarg) * 1000; break;
-      case 't': limit = atof(optarg); break;
-      case 'X': net_opt.trains = true; break;
-      case 'b': net_opt.busy = true; break;
-      default: return 2;
+  for (int o; (o = getopt(argc, argv, "n:r:w:s:k:G:e:t:Xb")) != -1;)
+    switch (o) {
+    case 'n':
+      connections = (uint32_t)atoi(optarg);
+      break;
+    case 'r':
+      requests = (uint32_t)atoi(optarg);
+      break;
+    case 'w':
+      window = (uint32_t)atoi(optarg);
+      break;
+    case 's':
+      bulk_seconds = atof(optarg);
+      break;
+    case 'k':
+      at_once = (uint32_t)atoi(optarg);
+      break;
+    case 'G':
+      net_opt.segments = (unsigned)atoi(optarg);
+      break;
+    case 'e':
+      net_opt.timer_floor = (uint64_t)atoi(optarg) * 1000;
+      break;
+    case 't':
+      limit = atof(optarg);
+      break;
+    case 'X':
+      net_opt.trains = true;
+      break;
+    case 'b':
+      net_opt.busy = true;
+      break;
+    default:
+      return 2;
     }
-  if (window > STAMPS) die("window", "8192 at most");
-  if (modes[m].drive == drive_bulk) connections = 1;
+  if (window > STAMPS)
+    die("window", "8192 at most");
+  if (modes[m].drive == drive_bulk)
+    connections = 1;
   net_opt.ring_size = modes[m].ring_size;
   shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (shared == MAP_FAILED) die("memory", "not shared");
+  if (shared == MAP_FAILED)
+    die("memory", "not shared");
   pid_t server = fork();
-  if (!server) serve(argv[1]);
-  while (!shared->ready && !waitpid(server, NULL, WNOHANG)) usleep(1000);
+  if (!server)
+    serve(argv[1]);
+  while (!shared->ready && !waitpid(server, NULL, WNOHANG))
+    usleep(1000);
   struct sockaddr_in self;
   net_open(&self);
   quic_on.data = client_data;

@@ -35,7 +35,8 @@ size_t net_connections(void) { return count; }
 conn *net_connection(size_t i) { return all[i]; }
 
 void net_mark(conn *c) {
-  if (c->dirty) return;
+  if (c->dirty)
+    return;
   c->dirty = true;
   marked[marks++] = c;
 }
@@ -47,7 +48,8 @@ static conn *add(const struct sockaddr_in *remote) {
     marked = realloc(marked, capacity * sizeof *marked);
   }
   conn *c = calloc(1, sizeof *c);
-  if (!all || !marked || !c) die("connection", "out of memory");
+  if (!all || !marked || !c)
+    die("connection", "out of memory");
   c->local = own;
   c->remote = *remote;
   c->expiry = UINT64_MAX;
@@ -67,7 +69,8 @@ static conn gone;
 static struct slot *find(uint64_t id) {
   const uint64_t mask = ((uint64_t)1 << TABLE_BITS) - 1;
   uint64_t i = id * 0x9E3779B97F4A7C15u >> (64 - TABLE_BITS);
-  while (table[i].owner && (table[i].id != id || table[i].owner == &gone)) i = (i + 1) & mask;
+  while (table[i].owner && (table[i].id != id || table[i].owner == &gone))
+    i = (i + 1) & mask;
   return &table[i];
 }
 
@@ -78,7 +81,8 @@ static uint64_t id_of(const uint8_t *bytes) {
 }
 
 static void cid_added(conn *c, const ngtcp2_cid *cid) {
-  if (cid->datalen != CID_LEN) return;
+  if (cid->datalen != CID_LEN)
+    return;
   struct slot *s = find(id_of(cid->data));
   s->id = id_of(cid->data);
   s->owner = c;
@@ -86,9 +90,11 @@ static void cid_added(conn *c, const ngtcp2_cid *cid) {
 
 static void cid_removed(conn *c, const ngtcp2_cid *cid) {
   (void)c;
-  if (cid->datalen != CID_LEN) return;
+  if (cid->datalen != CID_LEN)
+    return;
   struct slot *s = find(id_of(cid->data));
-  if (s->owner) s->owner = &gone;
+  if (s->owner)
+    s->owner = &gone;
 }
 
 /* ---- sending: packets are gathered in one block, then leave by sendmmsg ---- */
@@ -107,8 +113,10 @@ static void tx_flush(void) {
   for (unsigned done = 0; done < tx.count;) {
     int sent = sendmmsg(fd, tx.message + done, tx.count - done, 0);
     net_count.tx_calls++;
-    if (sent < 0 && errno == EINTR) continue;
-    if (sent < 0) break; /* a full buffer is loss, and QUIC repairs that */
+    if (sent < 0 && errno == EINTR)
+      continue;
+    if (sent < 0)
+      break; /* a full buffer is loss, and QUIC repairs that */
     done += (unsigned)sent;
   }
   tx.count = 0;
@@ -129,7 +137,8 @@ static void tx_segment(unsigned i, size_t size) {
 
 /* Can packets of `size` join the last message? Only the last packet of a message may be shorter. */
 static bool tx_joins(const conn *c, size_t size) {
-  if (!net_opt.trains || !tx.count) return false;
+  if (!net_opt.trains || !tx.count)
+    return false;
   unsigned i = tx.count - 1;
   const struct sockaddr_in *to = tx.message[i].msg_hdr.msg_name;
   size_t now = tx.piece[i].iov_len;
@@ -148,12 +157,14 @@ static void tx_push(conn *c, size_t size, size_t segment) {
     unsigned i = tx.count++;
     tx.segment[i] = segment;
     tx.piece[i] = (struct iovec){tx.block + tx.used, size};
-    tx.message[i].msg_hdr =
-        (struct msghdr){.msg_name = &c->remote, .msg_namelen = sizeof c->remote, .msg_iov = &tx.piece[i], .msg_iovlen = 1};
-    if (size > segment) tx_segment(i, segment);
+    tx.message[i].msg_hdr = (struct msghdr){
+        .msg_name = &c->remote, .msg_namelen = sizeof c->remote, .msg_iov = &tx.piece[i], .msg_iovlen = 1};
+    if (size > segment)
+      tx_segment(i, segment);
   }
   tx.used += size;
-  if (tx.count == TX_MESSAGES || tx.used + RX_SIZE > TX_ROOM) tx_flush();
+  if (tx.count == TX_MESSAGES || tx.used + RX_SIZE > TX_ROOM)
+    tx_flush();
 }
 
 /* Small packets, padded to a multiple of TRAIN_UNIT so that those of many connections are of one size. */
@@ -161,13 +172,16 @@ static bool write_train(conn *c, uint64_t now) {
   ngtcp2_path_storage path;
   ngtcp2_pkt_info info;
   size_t room = (ring_unsent(&c->out) + 50 + TRAIN_UNIT - 1) / TRAIN_UNIT * TRAIN_UNIT;
-  if (!net_opt.trains || c->stream < 0 || !ring_unsent(&c->out) || room > PACKET) return false;
+  if (!net_opt.trains || c->stream < 0 || !ring_unsent(&c->out) || room > PACKET)
+    return false;
   c->write_flags = NGTCP2_WRITE_STREAM_FLAG_PADDING;
   ngtcp2_path_storage_zero(&path);
   ngtcp2_ssize size = quic_write_packet(c->quic, &path.path, &info, tx.block + tx.used, room, now, c);
   c->write_flags = 0;
-  if (size < 0) die("write", ngtcp2_strerror((int)size));
-  if (size > 0) tx_push(c, (size_t)size, (size_t)size);
+  if (size < 0)
+    die("write", ngtcp2_strerror((int)size));
+  if (size > 0)
+    tx_push(c, (size_t)size, (size_t)size);
   return size > 0 && !ring_unsent(&c->out);
 }
 
@@ -175,20 +189,25 @@ static void write_all(conn *c, uint64_t now) {
   ngtcp2_path_storage path;
   ngtcp2_pkt_info info;
   size_t segment = 0, room = (size_t)net_opt.segments * PACKET;
-  if (room > MESSAGE_MAX) room = MESSAGE_MAX;
+  if (room > MESSAGE_MAX)
+    room = MESSAGE_MAX;
   bool done = write_train(c, now);
   for (int messages = 0; !done && messages < 4; messages++) { /* bounded: the others want to send, too */
     ngtcp2_path_storage_zero(&path);
     ngtcp2_ssize size = ngtcp2_conn_write_aggregate_pkt2(c->quic, &path.path, &info, tx.block + tx.used, room, &segment,
                                                          quic_write_packet, net_opt.segments, now);
-    if (size < 0) die("write", ngtcp2_strerror((int)size));
-    if (size == 0) break;
+    if (size < 0)
+      die("write", ngtcp2_strerror((int)size));
+    if (size == 0)
+      break;
     tx_push(c, (size_t)size, segment);
     done = (size_t)size < segment;
   }
   c->expiry = ngtcp2_conn_get_expiry2(c->quic);
-  if (c->expiry < now + net_opt.timer_floor) c->expiry = now + net_opt.timer_floor;
-  if (c->expiry < next_expiry) next_expiry = c->expiry;
+  if (c->expiry < now + net_opt.timer_floor)
+    c->expiry = now + net_opt.timer_floor;
+  if (c->expiry < next_expiry)
+    next_expiry = c->expiry;
 }
 
 /* ---- receiving ---- */
@@ -204,9 +223,11 @@ static struct rx {
 static conn *owner_of(const uint8_t *packet, size_t size, const struct sockaddr_in *from, uint64_t now) {
   ngtcp2_version_cid head;
   ngtcp2_pkt_hd first;
-  if (ngtcp2_pkt_decode_version_cid(&head, packet, size, CID_LEN)) return NULL;
+  if (ngtcp2_pkt_decode_version_cid(&head, packet, size, CID_LEN))
+    return NULL;
   conn *c = head.dcidlen == CID_LEN ? find(id_of(head.dcid))->owner : NULL;
-  if (c || !accept_tls || ngtcp2_accept(&first, packet, size)) return c;
+  if (c || !accept_tls || ngtcp2_accept(&first, packet, size))
+    return c;
   c = add(from);
   quic_server(c, accept_tls, &first, now, net_opt.ring_size);
   return c;
@@ -215,10 +236,13 @@ static conn *owner_of(const uint8_t *packet, size_t size, const struct sockaddr_
 static void packet_in(const uint8_t *packet, size_t size, const struct sockaddr_in *from, uint64_t now) {
   ngtcp2_pkt_info info = {0};
   conn *c = owner_of(packet, size, from, now);
-  if (!c) return;
+  if (!c)
+    return;
   int failed = ngtcp2_conn_read_pkt(c->quic, &c->path, &info, packet, size, now);
-  if (failed == NGTCP2_ERR_DRAINING) return;
-  if (failed) die("read", ngtcp2_strerror(failed));
+  if (failed == NGTCP2_ERR_DRAINING)
+    return;
+  if (failed)
+    die("read", ngtcp2_strerror(failed));
   net_mark(c);
 }
 
@@ -239,7 +263,8 @@ static int receive(uint64_t *now) {
   }
   int got = recvmmsg(fd, rx.message, RX_MESSAGES, MSG_DONTWAIT, NULL);
   *now = clock_ns();
-  if (got <= 0) return 0;
+  if (got <= 0)
+    return 0;
   net_count.rx_calls++;
   for (int i = 0; i < got; i++) {
     size_t whole = rx.message[i].msg_len, segment = segment_of(&rx.message[i].msg_hdr, whole);
@@ -255,23 +280,27 @@ static int receive(uint64_t *now) {
 /* ---- the turn ---- */
 
 static void serve_timers(uint64_t now) {
-  if (now < next_expiry) return;
+  if (now < next_expiry)
+    return;
   next_expiry = UINT64_MAX;
   for (size_t i = 0; i < count; i++) {
     conn *c = all[i];
     if (c->expiry <= now) {
       int failed = ngtcp2_conn_handle_expiry(c->quic, now);
-      if (failed) die("expiry", ngtcp2_strerror(failed));
+      if (failed)
+        die("expiry", ngtcp2_strerror(failed));
       c->expiry = now + 1000000;
       net_mark(c);
     }
-    if (c->expiry < next_expiry) next_expiry = c->expiry;
+    if (c->expiry < next_expiry)
+      next_expiry = c->expiry;
   }
 }
 
 static void sleep_until_due(uint64_t now) {
   uint64_t ns = next_expiry > now ? next_expiry - now : 0;
-  if (ns > 50000000) ns = 50000000;
+  if (ns > 50000000)
+    ns = 50000000;
   struct timespec wait = {0, (long)ns};
   struct pollfd p = {.fd = fd, .events = POLLIN};
   ppoll(&p, 1, &wait, NULL);
@@ -286,8 +315,10 @@ uint64_t net_turn(void) {
     write_all(marked[i], now);
   }
   marks = 0;
-  if (tx.count) tx_flush();
-  if (!got && !net_opt.busy) sleep_until_due(now);
+  if (tx.count)
+    tx_flush();
+  if (!got && !net_opt.busy)
+    sleep_until_due(now);
   return now;
 }
 
@@ -298,7 +329,8 @@ void net_open(struct sockaddr_in *self) {
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
   if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &buffer, sizeof buffer))
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
-  if (net_opt.segments > 1) setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof on);
+  if (net_opt.segments > 1)
+    setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof on);
   *self = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   socklen_t size = sizeof *self;
   if (bind(fd, (struct sockaddr *)self, size) || getsockname(fd, (struct sockaddr *)self, &size))
@@ -308,7 +340,8 @@ void net_open(struct sockaddr_in *self) {
   table = calloc((size_t)1 << TABLE_BITS, sizeof *table);
   tx.block = aligned_alloc(4096, TX_ROOM);
   rx.block = aligned_alloc(4096, (size_t)RX_MESSAGES * RX_SIZE);
-  if (!table || !tx.block || !rx.block) die("buffers", "out of memory");
+  if (!table || !tx.block || !rx.block)
+    die("buffers", "out of memory");
   for (int i = 0; i < RX_MESSAGES; i++) {
     rx.piece[i] = (struct iovec){rx.block + (size_t)i * RX_SIZE, RX_SIZE};
     rx.message[i].msg_hdr = (struct msghdr){

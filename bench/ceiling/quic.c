@@ -23,7 +23,8 @@ void quic_random(uint8_t *into, size_t size) {
   static size_t used = sizeof block;
   while (size) {
     if (used == sizeof block) {
-      if (RAND_bytes(block, sizeof block) != 1) die("random", "no bytes");
+      if (RAND_bytes(block, sizeof block) != 1)
+        die("random", "no bytes");
       used = 0;
     }
     size_t n = sizeof block - used < size ? sizeof block - used : size;
@@ -37,11 +38,13 @@ void quic_random(uint8_t *into, size_t size) {
 static void ring_init(ring *r, size_t size) {
   r->bytes = malloc(size);
   r->mask = size - 1;
-  if (!r->bytes) die("ring", "out of memory");
+  if (!r->bytes)
+    die("ring", "out of memory");
 }
 
 void ring_put(ring *r, const void *bytes, size_t size) {
-  if (size > ring_room(r)) die("ring", "full");
+  if (size > ring_room(r))
+    die("ring", "full");
   uint64_t at = r->end & r->mask, straight = r->mask + 1 - at;
   if (size <= straight) {
     memcpy(r->bytes + at, bytes, size);
@@ -57,7 +60,8 @@ static size_t ring_pieces(const ring *r, ngtcp2_vec v[2]) {
   uint64_t size = ring_unsent(r), at = r->sent & r->mask, straight = r->mask + 1 - at;
   v[0].base = r->bytes + at;
   v[0].len = size < straight ? size : straight;
-  if (size <= straight) return size ? 1 : 0;
+  if (size <= straight)
+    return size ? 1 : 0;
   v[1].base = r->bytes;
   v[1].len = size - straight;
   return 2;
@@ -70,7 +74,8 @@ static void self_signed(SSL_CTX *tls) {
   EVP_PKEY_CTX *make = EVP_PKEY_CTX_new_id(EVP_PKEY_EC, NULL);
   EVP_PKEY_keygen_init(make);
   EVP_PKEY_CTX_set_ec_paramgen_curve_nid(make, NID_X9_62_prime256v1);
-  if (EVP_PKEY_keygen(make, &key) != 1) die("certificate", "no key");
+  if (EVP_PKEY_keygen(make, &key) != 1)
+    die("certificate", "no key");
   EVP_PKEY_CTX_free(make);
 
   X509 *cert = X509_new();
@@ -82,8 +87,10 @@ static void self_signed(SSL_CTX *tls) {
   X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const uint8_t *)"localhost", -1, -1, 0);
   X509_set_issuer_name(cert, name);
   X509_set_pubkey(cert, key);
-  if (!X509_sign(cert, key, EVP_sha256())) die("certificate", "not signed");
-  if (SSL_CTX_use_certificate(tls, cert) != 1 || SSL_CTX_use_PrivateKey(tls, key) != 1) die("certificate", "not taken");
+  if (!X509_sign(cert, key, EVP_sha256()))
+    die("certificate", "not signed");
+  if (SSL_CTX_use_certificate(tls, cert) != 1 || SSL_CTX_use_PrivateKey(tls, key) != 1)
+    die("certificate", "not taken");
   X509_free(cert);
   EVP_PKEY_free(key);
 }
@@ -91,7 +98,8 @@ static void self_signed(SSL_CTX *tls) {
 static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in,
                        unsigned in_len, void *arg) {
   (void)ssl, (void)arg;
-  if (in_len < 2) return SSL_TLSEXT_ERR_ALERT_FATAL;
+  if (in_len < 2)
+    return SSL_TLSEXT_ERR_ALERT_FATAL;
   *out = in + 1;
   *out_len = in[0];
   return SSL_TLSEXT_ERR_OK;
@@ -99,7 +107,8 @@ static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_l
 
 SSL_CTX *quic_tls(bool server) {
   SSL_CTX *tls = SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
-  if (!tls || SSL_CTX_set1_curves_list(tls, "X25519") != 1) die("TLS", "no context");
+  if (!tls || SSL_CTX_set1_curves_list(tls, "X25519") != 1)
+    die("TLS", "no context");
   SSL_CTX_set_min_proto_version(tls, TLS1_3_VERSION);
   SSL_CTX_set_max_proto_version(tls, TLS1_3_VERSION);
   SSL_CTX_set_session_cache_mode(tls, SSL_SESS_CACHE_OFF);
@@ -126,7 +135,10 @@ static void attach_tls(conn *c, SSL_CTX *tls, bool server) {
     SSL_set_accept_state(c->ssl);
   } else {
     SSL_set_connect_state(c->ssl);
-    SSL_set_alpn_protos(c->ssl, (const uint8_t *)"\x05" "bench", 6);
+    SSL_set_alpn_protos(c->ssl,
+                        (const uint8_t *)"\x05"
+                                         "bench",
+                        6);
     SSL_set_tlsext_host_name(c->ssl, "localhost");
   }
   ngtcp2_conn_set_tls_native_handle(c->quic, c->ssl);
@@ -139,7 +151,8 @@ static void on_random(uint8_t *into, size_t size, const ngtcp2_rand_ctx *ctx) {
   quic_random(into, size);
 }
 
-static int on_new_cid(ngtcp2_conn *quic, ngtcp2_cid *cid, ngtcp2_stateless_reset_token *token, size_t size, void *user) {
+static int on_new_cid(ngtcp2_conn *quic, ngtcp2_cid *cid, ngtcp2_stateless_reset_token *token, size_t size,
+                      void *user) {
   (void)quic;
   quic_random(cid->data, size);
   cid->datalen = size;
@@ -227,7 +240,8 @@ void quic_client(conn *c, SSL_CTX *tls, uint64_t now, size_t ring_size) {
   quic_random(source.data, CID_LEN);
   int failed = ngtcp2_conn_client_new(&c->quic, &destination, &source, &c->path, NGTCP2_PROTO_VER_V1, &callbacks,
                                       &settings, &params, NULL, c);
-  if (failed) die("client connection", ngtcp2_strerror(failed));
+  if (failed)
+    die("client connection", ngtcp2_strerror(failed));
   attach_tls(c, tls, false);
   quic_on.cid_added(c, &source);
 }
@@ -242,7 +256,8 @@ void quic_server(conn *c, SSL_CTX *tls, const ngtcp2_pkt_hd *first, uint64_t now
   params.original_dcid_present = 1;
   int failed = ngtcp2_conn_server_new(&c->quic, &first->scid, &source, &c->path, first->version, &callbacks, &settings,
                                       &params, NULL, c);
-  if (failed) die("server connection", ngtcp2_strerror(failed));
+  if (failed)
+    die("server connection", ngtcp2_strerror(failed));
   attach_tls(c, tls, true);
   quic_on.cid_added(c, &source);
   quic_on.cid_added(c, &first->dcid);
@@ -256,7 +271,8 @@ ngtcp2_ssize quic_write_packet(ngtcp2_conn *quic, ngtcp2_path *path, ngtcp2_pkt_
   size_t count = c->stream < 0 ? 0 : ring_pieces(&c->out, pieces);
   size = ngtcp2_conn_writev_stream(quic, path, info, into, room, &taken, c->write_flags, count ? c->stream : -1, pieces,
                                    count, now);
-  if (taken > 0) c->out.sent += (uint64_t)taken;
+  if (taken > 0)
+    c->out.sent += (uint64_t)taken;
   if (size == NGTCP2_ERR_STREAM_DATA_BLOCKED) /* no credit: still ACKs and the like */
     size = ngtcp2_conn_writev_stream(quic, path, info, into, room, &taken, 0, -1, NULL, 0, now);
   return size;

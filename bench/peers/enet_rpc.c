@@ -1,4 +1,5 @@
-/* enet_rpc.c: requests and replies of 8 bytes over ENet's reliable packets (no encryption). The server is a forked process.
+/* enet_rpc.c: requests and replies of 8 bytes over ENet's reliable packets (no encryption). The server is a forked
+ * process.
  *
  *     enet_rpc [-n connections] [-r requests of each] [-w window] [-t seconds at most]
  *
@@ -38,7 +39,8 @@ static samples latency;
 
 static void send_bytes(ENetPeer *peer, const void *data, size_t size) {
   ENetPacket *packet = enet_packet_create(data, size, ENET_PACKET_FLAG_RELIABLE);
-  if (packet && enet_peer_send(peer, 0, packet) < 0) enet_packet_destroy(packet);
+  if (packet && enet_peer_send(peer, 0, packet) < 0)
+    enet_packet_destroy(packet);
 }
 
 static void serve(void) {
@@ -65,16 +67,20 @@ static uint64_t payload(const line *l, uint32_t k) { return (uint64_t)l->number 
 
 static void request(line *l) {
   uint64_t bytes = payload(l, l->sent);
-  if (l->sent % SAMPLE_EVERY == 0) l->stamps[l->sent % STAMPS / SAMPLE_EVERY] = clock_ns();
+  if (l->sent % SAMPLE_EVERY == 0)
+    l->stamps[l->sent % STAMPS / SAMPLE_EVERY] = clock_ns();
   l->sent++;
   send_bytes(l->peer, &bytes, sizeof bytes);
 }
 
 static void reply(line *l, const ENetPacket *packet) {
   uint64_t bytes = 0, expected = payload(l, l->answered);
-  if (packet->dataLength == sizeof bytes) memcpy(&bytes, packet->data, sizeof bytes);
-  if (packet->dataLength != sizeof bytes || bytes != expected) errors++;
-  if (l->answered % SAMPLE_EVERY == 0) samples_add(&latency, clock_ns() - l->stamps[l->answered % STAMPS / SAMPLE_EVERY]);
+  if (packet->dataLength == sizeof bytes)
+    memcpy(&bytes, packet->data, sizeof bytes);
+  if (packet->dataLength != sizeof bytes || bytes != expected)
+    errors++;
+  if (l->answered % SAMPLE_EVERY == 0)
+    samples_add(&latency, clock_ns() - l->stamps[l->answered % STAMPS / SAMPLE_EVERY]);
   l->answered++;
   if (l->sent < requests)
     request(l);
@@ -106,25 +112,31 @@ static int drive(void) {
   ENetAddress server = {.port = page->port};
   enet_address_set_host_ip(&server, "127.0.0.1");
   samples_init(&latency, (size_t)connections * (requests / SAMPLE_EVERY + 1));
-  if (!host || !lines) return 1;
+  if (!host || !lines)
+    return 1;
   uint64_t start = clock_ns(), deadline = start + (uint64_t)(limit * 1e9);
   for (int i = 0; i < connections; i++) {
     lines[i].number = (uint32_t)i;
     lines[i].peer = enet_host_connect(host, &server, 1, 0);
-    if (!lines[i].peer) return 1;
+    if (!lines[i].peer)
+      return 1;
     lines[i].peer->data = &lines[i];
   }
-  for (int open = 0; open < connections && clock_ns() < deadline;) open += work(host, 100);
+  for (int open = 0; open < connections && clock_ns() < deadline;)
+    open += work(host, 100);
   double handshake = (double)(clock_ns() - start) / 1e9;
 
   start = clock_ns();
   for (int i = 0; i < connections; i++)
-    for (int k = 0; k < window && (uint32_t)k < requests; k++) request(&lines[i]);
-  while (finished < (uint64_t)connections && disconnected < (uint64_t)connections && clock_ns() < deadline) work(host, 100);
+    for (int k = 0; k < window && (uint32_t)k < requests; k++)
+      request(&lines[i]);
+  while (finished < (uint64_t)connections && disconnected < (uint64_t)connections && clock_ns() < deadline)
+    work(host, 100);
   double seconds = (double)(clock_ns() - start) / 1e9;
 
   uint64_t answered = 0;
-  for (int i = 0; i < connections; i++) answered += lines[i].answered;
+  for (int i = 0; i < connections; i++)
+    answered += lines[i].answered;
   errors += (uint64_t)connections * requests - answered;
   page->stop = 1;
   wait(NULL);
@@ -138,20 +150,33 @@ static int drive(void) {
 }
 
 int main(int argc, char **argv) {
-  for (int o; (o = getopt(argc, argv, "n:r:w:t:")) != -1;) switch (o) {
-      case 'n': connections = atoi(optarg); break;
-      case 'r': requests = (uint32_t)atoi(optarg); break;
-      case 'w': window = atoi(optarg); break;
-      case 't': limit = atof(optarg); break;
-      default: return 2;
+  for (int o; (o = getopt(argc, argv, "n:r:w:t:")) != -1;)
+    switch (o) {
+    case 'n':
+      connections = atoi(optarg);
+      break;
+    case 'r':
+      requests = (uint32_t)atoi(optarg);
+      break;
+    case 'w':
+      window = atoi(optarg);
+      break;
+    case 't':
+      limit = atof(optarg);
+      break;
+    default:
+      return 2;
     }
   if (window > STAMPS) {
     fprintf(stderr, "enet_rpc: a window of at most %d\n", STAMPS);
     return 2;
   }
   page = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (page == MAP_FAILED || enet_initialize()) return 1;
-  if (!fork()) serve();
-  while (!page->port) usleep(1000);
+  if (page == MAP_FAILED || enet_initialize())
+    return 1;
+  if (!fork())
+    serve();
+  while (!page->port)
+    usleep(1000);
   return drive();
 }
