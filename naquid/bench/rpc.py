@@ -13,7 +13,6 @@ import naquid
 from .load import TYPE, Load, Progress, RpcOptions, RpcResult, clock, differs, pipeline
 from .process import HOST, Files, ServerProcess, Usage, cpu_seconds, loop_stats, rss_kb
 
-YIELD_FROM = 256  # a window from which a connection's first requests fill many packets
 MODES = ("python", "asyncio")
 
 
@@ -72,8 +71,6 @@ async def _with_callbacks(load: Load, rpcs: list[naquid.Rpc]) -> None:
     load.on_end = done.set
     for start in [pipeline(load, number, rpc.call_soon) for number, rpc in enumerate(rpcs)]:
         start()
-        if load.window >= YIELD_FROM:
-            await asyncio.sleep(0)  # let this connection's requests leave while those of the next are made
     await done.wait()
 
 
