@@ -218,7 +218,6 @@ cdef class BaseConnection(ConnCore):
         cdef int rc = nq_conn_ping(l, self.handle)
         if rc < 0:
             engine_error(self.loop, rc, "sending a PING")
-        touch(self.loop)
         if self.ping_waiters is None:
             self.ping_waiters = []
         return new_waiter(self.loop, self.ping_waiters)
@@ -260,19 +259,16 @@ cdef class BaseConnection(ConnCore):
         view_done(&v)
         if rc < 0:
             engine_error(self.loop, rc, "sending a datagram")
-        touch(self.loop)
 
     def _close(self, uint64_t code, str reason, bint now):
         cdef bytes text = reason.encode()
         if not self.closed:
             nq_conn_close(own(self.loop), self.handle, code, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), now)
-            touch(self.loop)
 
     def flush(self):
         """Writes what is queued into packets now, not at the end of the event loop's turn."""
         if not self.closed:
             nq_conn_flush(own(self.loop), self.handle)
-            touch(self.loop)
 
     def _failed(self, exc, where):
         self.loop.failed(exc, where)
@@ -282,7 +278,7 @@ cdef class BaseConnection(ConnCore):
     def _info(self):
         """nq_conn_info as a dict; None when the connection is gone."""
         cdef nq_conn_info i
-        if self.loop.l == NULL or nq_conn_get_info(own(self.loop), self.handle, &i) != 0:
+        if self.loop.l == NULL or nq_conn_get_info(peek(self.loop), self.handle, &i) != 0:
             return None
         return {
             "local": from_addr(&i.local), "remote": from_addr(&i.remote), "version": i.version,
@@ -296,6 +292,10 @@ cdef class BaseConnection(ConnCore):
             "group": (<bytes>i.group).decode(),
         }
 
+    def loop_stats(self):
+        """Counters of the event loop's engine, as a dict: packets, system calls, what is alive (Loop.stats)."""
+        return self.loop.stats()
+
     @property
     def peer_certificates(self):
         """The peer's certificate chain as DER bytes, leaf first; empty when it showed none."""
@@ -304,7 +304,7 @@ cdef class BaseConnection(ConnCore):
         cdef size_t n
         if self.loop.l == NULL:
             return chain
-        cdef nq_loop *l = own(self.loop)
+        cdef nq_loop *l = peek(self.loop)
         while len(chain) < 64:
             n = nq_conn_peer_cert(l, self.handle, <unsigned int>len(chain), NULL, 0)
             if n == 0:
@@ -317,7 +317,7 @@ cdef class BaseConnection(ConnCore):
     @property
     def max_datagram_size(self):
         """Bytes that one datagram may carry now; 0 when the peer takes none."""
-        return 0 if self.loop.l == NULL else nq_conn_max_datagram(own(self.loop), self.handle)
+        return 0 if self.loop.l == NULL else nq_conn_max_datagram(peek(self.loop), self.handle)
 
     @property
     def is_client(self):
@@ -378,7 +378,6 @@ cdef class BaseServer(EndpointCore):
         """New clients are refused from now on."""
         if not self.closed and self.loop.l != NULL:
             nq_endpoint_refuse(own(self.loop), self.id)
-            touch(self.loop)
 
     def _end(self):
         """Closes the socket."""
@@ -386,7 +385,6 @@ cdef class BaseServer(EndpointCore):
             self.closed = True
             if self.loop.l != NULL:
                 nq_endpoint_close(own(self.loop), self.id)
-                touch(self.loop)
 
     cdef int detached(self) except -1:
         self.closed = True
@@ -410,6 +408,6 @@ cdef class BaseServer(EndpointCore):
     def address(self):
         """(host, port) it is bound to."""
         cdef nq_addr a
-        if self.loop.l == NULL or nq_endpoint_address(own(self.loop), self.id, &a) != 0:
+        if self.loop.l == NULL or nq_endpoint_address(peek(self.loop), self.id, &a) != 0:
             return None
         return from_addr(&a)

@@ -19,6 +19,7 @@ cdef class AioStream(StreamCore):
     cdef bint fin                # the peer will send no more
     cdef int64_t reset_code      # of the peer's RESET_STREAM, -1
     cdef int64_t stop_code       # of the peer's STOP_SENDING, -1
+    cdef int64_t close_code      # of the end of the stream, 0: in order
     cdef bint paused
     cdef list open_waiters
     cdef list read_waiters

@@ -70,6 +70,7 @@ cdef class AioStream(StreamCore):
 
     cdef int ev_close(self, const nq_event *e) except -1:
         self.closed = True
+        self.close_code = <int64_t>e.code
         return self.wake_all()
 
     cdef int detached(self) except -1:
@@ -95,7 +96,7 @@ cdef class AioStream(StreamCore):
             self.above = True
         elif rc < 0:
             raise self.send_failure(rc, "sending on a stream")
-        return touch(self.loop)
+        return 0
 
     cdef object send_failure(self, int rc, str what):
         """The exception for a send that was not accepted."""
@@ -119,6 +120,8 @@ cdef class AioStream(StreamCore):
             return errors.StreamReset(self.reset_code, "the peer reset this stream")
         if self.conn is not None and self.conn.closed:
             return (<BaseConnection>self.conn).lost()
+        if self.close_code != 0:
+            return errors.StreamReset(self.close_code, "the peer reset this stream")
         return errors.StreamClosed("this side has closed the stream")
 
     cdef int pause(self) except -1:
@@ -131,7 +134,6 @@ cdef class AioStream(StreamCore):
         self.paused = False
         if not self.closed and self.loop.l != NULL:
             nq_stream_resume(own(self.loop), self.handle)
-            touch(self.loop)
         return 0
 
     # ---- what the coroutines use ----
@@ -142,7 +144,7 @@ cdef class AioStream(StreamCore):
             if self.conn is not None and self.conn.closed:
                 raise (<BaseConnection>self.conn).lost()
             raise errors.StreamClosed("the stream was closed before it was opened")
-        if self.opened or nq_stream_id(own(self.loop), self.handle) >= 0:
+        if self.opened or nq_stream_id(peek(self.loop), self.handle) >= 0:
             return None
         if self.open_waiters is None:
             self.open_waiters = []
@@ -167,7 +169,7 @@ cdef class AioStream(StreamCore):
             if failure is not None:
                 raise failure
             return None
-        own(self.loop)
+        peek(self.loop)
         if self.read_waiters is None:
             self.read_waiters = []
         return new_waiter(self.loop, self.read_waiters)
@@ -184,7 +186,6 @@ cdef class AioStream(StreamCore):
         if not self.closed and not self.finished and self.stop_code < 0:
             self.finished = True
             nq_stream_finish(own(self.loop), self.handle)
-            touch(self.loop)
 
     def close(self):
         """Closes both directions: what was sent is delivered, then FIN; what still comes is refused (STOP_SENDING).
@@ -194,7 +195,6 @@ cdef class AioStream(StreamCore):
         if not self.closed:
             self.finished = True
             nq_stream_close(own(self.loop), self.handle)
-            touch(self.loop)
 
     def reset(self, uint64_t code=0):
         """Ends the sending side at once (RESET_STREAM, RFC 9000 3.1) with an application error code of 62 bits.
@@ -207,13 +207,11 @@ cdef class AioStream(StreamCore):
             nq_stream_reset(own(self.loop), self.handle, code)
             if self.write_waiters is not None:
                 wake_waiters(self.loop, self.write_waiters, None)
-            touch(self.loop)
 
     def stop_sending(self, uint64_t code=0):
         """Asks the peer to send no more (STOP_SENDING, RFC 9000 3.5); what still comes is dropped."""
         if not self.closed:
             nq_stream_stop(own(self.loop), self.handle, code)
-            touch(self.loop)
 
     @property
     def connection(self):
@@ -233,12 +231,12 @@ cdef class AioStream(StreamCore):
     @property
     def stream_id(self):
         """The QUIC stream ID (RFC 9000 2.1), -1 while the stream waits for the peer's limit or when it is gone."""
-        return -1 if self.loop.l == NULL else nq_stream_id(own(self.loop), self.handle)
+        return -1 if self.loop.l == NULL else nq_stream_id(peek(self.loop), self.handle)
 
     @property
     def queued(self):
         """Bytes given to this stream that the peer has not acknowledged yet."""
-        return 0 if self.loop.l == NULL else nq_stream_queued(own(self.loop), self.handle)
+        return 0 if self.loop.l == NULL else nq_stream_queued(peek(self.loop), self.handle)
 
     def __repr__(self):
         state = "closed" if self.closed else "open"

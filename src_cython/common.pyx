@@ -63,18 +63,21 @@ cdef int bad_loop(Loop loop) except -1:
                        "(asyncio) or Loop.post(...)")
 
 
-cdef inline nq_loop *own(Loop loop) except NULL:
-    """The engine's loop, when the calling thread may use it."""
+cdef inline nq_loop *peek(Loop loop) except NULL:
+    """The engine's loop to ask something, when the calling thread may use it."""
     if loop.l == NULL or not nq_loop_is_owner(loop.l):
         bad_loop(loop)
     return loop.l
 
 
-cdef inline int touch(Loop loop) except -1:
-    """Something was queued: outside a tick, an attached loop schedules its one flush for this turn."""
+cdef inline nq_loop *own(Loop loop) except NULL:
+    """The engine's loop to do something. In an attached loop that is idle this starts a tick: the engine's clock is
+    read, and one dispatch and flush are scheduled for the end of this turn of the event loop."""
+    if loop.l == NULL or not nq_loop_is_owner(loop.l):
+        bad_loop(loop)
     if loop.schedule:
-        loop.request_flush()
-    return 0
+        loop.begin_turn()
+    return loop.l
 
 
 # ---- errors ----
@@ -155,6 +158,11 @@ cdef class Core:
         return None
 
     cdef int detached(self) except -1:
+        return 0
+
+
+cdef class Mark:
+    cdef int ev_sent(self, Loop loop, const nq_event *e) except -1:
         return 0
 
 

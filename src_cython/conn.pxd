@@ -23,8 +23,10 @@ cdef class EndpointCore(Core):
     cdef readonly uint32_t id
     cdef HandlerMap hdmap
     cdef Tls tls
+    cdef dict early   # handle -> datagrams that came in the packet that completed the handshake, before CONN_OPEN
     cdef int open_at(self, Loop loop, const nq_addr *local, Tls tls, HandlerMap hdmap, const nq_limits *limits,
                      bint reuseport, bytes secret, bint always_retry) except -1
     # CONN_OPEN of an accepted connection: its new object (not linked yet), or None to refuse it.
     cdef ConnCore accept_conn(self, const nq_event *e)
+    cdef int deliver_early(self, ConnCore conn) except -1
     cdef int refuse(self, ConnCore conn, nq_handle h, uint64_t code) except -1

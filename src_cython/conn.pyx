@@ -33,7 +33,7 @@ cdef class ConnCore(Core):
             self.closed = True
             loop.unlink(self)
             engine_error(loop, rc, "connecting")
-        return touch(loop)
+        return 0
 
     cdef int adopt(self, Loop loop, const nq_event *e, HandlerMap hdmap) except -1:
         self.handle = e.handle
@@ -103,7 +103,7 @@ cdef class EndpointCore(Core):
             loop.unlink(self)
             where = from_addr(local)
             engine_error(loop, rc, f"opening UDP address {where[0]} port {where[1]}")
-        return touch(loop)
+        return 0
 
     cdef ConnCore accept_conn(self, const nq_event *e):
         return None
@@ -115,11 +115,39 @@ cdef class EndpointCore(Core):
             if conn is not None:
                 conn.adopt(self.loop, e, self.hdmap)
                 conn.ev_open(e)
+                if self.early is not None:
+                    self.deliver_early(conn)
         except BaseException:
             self.refuse(conn, e.handle, NQ_CODE_INTERNAL)
             raise
         if conn is None:
             self.refuse(None, e.handle, NQ_CODE_REFUSED)
+        return 0
+
+    cdef int ev_datagram(self, const nq_event *e) except -1:
+        if self.early is None:
+            self.early = {}
+        self.early.setdefault(e.handle, []).append(event_bytes(e))
+        return 0
+
+    cdef int ev_close(self, const nq_event *e) except -1:
+        if self.early is not None:
+            self.early.pop(e.handle, None)
+        return 0
+
+    cdef int deliver_early(self, ConnCore conn) except -1:
+        cdef nq_event e
+        cdef bytes data
+        datagrams = self.early.pop(conn.handle, ())
+        if not self.early:
+            self.early = None
+        for data in datagrams:
+            memset(&e, 0, sizeof(e))
+            e.kind = NQ_EV_DATAGRAM
+            e.handle = conn.handle
+            e.data = <const uint8_t *>PyBytes_AS_STRING(data)
+            e.len = PyBytes_GET_SIZE(data)
+            conn.ev_datagram(&e)
         return 0
 
     cdef int refuse(self, ConnCore conn, nq_handle h, uint64_t code) except -1:

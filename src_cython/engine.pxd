@@ -54,6 +54,8 @@ cdef extern from "engine/engine.h" nogil:
         NQ_EV_STREAM_WRITABLE
         NQ_EV_STREAM_ACKED
         NQ_EV_STREAM_CLOSE
+        NQ_EV_SEND_ACKED
+        NQ_EV_SEND_LOST
         NQ_EV_DATAGRAM
         NQ_EV_PONG
         NQ_EV_ALARM
@@ -66,6 +68,7 @@ cdef extern from "engine/engine.h" nogil:
         NQ_EVF_UNI
         NQ_EVF_LOCAL
         NQ_EVF_REMOTE
+        NQ_EVF_LAST
 
     enum:
         NQ_CALL_TIMEOUT
@@ -279,6 +282,7 @@ cdef extern from "engine/engine.h" nogil:
     int64_t nq_stream_id(const nq_loop *l, nq_handle s)
     int nq_stream_is_outgoing(const nq_loop *l, nq_handle s)
     int nq_stream_send(nq_loop *l, nq_handle s, const uint8_t *data, size_t len)
+    int nq_stream_send_marked(nq_loop *l, nq_handle s, const uint8_t *data, size_t len, void *user)
     uint64_t nq_stream_queued(const nq_loop *l, nq_handle s)
     int nq_stream_finish(nq_loop *l, nq_handle s)
     int nq_stream_reset(nq_loop *l, nq_handle s, uint64_t code)

@@ -38,12 +38,17 @@ cdef class Posted:
     cdef tuple args
     cdef int run(self, Loop loop, const nq_event *e) except -1
 
+# What tells how a send fares: the user of nq_stream_send_marked, kept alive by Loop.mark until its last event.
+cdef class Mark:
+    cdef int ev_sent(self, Loop loop, const nq_event *e) except -1
+
 cdef class Loop:
     cdef nq_loop *l              # NULL once closed
     cdef object __weakref__
     cdef bint ticking            # between poll and the end of flush: sends need no flush of their own
-    cdef bint schedule           # attached, not ticking, no flush scheduled yet: the next send schedules one
-    cdef bint flush_due          # attached: a tick's flush waits for the tasks it woke
+    cdef bint schedule           # attached and idle: the next thing done begins a tick
+    cdef bint flush_due          # attached: _on_flush is scheduled
+    cdef int polled              # events of a tick begun by begin_turn, to be dispatched by _on_flush
     cdef bint woken              # a future was set during this tick
     cdef bint close_wanted       # close() was called inside a tick
     cdef int stopping
@@ -56,6 +61,7 @@ cdef class Loop:
     cdef CallNode calls          # head of the ring of waiting calls
     cdef CallNode *spare         # free call nodes
     cdef set posted              # Posted objects on their way
+    cdef set marks               # Mark objects with events to come
     cdef object fatal            # a BaseException that is no Exception: raised after the tick
     cdef int tick(self, int64_t max_wait) except -2
     cdef int poll_dispatch(self, int64_t max_wait) except -2
@@ -71,7 +77,7 @@ cdef class Loop:
     # A call's user. Owner thread only.
     cdef CallNode *call_node(self, StreamCore s, object cb, int kind) except NULL
     cdef int call_free(self, CallNode *n) except -1
-    cdef int request_flush(self) except -1
+    cdef int begin_turn(self) except -1
     cdef int close_now(self) except -1
     cdef int post_task(self, Posted p, nq_handle h) except -1  # any thread
     # What becomes of an exception in a handler; `where` is the handler or object. Override to do otherwise.

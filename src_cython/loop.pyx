@@ -13,6 +13,7 @@ cdef class Loop:
         self.calls.next = &self.calls
         self.calls.prev = &self.calls
         self.posted = set()
+        self.marks = set()
 
     def __init__(self, *, bint portable=False, bint gso=True, bint gro=True, double timer_floor=0.0,
                  double busy_poll=0.0, uint32_t socket_buffer=0):
@@ -119,6 +120,7 @@ cdef class Loop:
         cdef CallNode *n
         cdef StreamCore s
         cdef Posted task
+        cdef Mark mark
         cdef object cb
         cdef int kind = e.kind
         if kind == NQ_EV_RPC_REQUEST:
@@ -155,6 +157,12 @@ cdef class Loop:
             self.stream_event(e)
         elif NQ_EV_CONN_OPEN <= kind <= NQ_EV_CONN_FREED or kind == NQ_EV_PONG:
             self.conn_event(e)
+        elif kind == NQ_EV_SEND_ACKED or kind == NQ_EV_SEND_LOST:
+            if e.user != NULL:
+                mark = <Mark>e.user
+                if e.flags & NQ_EVF_LAST:
+                    self.marks.discard(mark)
+                mark.ev_sent(self, e)
         elif kind == NQ_EV_ALARM:
             p = nq_alarm_user(self.l, e.handle)
             if p != NULL:
@@ -429,6 +437,7 @@ cdef class Loop:
             self.flush_fn = None
             self.schedule = False
             self.flush_due = False
+            self.polled = 0
             if not aloop.is_closed():
                 aloop.remove_reader(self.fd)
 
@@ -438,8 +447,7 @@ cdef class Loop:
         if self.l == NULL or self.aloop is None or self.ticking:
             return
         if self.flush_due:
-            self.ticking = True
-            self.finish_tick()
+            self._on_flush()
             if self.l == NULL or self.aloop is None:
                 return
         try:
@@ -457,15 +465,28 @@ cdef class Loop:
             self.finish_tick()
 
     def _on_flush(self):
-        if self.l == NULL or self.aloop is None or self.ticking or self.schedule:
+        """The end of a turn in which something was done: dispatches what its tick found, and sends."""
+        cdef int n = self.polled
+        if self.l == NULL or self.aloop is None or self.ticking or not self.flush_due:
             return
+        self.polled = 0
         self.ticking = True
+        if n > 0:
+            self.dispatch(n)
         self.finish_tick()
+        if n < 0:
+            engine_error(self, n, "waiting for packets")
 
-    cdef int request_flush(self) except -1:
+    cdef int begin_turn(self) except -1:
+        """The first thing done in this turn of the event loop. The engine reads its clock in poll, so the tick begins
+        here and not at the end of the turn; timeouts and round trips are then right."""
+        cdef int n
         self.schedule = False
         self.flush_due = True
         self.call_soon(self.flush_fn)
+        with nogil:
+            n = nq_loop_poll(self.l, 0)
+        self.polled = n
         return 0
 
     # ---- the end ----
@@ -521,6 +542,7 @@ cdef class Loop:
             except BaseException as exc:
                 self.failed(exc, cb)
         self.posted.clear()
+        self.marks.clear()
         return 0
 
     @property
@@ -536,7 +558,7 @@ cdef class Loop:
 
     def now(self):
         """The loop's monotonic clock in seconds, read once a tick."""
-        return nq_loop_now(own(self)) / 1e9
+        return nq_loop_now(peek(self)) / 1e9
 
     def stats(self):
         """Counters of the loop since its start, as a dict (see nq_loop_stats in engine.h)."""
@@ -566,7 +588,7 @@ cdef class AlarmCore(Core):
         cdef int rc = nq_alarm_set(own(self.loop), self.handle, deadline)
         if rc < 0:
             engine_error(self.loop, rc, "setting an alarm")
-        return touch(self.loop)
+        return 0
 
     cdef int release(self) except -1:
         if self.linked:

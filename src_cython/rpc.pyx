@@ -123,7 +123,7 @@ cdef class BaseRpc(AioStream):
         view_done(&v)
         if rc < 0:
             return self.reply_failed(msgid, rc)
-        return touch(self.loop)
+        return 0
 
     cdef int reply_failed(self, uint32_t msgid, int rc) except -1:
         """A reply was not accepted: gone streams are nothing to report; else the caller gets an error reply."""
@@ -211,7 +211,7 @@ cdef class BaseRpc(AioStream):
             if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
                 raise self._gone()
             engine_error(self.loop, rc, "calling")
-        return touch(self.loop)
+        return 0
 
     def call_soon(self, int type, payload, on_reply, timeout=None):
         """Sends a request and returns at once; on_reply(result: int, payload: bytes) is called exactly once.
@@ -263,7 +263,6 @@ cdef class BaseRpc(AioStream):
             if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
                 raise self._gone()
             engine_error(self.loop, rc, "notifying")
-        touch(self.loop)
 
     cdef int ev_reply(self, object cb, int kind, const nq_event *e) except -1:
         cdef PyObject *args[3]
@@ -308,12 +307,10 @@ cdef class BaseRpc(AioStream):
         """The exception for calls on a stream or connection that went away."""
         if self.conn is not None and self.conn.closed:
             return (<BaseConnection>self.conn).lost()
-        if self.reset_code >= 0:
-            return errors.ConnectionLost(f"the RPC stream was reset by the peer (code {self.reset_code:#x}); "
-                                         "has it a handler of that name?", code=self.reset_code, remote=True)
-        if self.stop_code >= 0:
-            return errors.ConnectionLost(f"the RPC stream was stopped by the peer (code {self.stop_code:#x}); "
-                                         "has it a handler of that name?", code=self.stop_code, remote=True)
+        code = max(self.reset_code, self.stop_code, self.close_code)
+        if code > 0 or self.reset_code == 0 or self.stop_code == 0:
+            return errors.ConnectionLost(f"the peer refused or reset the RPC stream (code {code:#x}); "
+                                         f"has it a handler of the name {self.name!r}?", code=code, remote=True)
         return errors.ConnectionLost("the RPC stream is closed", remote=self.fin)
 
     # ---- the end ----
