@@ -94,6 +94,10 @@ static void settings_of(const nq_conn *c, ngtcp2_settings *s) {
   s->preferred_versionslen = 2;
   s->available_versions = versions;
   s->available_versionslen = 2;
+  if (c->client && c->version) { /* asked for by name: the server is offered no other (RFC 9368 2.3) */
+    s->preferred_versions = s->available_versions = &c->version;
+    s->preferred_versionslen = s->available_versionslen = 1;
+  }
   if (is_loopback(&c->remote)) { /* the path is known to carry full packets: nothing to probe, no 333 ms guess */
     s->no_tx_udp_payload_size_shaping = 1;
     s->no_pmtud = 1;
