@@ -1,0 +1,154 @@
+"""The original's benchmark: 100 connections in one client, each with 5,000 requests of 8 bytes to one server process.
+
+The clock is the original's: from before resolving and connecting to the last reply. --window W keeps W requests of a
+connection outstanding (default: all at once). Every reply's content is checked; a wrong or missing one exits 1.
+Without --port it starts a server process of its own (echo_server.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import struct
+import subprocess
+import sys
+import time
+
+from naquid.capi import (
+    NQ_OK,
+    nq_addr_t,
+    nq_clconf_t,
+    nq_client_connect,
+    nq_client_create,
+    nq_client_destroy,
+    nq_client_hdmap,
+    nq_client_poll,
+    nq_conn_rpc,
+    nq_hdmap_rpc_handler,
+    nq_rpc_call,
+    nq_rpc_handler_t,
+    nq_time_sec,
+)
+
+PAYLOAD = struct.Struct("<Q")
+
+
+class Load:
+    """All connections' requests."""
+
+    def __init__(self, connections: int, requests: int, window: int) -> None:
+        self.connections = connections
+        self.requests = requests
+        self.window = min(window, requests)
+        self.opened = 0
+        self.first_open = 0.0
+        self.all_open = 0.0
+        self.done = 0
+        self.errors = 0
+        self.closed = 0
+
+    def on_open(self, conn, pctx):
+        self.opened += 1
+        if self.opened == self.connections:
+            self.all_open = time.perf_counter()
+        nq_conn_rpc(conn, "rpc")
+
+    def on_close(self, conn, error, detail, remote):
+        if self.done < self.connections * self.requests:
+            self.errors += 1
+            print(f"closed: {detail}", file=sys.stderr)
+        self.closed += 1
+        return 0
+
+    def on_rpc_open(self, rpc, pctx):
+        numbers = iter(range(self.requests))
+        expected = iter(range(self.requests))
+        pack, call = PAYLOAD.pack, nq_rpc_call
+        last = self.requests
+
+        def on_reply(rpc, result, data):
+            number = next(expected)
+            if result != NQ_OK or data != pack(number):
+                self.errors += 1
+            self.done += 1
+            if number + self.window < last:
+                call(rpc, 1, pack(next(numbers)), on_reply)
+
+        for _ in range(self.window):
+            call(rpc, 1, pack(next(numbers)), on_reply)
+
+
+def start_server(cert: str, key: str, workers: int) -> tuple[subprocess.Popen[str], int]:
+    here = os.path.dirname(os.path.abspath(__file__))
+    process = subprocess.Popen(
+        [sys.executable, os.path.join(here, "echo_server.py"), "--host", "127.0.0.1", "--port", "0", "--cert", cert,
+         "--key", key, "--workers", str(workers)],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        process.wait()
+        sys.exit("the server process did not start")
+    return process, int(line.split()[-1])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--connections", type=int, default=100)
+    parser.add_argument("--requests", type=int, default=5000)
+    parser.add_argument("--window", type=int, default=0, help="0: all at once")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="of a running server; 0: start one")
+    parser.add_argument("--cert", help="for the server that is started, PEM")
+    parser.add_argument("--key", help="for the server that is started, PEM")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+
+    process = None
+    port = args.port
+    if not port:
+        if not args.cert or not args.key:
+            parser.error("give --cert and --key for the server that is started, or --port of a running one")
+        process, port = start_server(args.cert, args.key, args.workers)
+    load = Load(args.connections, args.requests, args.window or args.requests)
+    total = args.connections * args.requests
+    client = nq_client_create(args.connections, args.connections)
+    if client is None:
+        return 1
+    handler = nq_rpc_handler_t(on_rpc_open=load.on_rpc_open, timeout=nq_time_sec(60))
+    nq_hdmap_rpc_handler(nq_client_hdmap(client), "rpc", handler)
+    conf = nq_clconf_t(
+        on_open=load.on_open,
+        on_close=load.on_close,
+        insecure=True,
+        handshake_timeout=nq_time_sec(30),
+        idle_timeout=nq_time_sec(30),
+    )
+    start = time.perf_counter()
+    for _ in range(args.connections):
+        nq_client_connect(client, nq_addr_t(args.host, port=port), conf)
+    while load.done < total and load.closed < args.connections:
+        nq_client_poll(client)
+    seconds = time.perf_counter() - start
+    after = time.perf_counter() - load.all_open if load.all_open else seconds
+    missing = total - load.done
+    nq_client_destroy(client)
+    if process is not None:
+        process.terminate()
+        process.wait()
+    result = {
+        "requests": load.done,
+        "seconds": round(seconds, 4),
+        "requests_per_second": round(load.done / seconds),
+        "requests_per_second_without_handshakes": round(load.done / after),
+        "errors": load.errors + missing,
+    }
+    print(json.dumps(result) if args.json else "\n".join(f"{key:40} {value:>12}" for key, value in result.items()))
+    return 1 if load.errors or missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

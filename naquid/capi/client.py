@@ -1,0 +1,278 @@
+"""The client: a loop that the application polls."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+
+from . import log
+from ._native import CapiConn, CapiLoop, EngineLimits, Tls, nq_alarm_t, nq_conn_t, nq_hdmap_t, parse_address
+from .constants import NQ_LOGLV_ERROR, NQ_LOGLV_WARN, nq_error_t
+from .resolver import Resolver
+from .types import Blob, nq_addr_t, nq_clconf_t, nq_dns_conf_t, nq_error_detail_t, nq_logparam_t, nq_on_resolve_host_t
+
+__all__ = [
+    "nq_client_connect",
+    "nq_client_create",
+    "nq_client_destroy",
+    "nq_client_hdmap",
+    "nq_client_poll",
+    "nq_client_resolve_host",
+    "nq_client_set_thread",
+    "nq_client_t",
+]
+
+_POLL_WAIT = 0.001
+_HANDSHAKE_TIMEOUT = 1_000_000_000
+_IDLE_TIMEOUT = 500_000_000
+_ATTEMPT_DELAY = 250_000_000  # RFC 8305 5: the next address is tried as well
+
+
+def make_limits(
+    handshake: int, idle: int, max_message_size: int, more: Mapping[str, int], **fields: int
+) -> EngineLimits:
+    """The engine's limits from a configuration's fields. Raises ConfigError."""
+    fields |= {"handshake_timeout": handshake, "idle_timeout": idle}
+    if max_message_size:
+        fields["max_message_size"] = max_message_size
+    return EngineLimits(**(fields | dict(more)))
+
+
+class nq_client_t:  # noqa: N801 - the original's name
+    """A client: its connections, their loop and handler map. Made by nq_client_create."""
+
+    __slots__ = ("_attempts", "_destroy_wanted", "_hdmap", "_loop", "_resolver", "_tls", "_warned")
+
+    def __init__(self, dns_conf: nq_dns_conf_t | None) -> None:
+        self._loop = CapiLoop()
+        self._loop._init(False, 0)
+        self._hdmap = nq_hdmap_t()
+        self._hdmap._own(self._loop)
+        self._resolver = Resolver(self._loop, dns_conf)
+        self._tls: dict[tuple[bool, Blob | None], Tls] = {}
+        self._attempts: set[_Attempt] = set()
+        self._destroy_wanted = False
+        self._warned = False
+
+    def _context(self, insecure: bool, ca: Blob | None) -> Tls:
+        key = (insecure, ca)
+        if key not in self._tls:
+            if insecure and not self._warned:
+                self._warned = True
+                log.nq_log(NQ_LOGLV_WARN, "certificates of servers are not verified: insecure is set")
+            self._tls[key] = Tls(server=False, insecure=insecure, ca=ca)
+        return self._tls[key]
+
+
+class _Attempt:
+    """One nq_client_connect: its addresses are tried one after the other, each 250 ms after the one before (RFC 8305);
+    the first connection that opens is the one the application sees."""
+
+    def __init__(
+        self, client: nq_client_t, addr: nq_addr_t, conf: nq_clconf_t, tls: Tls, limits: EngineLimits
+    ) -> None:
+        self.client = client
+        self.host = addr.host
+        self.port = addr.port
+        self.conf = conf
+        self.tls = tls
+        self.limits = limits
+        self.waiting: list[str] = []
+        self.running: list[CapiConn] = []
+        self.alarm: nq_alarm_t | None = None
+
+    def resolved(self, error: int, detail: nq_error_detail_t | None, hosts: list[str]) -> None:
+        if error != nq_error_t.NQ_OK:
+            self.failed(error, detail or nq_error_detail_t())
+            return
+        self.waiting = hosts
+        self.next()
+
+    def next(self) -> bool:
+        """Starts the next address that can be started."""
+        self._cancel()
+        loop = self.client._loop
+        while self.waiting:
+            host = self.waiting.pop(0)
+            last = not self.waiting and not self.running
+            try:
+                self._start(host, alone=last)
+            except (OSError, ValueError, MemoryError) as error:
+                if last:
+                    number = getattr(error, "errno", None) or 0
+                    self.failed(nq_error_t.NQ_ESYSCALL, nq_error_detail_t(number, str(error)))
+                continue
+            if self.waiting:
+                self.alarm = loop._call_at(_ATTEMPT_DELAY, lambda _: self.next())
+            return True
+        return False
+
+    def _start(self, host: str, alone: bool) -> None:
+        conn = CapiConn()
+        if not alone:
+            self.running.append(conn)
+        conf = self.conf
+        try:
+            conn._start(
+                self.client._loop, host, self.port, self.host, self.tls, self.client._hdmap, self.limits,
+                conf.on_open, conf.on_close, conf.on_finalize, None if alone else self,
+            )  # fmt: skip
+        except BaseException:
+            if not alone:
+                self.running.remove(conn)
+            raise
+        if alone:
+            self.client._attempts.discard(self)
+
+    def won(self, conn: CapiConn) -> None:
+        """One is open: the others are given up."""
+        self._cancel()
+        self.waiting = []
+        self.client._attempts.discard(self)
+        for other in self.running:
+            if other is not conn:
+                other._drop()
+        self.running = []
+
+    def lost(self, conn: CapiConn) -> bool:
+        """One failed. Whether it was the last, so that the application hears of it."""
+        self.running.remove(conn)
+        if self.running or self.next():
+            return False
+        self.client._attempts.discard(self)
+        return True
+
+    def failed(self, error: int, detail: nq_error_detail_t) -> None:
+        """There is no connection at all: on_close once, with an empty handle."""
+        self.client._attempts.discard(self)
+        if self.conf.on_close is not None:
+            self.conf.on_close(nq_conn_t(), error, detail, False)
+
+    def _cancel(self) -> None:
+        if self.alarm is not None:
+            self.client._loop._forget(self.alarm)
+            self.alarm = None
+
+
+def nq_client_create(
+    max_nfd: int, max_stream_hint: int, dns_conf: nq_dns_conf_t | None = None
+) -> nq_client_t | None:
+    """A client with its loop, which the calling thread owns (see nq_client_set_thread). None, and a log record, when the
+    system gives it no descriptors. max_nfd and max_stream_hint are hints; any int does. Raises TypeError, ValueError.
+    Bootstrap: the calling thread. Original: nq_client_create."""
+    if not isinstance(max_nfd, int) or not isinstance(max_stream_hint, int):
+        raise TypeError("max_nfd and max_stream_hint must be ints")
+    try:
+        return nq_client_t(dns_conf)
+    except (OSError, MemoryError) as error:
+        log.nq_log(NQ_LOGLV_ERROR, "the client could not be made", [nq_logparam_t("error", value=str(error))])
+        return None
+
+
+def nq_client_poll(cl: nq_client_t) -> None:
+    """Runs one tick: waits up to 1 ms for packets, timers and queued work, then calls the callbacks and sends. The
+    interpreter lock is free while it waits and works. A destroyed client: nothing. Raises RuntimeError inside a
+    callback. The client's thread. Original: nq_client_poll."""
+    loop = cl._loop
+    if loop.closed:
+        return
+    loop.poll(_POLL_WAIT)
+    if cl._destroy_wanted:
+        nq_client_destroy(cl)
+
+
+def nq_client_destroy(cl: nq_client_t) -> None:
+    """Closes every connection (code 16 "Client being torn down"): their streams' closes, NQ_EGOAWAY for calls that wait,
+    on_close, on_finalize; then frees all. In any state; in a callback when its tick is over; twice does nothing. Alarms
+    end, lookups are forgotten. The client's thread. Original: nq_client_destroy, whose on_finalize came first."""
+    loop = cl._loop
+    if loop.closed:
+        return
+    if loop._ticking:
+        cl._destroy_wanted = True
+        return
+    cl._resolver.close()
+    for attempt in list(cl._attempts):
+        attempt._cancel()
+    loop.poll(0.0)  # what was queued before goes first
+    loop._destroy_conns()
+    for _ in range(100):
+        loop.poll(0.0)
+        if loop._live_conns == 0:
+            break
+    loop.close()
+
+
+def nq_client_connect(cl: nq_client_t, addr: nq_addr_t, conf: nq_clconf_t) -> bool:
+    """Starts to connect; True. addr.host is a numeric address or a name, resolved as nq_client_create's dns_conf says;
+    of several addresses the first that answers is used (RFC 8305). addr.ca are the authorities trusted instead of the
+    system's. on_open tells of success; on_close with an empty handle and NQ_ERESOLVE that the name was not found.
+    Raises TypeError, ValueError for wrong settings. The client's thread. Original: nq_client_connect."""
+    for name in ("on_open", "on_close", "on_finalize"):
+        _check_callable(getattr(conf, name), name)
+    if not isinstance(addr.host, str) or not addr.host:
+        raise ValueError("addr.host must be a host name or a numeric address")
+    if not 0 < addr.port < 65536:
+        raise ValueError(f"addr.port is {addr.port}: use 1 to 65535")
+    limits = make_limits(
+        conf.handshake_timeout or _HANDSHAKE_TIMEOUT, conf.idle_timeout or _IDLE_TIMEOUT,
+        conf.max_message_size, conf.limits,
+    )  # fmt: skip
+    if cl._loop.closed:
+        return False
+    attempt = _Attempt(cl, addr, conf, cl._context(conf.insecure, addr.ca), limits)
+    cl._attempts.add(attempt)
+    if parse_address(addr.host, addr.port) is not None:
+        # As every lookup does, this one ends in a later poll: on_close never comes before this returns.
+        cl._loop._call_soon(lambda: attempt.resolved(0, None, [addr.host]))
+    else:
+        cl._resolver.lookup(addr.host, socket.AF_UNSPEC, attempt.resolved)
+    return True
+
+
+def nq_client_hdmap(cl: nq_client_t) -> nq_hdmap_t:
+    """The handler map of all connections that have none of their own. The client's thread.
+    Original: nq_client_hdmap."""
+    return cl._hdmap
+
+
+def nq_client_set_thread(cl: nq_client_t) -> None:
+    """The calling thread owns the client from now on: it polls, and its calls take effect at once. Not while another
+    thread polls. Original: nq_client_set_thread."""
+    if not cl._loop.closed:
+        cl._loop._adopt()
+
+
+def nq_client_resolve_host(cl: nq_client_t, family_pref: int, hostname: str, cb: nq_on_resolve_host_t) -> bool:
+    """Looks a host up; True. cb(NQ_OK, None, address of 4 or 16 bytes), or cb(NQ_ERESOLVE, detail, None), is called in a
+    later poll. family_pref: AF_INET: IPv4, then IPv6; AF_INET6 or AF_UNSPEC: IPv6, then IPv4. Raises TypeError,
+    ValueError. The client's thread. Original: nq_client_resolve_host."""
+    if not callable(cb):
+        raise TypeError("the callback must be callable")
+    if family_pref not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNSPEC):
+        raise ValueError(f"address family {family_pref}: use AF_INET, AF_INET6 or AF_UNSPEC")
+    first = socket.AF_INET if family_pref == socket.AF_INET else socket.AF_INET6
+
+    def done(error: int, detail: nq_error_detail_t | None, hosts: list[str]) -> None:
+        if error != nq_error_t.NQ_OK:
+            cb(error, detail, None)
+            return
+        packed = [_packed(host) for host in hosts]
+        size = 4 if first == socket.AF_INET else 16
+        packed.sort(key=lambda address: len(address) != size)
+        cb(int(nq_error_t.NQ_OK), None, packed[0])
+
+    if cl._loop.closed:
+        return False
+    cl._resolver.lookup(hostname, socket.AF_UNSPEC, done)
+    return True
+
+
+def _packed(host: str) -> bytes:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.inet_pton(family, host.partition("%")[0])
+
+
+def _check_callable(fn: Callable[..., object] | None, name: str) -> None:
+    if fn is not None and not callable(fn):
+        raise TypeError(f"{name} must be callable or None, not {type(fn).__name__}")

@@ -1,0 +1,111 @@
+"""Structured log: one JSON object a record. The library's own records go the same way."""
+
+from __future__ import annotations
+
+import collections
+import json
+import sys
+import threading
+import time as _time
+from collections.abc import Iterable, Mapping
+
+from .constants import NQ_LOGLV_MAX, NQ_LOGLV_TRACE, nq_logparam_type_t
+from .types import nq_logconf_t, nq_logger_t, nq_logparam_t
+
+__all__ = ["nq_log", "nq_log_config", "nq_log_flush", "nq_msg"]
+
+_LETTERS = "TDIWEFR"
+
+
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+class _State:
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.id = "nq"
+        self.manual = False
+        self.callback: nq_logger_t = _to_stderr
+        self.waiting: collections.deque[str] = collections.deque()
+
+
+_state = _State()
+
+
+def nq_log_config(conf: nq_logconf_t) -> None:
+    """Sets where records go, their `_id`, and whether they wait for nq_log_flush. Raises TypeError. Before other threads
+    log. Original: nq_log_config."""
+    if conf.callback is not None and not callable(conf.callback):
+        raise TypeError("the log callback must be callable or None")
+    with _state.lock:
+        _state.id = conf.id or _state.id
+        _state.manual = bool(conf.manual_flush)
+        if conf.callback is not None:
+            _state.callback = conf.callback
+
+
+def nq_log(lv: int, msg: str, params: Iterable[nq_logparam_t] | None = None, n_params: int | None = None) -> None:
+    """Writes a record: {"_id", "_lv", "_ts", "msg"} and the first n_params (None: all) parameters as one line of JSON
+    with its keys in order. Raises ValueError for a wrong level, TypeError for a value that is not of its type. Any
+    thread; records are written one after the other. Original: nq_log."""
+    fields: dict[str, object] = {}
+    chosen = list(params or ())
+    for param in chosen if n_params is None else chosen[:n_params]:
+        fields[param.key] = _value(param)
+    _write(int(lv), msg, fields)
+
+
+def nq_msg(lv: int, msg: str) -> None:
+    """nq_log without parameters. Any thread. Original: nq_msg."""
+    _write(int(lv), msg, {})
+
+
+def nq_log_flush() -> None:
+    """With manual_flush: writes the records that wait, in the calling thread. Any thread. Original: nq_log_flush."""
+    while True:
+        with _state.lock:
+            if not _state.waiting:
+                return
+            text = _state.waiting.popleft()
+            _state.callback(text)
+
+
+def _value(param: nq_logparam_t) -> object:
+    value, kind = param.value, param.type
+    if kind is None:
+        if not isinstance(value, (bool, int, str, float)):
+            raise TypeError(f"log parameter {param.key!r}: {value!r} is no integer, string, float or bool")
+        return value
+    kind = nq_logparam_type_t(kind)
+    if kind == nq_logparam_type_t.NQ_LOG_STRING:
+        if not isinstance(value, str):
+            raise TypeError(f"log parameter {param.key!r}: {value!r} is no string")
+        return value
+    if isinstance(value, str):
+        raise TypeError(f"log parameter {param.key!r}: {value!r} is no number")
+    if kind == nq_logparam_type_t.NQ_LOG_INTEGER:
+        return int(value) & 0xFFFF_FFFF_FFFF_FFFF
+    if kind == nq_logparam_type_t.NQ_LOG_DECIMAL:
+        return float(value)
+    return bool(value)
+
+
+def _write(lv: int, msg: str, params: Mapping[str, object]) -> None:
+    if not 0 <= lv < NQ_LOGLV_MAX:
+        raise ValueError(f"log level {lv}: use NQ_LOGLV_TRACE to NQ_LOGLV_REPORT")
+    record: dict[str, object] = dict(params)
+    record["msg"] = msg
+    if lv != NQ_LOGLV_TRACE:
+        now = _time.time_ns()
+        record |= {
+            "_id": _state.id,
+            "_lv": _LETTERS[lv],
+            "_ts": f"{now // 1_000_000_000}.{now % 1_000_000_000:09}",
+        }
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"), default=str)
+    with _state.lock:
+        if _state.manual:
+            _state.waiting.append(text)
+        else:
+            _state.callback(text)

@@ -1,0 +1,117 @@
+"""Host names to addresses: by the system's resolver in a thread, or by the DNS servers of nq_dns_conf_t."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+
+from . import dns
+from ._native import CapiLoop, nq_alarm_t, parse_address
+from .constants import nq_error_t
+from .errors import nq_error_detail_code2str
+from .types import nq_dns_conf_t, nq_error_detail_t
+
+Done = Callable[[int, nq_error_detail_t | None, list[str]], None]
+
+_DEFAULT_TIMEOUT = 5_000_000_000
+
+# The numbers of c-ares, which the original reports.
+NOT_FOUND = 4
+TIMEOUT = 12
+_SYSTEM = {socket.EAI_NONAME: NOT_FOUND, socket.EAI_AGAIN: 11, socket.EAI_FAIL: 3}
+
+
+class Resolver:
+    """Lookups of one client. Answers come in the loop's thread."""
+
+    def __init__(self, loop: CapiLoop, conf: nq_dns_conf_t | None) -> None:
+        conf = conf or nq_dns_conf_t()
+        self._loop = loop
+        self._timeout = conf.query_timeout or _DEFAULT_TIMEOUT
+        self._servers = [_server(entry) for entry in conf.dns_hosts]
+        self._rotate = conf.use_round_robin
+        self._turn = 0
+        self._waiting: dict[str, list[Done]] = {}
+        self._alarms: dict[str, nq_alarm_t] = {}
+        self._serial: dict[str, int] = {}
+        self._count = 0
+
+    def close(self) -> None:
+        """Forgets every lookup."""
+        self._waiting.clear()
+
+    def lookup(self, host: str, family: int, done: Done) -> None:
+        """done(error, detail, addresses) in a later tick; addresses alternate between IPv6 and IPv4 (RFC 8305 4)."""
+        if host in self._waiting:
+            self._waiting[host].append(done)
+            return
+        self._waiting[host] = [done]
+        self._count += 1
+        serial = self._serial[host] = self._count
+        if parse_address(host, 1) is not None:
+            self._loop._call_soon(lambda: self._finish(host, serial, 0, [host]))
+            return
+        servers = self._servers
+        if servers:
+            if self._rotate:
+                servers = servers[self._turn :] + servers[: self._turn]
+                self._turn = (self._turn + 1) % len(servers)
+            args = (host, serial, servers)
+            threading.Thread(target=self._ask, args=args, name="naquid-dns", daemon=True).start()
+            return
+        self._alarms[host] = self._loop._call_at(self._timeout, lambda _: self._finish(host, serial, TIMEOUT, []))
+        threading.Thread(target=self._system, args=(host, serial), name="naquid-resolve", daemon=True).start()
+
+    def _system(self, host: str, serial: int) -> None:
+        code, found = 0, []
+        try:
+            answers = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+            found = [str(answer[4][0]) for answer in answers]
+        except socket.gaierror as error:
+            code = _SYSTEM.get(error.errno, NOT_FOUND)
+        except (OSError, UnicodeError):
+            code = NOT_FOUND
+        self._loop._call_soon(lambda: self._finish(host, serial, code, found))
+
+    def _ask(self, host: str, serial: int, servers: list[tuple[str, int]]) -> None:
+        code, found = dns.resolve(host, servers, self._timeout / 1e9)
+        self._loop._call_soon(lambda: self._finish(host, serial, code, found))
+
+    def _finish(self, host: str, serial: int, code: int, found: list[str]) -> None:
+        if self._serial.get(host) != serial or host not in self._waiting:
+            return
+        del self._serial[host]
+        alarm = self._alarms.pop(host, None)
+        if alarm is not None:
+            self._loop._forget(alarm)
+        if not code and not found:
+            code = NOT_FOUND
+        for done in self._waiting.pop(host):
+            if code:
+                text = nq_error_detail_code2str(nq_error_t.NQ_ERESOLVE, code)
+                done(nq_error_t.NQ_ERESOLVE, nq_error_detail_t(code, text), [])
+            else:
+                done(nq_error_t.NQ_OK, None, interleave(found))
+
+
+def interleave(found: list[str]) -> list[str]:
+    """Addresses of both families by turns, beginning with that of the first, none twice."""
+    unique = list(dict.fromkeys(found))
+    first_six = ":" in unique[0]
+    one = [a for a in unique if (":" in a) == first_six]
+    other = [a for a in unique if (":" in a) != first_six]
+    mixed: list[str] = []
+    while one or other:
+        if one:
+            mixed.append(one.pop(0))
+        if other:
+            mixed.append(other.pop(0))
+    return mixed
+
+
+def _server(entry: tuple[str, int] | str) -> tuple[str, int]:
+    host, port = (entry, 53) if isinstance(entry, str) else entry
+    if parse_address(host, port or 53) is None:
+        raise ValueError(f"dns_hosts: {host!r} is no numeric IP address")
+    return host, port or 53

@@ -1,0 +1,181 @@
+"""The server: worker threads, each with its own loop and its own socket for every port."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+from ..errors import ConfigError
+from . import log
+from ._native import CapiEndpoint, CapiGroup, CapiLoop, Tls, nq_hdmap_t
+from .client import make_limits
+from .constants import NQ_LOGLV_ERROR, NQ_LOGLV_INFO
+from .types import nq_addr_t, nq_logparam_t, nq_svconf_t
+
+__all__ = ["nq_server_create", "nq_server_join", "nq_server_listen", "nq_server_start", "nq_server_t"]
+
+_HANDSHAKE_TIMEOUT = 1_000_000_000
+_IDLE_TIMEOUT = 5_000_000_000
+_SHUTDOWN_TIMEOUT = 5_000_000_000
+_ACCEPT_PER_LOOP = 1024
+
+
+@dataclass
+class _Port:
+    hdmap: nq_hdmap_t
+    port: int
+    shutdown_timeout: int
+
+
+class nq_server_t:  # noqa: N801 - the original's name
+    """A server: its ports and workers. Made by nq_server_create."""
+
+    __slots__ = ("_done", "_group", "_loops", "_ports", "_started", "_stopping", "_threads")
+
+    def __init__(self, n_worker: int) -> None:
+        self._loops = [CapiLoop() for _ in range(n_worker)]
+        for index, loop in enumerate(self._loops):
+            loop._init(True, index)
+        self._group = CapiGroup(self._loops)
+        self._ports: list[_Port] = []
+        self._threads: list[threading.Thread] = []
+        self._started = False
+        self._stopping = False
+        self._done = threading.Event()
+
+
+def nq_server_create(n_worker: int) -> nq_server_t | None:
+    """A server with n_worker worker threads (1 to 128), which nq_server_start starts. None, and a log record, when the
+    system gives it no descriptors. Raises TypeError, ValueError. Bootstrap: the thread that also listens and starts.
+    Original: nq_server_create."""
+    if not isinstance(n_worker, int):
+        raise TypeError("n_worker must be an int")
+    if not 1 <= n_worker <= 128:
+        raise ValueError(f"a server has 1 to 128 workers, not {n_worker}")
+    try:
+        return nq_server_t(n_worker)
+    except (OSError, MemoryError) as error:
+        _log_error("the server could not be made", error=str(error))
+        return None
+
+
+def nq_server_listen(sv: nq_server_t, addr: nq_addr_t, config: nq_svconf_t | None = None) -> nq_hdmap_t | None:
+    """Binds addr on every worker and returns the port's handler map, to be filled before nq_server_start. addr.host is a
+    numeric address ("0.0.0.0", "::" for all); port 0: the system chooses, see the map's `address`. None, and a log
+    record that says why: no certificate or key, the port is in use, the server runs already. Raises TypeError,
+    ValueError for wrong settings. Bootstrap: before nq_server_start, in the thread of nq_server_create.
+    Original: nq_server_listen."""
+    conf = config or nq_svconf_t()
+    for name in ("on_open", "on_close"):
+        if getattr(conf, name) is not None and not callable(getattr(conf, name)):
+            raise TypeError(f"{name} must be callable or None")
+    secret = conf.quic_secret.encode() if isinstance(conf.quic_secret, str) else conf.quic_secret
+    shutdown = conf.shutdown_timeout if conf.shutdown_timeout > 0 else _SHUTDOWN_TIMEOUT
+    more = {"accept_per_tick": conf.accept_per_loop if conf.accept_per_loop > 0 else _ACCEPT_PER_LOOP}
+    if conf.use_max_session_hint_as_limit:
+        if conf.max_session_hint < 1:
+            raise ValueError(f"max_session_hint is {conf.max_session_hint}: as a limit it must be 1 or more")
+        more["max_connections"] = conf.max_session_hint
+    limits = make_limits(
+        conf.handshake_timeout or _HANDSHAKE_TIMEOUT, conf.idle_timeout or _IDLE_TIMEOUT,
+        conf.max_message_size, conf.limits, shutdown_timeout=shutdown, **more,
+    )  # fmt: skip
+    if sv._started:
+        _log_error("nq_server_listen after nq_server_start", port=addr.port)
+        return None
+    if addr.port and any(port.port == addr.port for port in sv._ports):
+        _log_error("the port is used by this server already", port=addr.port)
+        return None
+    if addr.cert is None or addr.key is None:
+        _log_error("a server needs addr.cert and addr.key", port=addr.port)
+        return None
+    try:
+        tls = Tls(server=True, cert=addr.cert, key=addr.key)
+    except ConfigError as error:
+        _log_error("the server's certificate or key cannot be used", error=str(error), port=addr.port)
+        return None
+    hdmap = nq_hdmap_t()
+    port = addr.port
+    where = (addr.host, port)
+    opened: list[CapiEndpoint] = []
+    try:
+        for loop in sv._loops:
+            endpoint = CapiEndpoint()
+            endpoint._listen(
+                loop, addr.host, port, tls, hdmap, limits, secret, len(sv._loops) > 1, conf.on_open, conf.on_close
+            )
+            opened.append(endpoint)
+            where = endpoint.address
+            port = where[1]
+    except OSError as error:
+        for endpoint in opened:
+            endpoint._end()
+        _log_error("fail to listen", error=str(error), host=addr.host, port=addr.port)
+        return None
+    hdmap._own_address(where)
+    sv._ports.append(_Port(hdmap, port, shutdown))
+    return hdmap
+
+
+def nq_server_start(sv: nq_server_t, block: bool) -> None:
+    """Starts the workers. block: returns only when nq_server_join was called by another thread and is done. Handler maps
+    are fixed from now on. A second time: nothing but the waiting. Bootstrap: the thread of nq_server_create.
+    Original: nq_server_start."""
+    if not sv._started:
+        sv._started = True
+        for port in sv._ports:
+            port.hdmap._freeze()
+        for index, loop in enumerate(sv._loops):
+            thread = threading.Thread(target=_run, args=(loop, sv._done), name=f"naquid-worker-{index}", daemon=True)
+            sv._threads.append(thread)
+            thread.start()
+    if block:
+        sv._done.wait()
+
+
+def _run(loop: CapiLoop, done: threading.Event) -> None:
+    try:
+        loop.run()
+    finally:
+        loop.close()
+
+
+def nq_server_join(sv: nq_server_t) -> None:
+    """Shuts down in order: new clients are refused, every connection is closed with code 70 "server side close" after
+    what it has queued, the workers end when the last one is gone or after shutdown_timeout. Frees the server; twice does
+    nothing. Raises RuntimeError in a server's callback. Any other thread. Original: nq_server_join."""
+    if any(thread is threading.current_thread() for thread in sv._threads):
+        raise RuntimeError("nq_server_join would wait for the worker that calls it: call it from another thread")
+    if sv._stopping:
+        return
+    sv._stopping = True
+    timeout = max((port.shutdown_timeout for port in sv._ports), default=0) / 1e9
+    until = time.monotonic() + timeout
+    for index, (thread, loop) in enumerate(zip(sv._threads, sv._loops, strict=False)):
+        for port in sv._ports:
+            _log_info("shutdown start", worker_index=index, port=port.port, session_remain=loop._live_conns)
+        loop._call_soon(loop._drain)
+    for index, (thread, loop) in enumerate(zip(sv._threads, sv._loops, strict=False)):
+        thread.join(max(0.0, until - time.monotonic()))
+        if thread.is_alive():
+            _log_error("shutdown finished", worker_index=index, reason="timeout", session_remain=loop._live_conns)
+            loop.stop()
+            thread.join()
+        else:
+            _log_info("shutdown finished", worker_index=index, reason="all session closed")
+    for loop in sv._loops:
+        loop.close()
+    sv._done.set()
+
+
+def _params(values: dict[str, int | str]) -> list[nq_logparam_t]:
+    return [nq_logparam_t(key, value=value) for key, value in values.items()]
+
+
+def _log_error(msg: str, **values: int | str) -> None:
+    log.nq_log(NQ_LOGLV_ERROR, msg, _params(values))
+
+
+def _log_info(msg: str, **values: int | str) -> None:
+    log.nq_log(NQ_LOGLV_INFO, msg, _params(values))

@@ -1,0 +1,324 @@
+# capi_rpc.pyx: naquid.capi: RPC. A request costs one bytes object, one vectorcall and one reply; a reply the same.
+
+@cython.no_gc_clear
+cdef class CapiRpc(CapiStream):
+    cdef int ev_request(self, const nq_event *e) except -1:
+        cdef PyObject *args[5]
+        cdef PyObject *r
+        cdef uint32_t msgid = e.msgid
+        cdef object fn = self.request_fn
+        cdef object type_
+        cdef object msgid_
+        cdef bytes payload
+        if self.refused:
+            return 0
+        if fn is None:
+            nq_rpc_reply(self.loop.l, self.handle, msgid, R_NOTSUPPORT, NULL, 0)
+            return 0
+        type_ = <int>e.type
+        msgid_ = msgid
+        payload = event_bytes(e)
+        args[0] = NULL
+        args[1] = <PyObject *>self.stream
+        args[2] = <PyObject *>type_
+        args[3] = <PyObject *>msgid_
+        args[4] = <PyObject *>payload
+        self.unanswered += 1
+        r = PyObject_Vectorcall(<PyObject *>fn, args + 1, 4 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
+        if r == NULL:
+            return self.request_failed(msgid)
+        Py_XDECREF(r)
+        return 0
+
+    cdef int request_failed(self, uint32_t msgid) except -1:
+        """on_rpc_request raised: the caller gets an error reply."""
+        try:
+            raise_set()
+        except BaseException as exc:
+            rpc_reply_now(<nq_rpc_t>self.stream, msgid, R_USER, b"")
+            self.loop.failed(exc, self.request_fn)
+        return 0
+
+    cdef int ev_notify(self, const nq_event *e) except -1:
+        cdef PyObject *args[4]
+        cdef PyObject *r
+        cdef object fn = self.notify_fn
+        cdef object type_
+        cdef bytes payload
+        if self.refused or fn is None:
+            return 0
+        type_ = <int>e.type
+        payload = event_bytes(e)
+        args[0] = NULL
+        args[1] = <PyObject *>self.stream
+        args[2] = <PyObject *>type_
+        args[3] = <PyObject *>payload
+        r = PyObject_Vectorcall(<PyObject *>fn, args + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
+        if r == NULL:
+            try:
+                raise_set()
+            except BaseException as exc:
+                self.loop.failed(exc, fn)
+            return 0
+        Py_XDECREF(r)
+        return 0
+
+    cdef int ev_reply(self, object cb, int kind, const nq_event *e) except -1:
+        cdef PyObject *args[4]
+        cdef PyObject *r
+        cdef object result
+        cdef bytes payload
+        if e.flags & NQ_EVF_LOCAL:
+            result = R_TIMEOUT if e.code == NQ_CALL_TIMEOUT else R_GOAWAY
+            payload = b""
+        else:
+            result = <int>e.type
+            payload = event_bytes(e)
+        args[0] = NULL
+        args[1] = <PyObject *>self.stream
+        args[2] = <PyObject *>result
+        args[3] = <PyObject *>payload
+        r = PyObject_Vectorcall(<PyObject *>cb, args + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
+        if r == NULL:
+            try:
+                raise_set()
+            except BaseException as exc:
+                self.loop.failed(exc, cb)
+            return 0
+        Py_XDECREF(r)
+        return 0
+
+
+# ---- in the loop's thread ----
+
+cdef int rpc_answered(nq_rpc_t rpc) except -1:
+    cdef CapiStream core = rpc.core
+    if core is not None:
+        core.unanswered -= 1
+        if core.fin and core.unanswered <= 0:
+            core.close_now()
+    return 0
+
+
+cdef int rpc_reply_now(nq_rpc_t rpc, uint32_t msgid, int result, object data) except -1:
+    cdef View v
+    cdef int rc
+    if not rpc.live:
+        return 0
+    view_get(&v, data)
+    rc = nq_rpc_reply(rpc.loop.l, rpc.h, msgid, <int16_t>result, v.p, v.n)
+    view_done(&v)
+    if rc < 0:
+        return reply_failed(rpc, rc, msgid)
+    return rpc_answered(rpc)
+
+
+cdef int reply_failed(nq_rpc_t rpc, int rc, uint32_t msgid) except -1:
+    if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
+        return 0
+    if rc == NQ_ERR_ARG:
+        raise ValueError("message ID 0: replies go to the msgid that on_rpc_request was given")
+    return engine_error(rpc.loop, rc, "replying to a request")
+
+
+cdef int rpc_notify_now(nq_rpc_t rpc, int type, object data) except -1:
+    cdef View v
+    cdef int rc
+    if not rpc.live:
+        return 0
+    view_get(&v, data)
+    rc = nq_rpc_notify(rpc.loop.l, rpc.h, <int16_t>type, v.p, v.n)
+    view_done(&v)
+    if rc < 0:
+        return send_failed(rpc.loop, rc, "notifying")
+    return 0
+
+
+cdef int rpc_call_now(nq_rpc_t rpc, int type, object data, object cb, uint64_t timeout) except -1:
+    cdef View v
+    cdef CallNode *node
+    cdef Loop loop
+    cdef int rc
+    if not rpc.live:
+        return rpc_gone(rpc, cb)
+    loop = rpc.loop
+    view_get(&v, data)
+    node = loop.call_node(rpc.core, cb, 0)
+    rc = nq_rpc_call(loop.l, rpc.h, <int16_t>type, v.p, v.n, timeout, <void *>node, NULL)
+    view_done(&v)
+    if rc < 0:
+        loop.call_free(node)
+        if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
+            return rpc_gone(rpc, cb)
+        return engine_error(loop, rc, "calling")
+    return 0
+
+
+cdef int rpc_gone(nq_rpc_t rpc, object cb) except -1:
+    """The reply of a call on a stale handle: in the loop's next tick, or at once when there is no loop any more."""
+    if rpc.loop.l != NULL:
+        return (<CapiLoop>rpc.loop).post_op(CAPI_OP_GOAWAY, rpc, None, cb, 0, 0, 0)
+    cb(rpc, R_GOAWAY, b"")
+    return 0
+
+
+cdef int check_type(int type) except -1:
+    if not 0 < type <= 32767:
+        raise ValueError(f"type {type}: requests and notifies have types 1 to 32767")
+    return 0
+
+
+cdef class CapiRpcApi:
+    @staticmethod
+    def nq_rpc_conn(nq_rpc_t rpc not None):
+        """The handle of its connection, as nq_stream_conn. Any thread. Original: nq_rpc_conn."""
+        return conn_of(rpc)
+
+    @staticmethod
+    def nq_rpc_alarm(nq_rpc_t rpc not None):
+        """A new alarm on its loop, as nq_stream_alarm. Any thread. Original: nq_rpc_alarm."""
+        return alarm_of(rpc)
+
+    @staticmethod
+    def nq_rpc_is_valid(nq_rpc_t rpc not None, cb=None):
+        """Whether the RPC stream exists; cb as for nq_conn_is_valid. Any thread. Original: nq_rpc_is_valid."""
+        return handle_check(rpc, cb)
+
+    @staticmethod
+    def nq_rpc_outgoing(nq_rpc_t s not None):
+        """(outgoing, valid) as nq_stream_outgoing. Any thread. Original: nq_rpc_outgoing."""
+        return s.outgoing and s.live, s.live
+
+    @staticmethod
+    def nq_rpc_close(nq_rpc_t rpc not None):
+        """Ends the RPC stream: on_rpc_close, then NQ_EGOAWAY to every call that waits. Any thread: queued.
+        Original: nq_rpc_close."""
+        handle_post(rpc, CAPI_OP_CLOSE)
+
+    @staticmethod
+    def nq_rpc_call(nq_rpc_t rpc not None, int type, data, on_reply):
+        """Sends a request; on_reply(rpc, result, data) is called exactly once: NQ_OK, NQ_EUSER with the payload of an
+        error reply, NQ_ETIMEOUT after the handler's timeout, NQ_EGOAWAY when the stream is gone or was already.
+
+        type: 1 to 32767. data: any contiguous bytes-like object. At once in the loop's thread, queued with a copy from
+        others. Raises TypeError, ValueError, MessageTooBig, QueueFull. Original: nq_rpc_call.
+        """
+        cdef View v
+        cdef CallNode *node
+        cdef Loop loop
+        cdef int rc
+        if not callable(on_reply):
+            raise TypeError("on_reply must be callable")
+        if not 0 < type <= 32767:
+            check_type(type)
+        if not rpc.live or not nq_loop_is_owner(rpc.loop.l):
+            rpc_call_far(rpc, type, data, on_reply, 0)
+            return
+        view_get(&v, data)
+        loop = rpc.loop
+        node = loop.call_node(rpc.core, on_reply, 0)
+        rc = nq_rpc_call(loop.l, rpc.h, <int16_t>type, v.p, v.n, 0, <void *>node, NULL)
+        view_done(&v)
+        if rc < 0:
+            loop.call_free(node)
+            if rc != NQ_ERR_STALE and rc != NQ_ERR_STATE:
+                engine_error(loop, rc, "calling")
+            rpc_gone(rpc, on_reply)
+
+    @staticmethod
+    def nq_rpc_call_ex(nq_rpc_t rpc not None, int type, data, opts):
+        """nq_rpc_call with an nq_rpc_opt_t: opts.callback and opts.timeout in ns, 0 is the handler's. Errors and thread
+        rule as nq_rpc_call. Original: nq_rpc_call_ex."""
+        cdef uint64_t timeout = opts.timeout
+        on_reply = opts.callback
+        if not callable(on_reply):
+            raise TypeError("opts.callback must be callable")
+        check_type(type)
+        if rpc.live and nq_loop_is_owner(rpc.loop.l):
+            rpc_call_now(rpc, type, data, on_reply, timeout)
+        else:
+            rpc_call_far(rpc, type, data, on_reply, timeout)
+
+    @staticmethod
+    def nq_rpc_notify(nq_rpc_t rpc not None, int type, data):
+        """Sends a message that has no reply. type: 1 to 32767. Thread rule and errors as nq_rpc_call; stale: dropped.
+        Original: nq_rpc_notify."""
+        check_type(type)
+        if not rpc.live:
+            bytes_of(data)
+        elif nq_loop_is_owner(rpc.loop.l):
+            rpc_notify_now(rpc, type, data)
+        else:
+            handle_post(rpc, CAPI_OP_NOTIFY, bytes_of(data), None, type)
+
+    @staticmethod
+    def nq_rpc_reply(nq_rpc_t rpc not None, uint32_t msgid, data):
+        """Answers the request msgid with NQ_OK and data, any contiguous bytes-like object. At any time after the
+        request; a second answer is ignored by the caller. At once in the loop's thread, queued with a copy from others.
+        Stale: dropped. Raises TypeError, ValueError for msgid 0, MessageTooBig, QueueFull. Original: nq_rpc_reply."""
+        cdef View v
+        cdef int rc
+        cdef CapiStream core
+        if not rpc.live:
+            bytes_of(data)
+            return
+        if not nq_loop_is_owner(rpc.loop.l):
+            reply_far(rpc, msgid, 0, data)
+            return
+        view_get(&v, data)
+        rc = nq_rpc_reply(rpc.loop.l, rpc.h, msgid, 0, v.p, v.n)
+        view_done(&v)
+        if rc < 0:
+            reply_failed(rpc, rc, msgid)
+            return
+        core = rpc.core
+        core.unanswered -= 1
+        if core.fin and core.unanswered <= 0:
+            core.close_now()
+
+    @staticmethod
+    def nq_rpc_error(nq_rpc_t rpc not None, uint32_t msgid, data):
+        """Answers the request msgid with NQ_EUSER and data; otherwise as nq_rpc_reply. Original: nq_rpc_error."""
+        if not rpc.live:
+            bytes_of(data)
+        elif nq_loop_is_owner(rpc.loop.l):
+            rpc_reply_now(rpc, msgid, R_USER, data)
+        else:
+            reply_far(rpc, msgid, R_USER, data)
+
+    @staticmethod
+    def nq_rpc_task(nq_rpc_t rpc not None, cb):
+        """Calls cb(rpc) in the loop's thread, as nq_stream_task. Raises TypeError. Any thread: queued.
+        Original: nq_rpc_task."""
+        if not callable(cb):
+            raise TypeError("a task must be callable")
+        handle_post(rpc, CAPI_OP_TASK, None, cb)
+
+    @staticmethod
+    def nq_rpc_equal(nq_rpc_t c1 not None, nq_rpc_t c2 not None):
+        """Whether both name the same RPC stream, or both are empty. Any thread. Original: nq_rpc_equal."""
+        return c1 == c2
+
+    @staticmethod
+    def nq_rpc_sid(nq_rpc_t rpc not None):
+        """The QUIC stream ID, as nq_stream_sid. Any thread. Original: nq_rpc_sid."""
+        return rpc.sid if rpc.live else 0
+
+    @staticmethod
+    def nq_rpc_ctx(nq_rpc_t s not None):
+        """What on_rpc_open put into pctx[0], or the ctx it was opened with. Any thread. Original: nq_rpc_ctx."""
+        return s.ctx
+
+
+cdef int reply_far(nq_rpc_t rpc, uint32_t msgid, int result, object data) except -1:
+    if msgid == 0:
+        raise ValueError("message ID 0: replies go to the msgid that on_rpc_request was given")
+    return handle_post(rpc, CAPI_OP_REPLY, bytes_of(data), None, result, msgid)
+
+
+cdef int rpc_call_far(nq_rpc_t rpc, int type, object data, object cb, uint64_t timeout) except -1:
+    """A call from another thread, or on a stale handle."""
+    cdef bytes copy = bytes_of(data)
+    if rpc.live and rpc.loop.l != NULL:
+        return (<CapiLoop>rpc.loop).post_op(CAPI_OP_CALL, rpc, copy, cb, type, 0, timeout)
+    return rpc_gone(rpc, cb)
