@@ -155,7 +155,8 @@ def peer(python: Path, script: str, per_second: tuple[float, float, float], *fla
 
 def contenders(say: Callable[[str], None]) -> tuple[list[Contender], dict[str, str]]:
     """Those that could be had, and for the others why not."""
-    found = [Contender("naquid", naquid("python"), True), Contender("naquid asyncio", naquid("asyncio"), True)]
+    modes = {"naquid": "python", "naquid.capi": "capi", "naquid asyncio": "asyncio"}
+    found = [Contender(name, naquid(mode), True) for name, mode in modes.items()]
     missing: dict[str, str] = {}
 
     def add(names: Sequence[str], make: Callable[[], Sequence[Command]]) -> None:

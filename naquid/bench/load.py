@@ -149,10 +149,16 @@ Reply = Callable[[int, bytes], None]
 """Takes a result (0: OK) and the payload of a reply."""
 
 
-def pipeline(load: Load, number: int, call: Callable[[int, bytes, Reply], object]) -> Callable[[], None]:
+def pipeline(
+    load: Load,
+    number: int,
+    call: Callable[[int, bytes, Callable[..., object]], object],
+    adapt: Callable[[Reply], Callable[..., object]] = lambda reply: reply,
+) -> Callable[[], None]:
     """The callback form of one connection: returns the function that sends the first window. From there each reply is
     compared and sends the next request. Replies of one RPC stream come in order, as the handler is a plain function;
-    one out of order counts as wrong. call: takes a type, a payload and what to call with the reply."""
+    one out of order counts as wrong. call: takes a type, a payload and what to call with the reply. adapt: makes of a
+    Reply what `call` wants."""
     payloads = load.payloads(number)
     total, window, every = len(payloads), load.window, load.sample_every
     ahead = payloads[window:]  # a reply sends the request that is one window later
@@ -176,7 +182,7 @@ def pipeline(load: Load, number: int, call: Callable[[int, bytes, Reply], object
                 stamp(clock())
         if i < refill:
             try:
-                call(TYPE, ahead[i], on_reply)
+                call(TYPE, ahead[i], receive)
             except Error as error:
                 stop(str(error))
         elif answered == total:
@@ -194,7 +200,8 @@ def pipeline(load: Load, number: int, call: Callable[[int, bytes, Reply], object
         for i in range(window):
             if not i % every:
                 stamp(clock())
-            call(TYPE, payloads[i], on_reply)
+            call(TYPE, payloads[i], receive)
 
+    receive = adapt(on_reply)
     load.answered.append(lambda: answered)
     return start

@@ -87,10 +87,10 @@ def usage_line(loop: Mapping[str, int], **extra: int) -> str:
 
 
 class ServerProcess:
-    """A server in its own process; a context manager."""
+    """A server in its own process; a context manager. api: "asyncio" or "capi"."""
 
-    def __init__(self, files: Files, idle_timeout: float = 60.0) -> None:
-        command = [sys.executable, "-m", "naquid.bench.server"]
+    def __init__(self, files: Files, api: str = "asyncio", idle_timeout: float = 60.0) -> None:
+        command = [sys.executable, "-m", "naquid.bench.server", "--api", api]
         command += ["--cert", str(files.cert), "--key", str(files.key), "--idle-timeout", str(idle_timeout)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:

@@ -13,7 +13,7 @@ import naquid
 from .load import TYPE, Load, Progress, RpcOptions, RpcResult, clock, differs, pipeline
 from .process import HOST, Files, ServerProcess, Usage, cpu_seconds, loop_stats, rss_kb
 
-MODES = ("python", "asyncio")
+MODES = ("python", "asyncio", "capi")
 
 
 def no_progress(answered: int, total: int) -> None:
@@ -136,11 +136,15 @@ async def _drive(
 
 
 def run(options: RpcOptions, files: Files, progress: Progress = no_progress) -> RpcResult:
-    """Runs it: mode "python" is the callback form `Rpc.call_soon`, mode "asyncio"
-    is `await rpc.call`. The server's handler is a plain function in both."""
+    """Runs it: mode "python" is a callback for each reply, `Rpc.call_soon`, "asyncio" is
+    `await rpc.call`, "capi" is `naquid.capi` on both sides. The server's handler is a plain function in both."""
     if options.mode not in MODES:
         raise ValueError(f"mode is one of {', '.join(MODES)}")
     gc.collect()
     gc.freeze()
+    if options.mode == "capi":
+        from . import capi_rpc
+
+        return capi_rpc.run(options, files, progress)
     with ServerProcess(files) as server:
         return asyncio.run(_drive(options, server.port, files, server.usage, progress))

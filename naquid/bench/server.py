@@ -1,4 +1,4 @@
-"""The server process of the workloads: `python -m naquid.bench.server --cert ... --key ...`.
+"""The server process of the workloads: `python -m naquid.bench.server --cert ... --key ... [--api asyncio|capi]`.
 
 It answers every request of the RPC stream "bench" with the request's payload through a plain Python function, and
 checks what comes on the raw stream "bulk" against the pattern. See `process` for what it says to its parent.
@@ -52,13 +52,19 @@ async def serve(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="naquid.bench.server")
+    parser.add_argument("--api", choices=["asyncio", "capi"], default="asyncio")
     parser.add_argument("--cert", required=True)
     parser.add_argument("--key", required=True)
     parser.add_argument("--idle-timeout", type=float, default=60.0)
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end ends this process
     gc.freeze()  # what was imported is no garbage: collections need not look at it
-    asyncio.run(serve(options))
+    if options.api == "capi":
+        from . import capi_rpc
+
+        capi_rpc.serve(options.cert, options.key)
+    else:
+        asyncio.run(serve(options))
 
 
 if __name__ == "__main__":

@@ -53,9 +53,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     rpc.add_argument("--payload", type=positive(int, 0), default=8, metavar="B", help="bytes of a request and a reply")
     rpc.add_argument(
         "--mode",
-        choices=["python", "asyncio"],
+        choices=["python", "asyncio", "capi"],
         default="python",
-        help="python: a callback for each reply; asyncio: await rpc.call(...)",
+        help="python: rpc.call_soon, a callback for each reply; asyncio: await rpc.call(...); capi: naquid.capi",
     )
     rpc.add_argument("--limit", type=positive(float), default=120.0, metavar="S", help="give up after S seconds")
 
