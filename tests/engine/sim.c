@@ -50,7 +50,7 @@ uint64_t sim_next(const sim *s) { return s->flight ? s->flight->due : UINT64_MAX
 
 static void post(sim *s, const uint8_t *data, size_t len, const nq_addr *from, const nq_addr *to) {
   s->sent++;
-  if (s->cut || sim_random(s) % 1000 < s->loss) {
+  if (s->cut || (s->cut_to && s->cut_to == (ntohl(to->in.sin_addr.s_addr) & 0xff)) || sim_random(s) % 1000 < s->loss) {
     s->lost++;
     return;
   }

@@ -18,6 +18,7 @@ typedef struct sim {
   uint64_t delay, jitter;      /* ns; jitter reorders */
   unsigned loss, dup, corrupt; /* per mille */
   int cut;                     /* nothing passes */
+  uint8_t cut_to;              /* nothing reaches this host */
   uint64_t sent, lost, duplicated;
   sim_packet *flight; /* by due */
   nq_env env;
