@@ -57,6 +57,8 @@ cdef class CapiLoop(Loop):
     cdef int index         # of the worker
     cdef int live_conns    # connection objects
     cdef bint draining     # the server is shutting down: stop when the last connection is gone
+    cdef set marks         # CapiMark objects the engine points at
     cdef int conn_gone(self) except -1
+    cdef int ev_mark(self, const nq_event *e) except -1
     cdef int post_op(self, int op, CapiHandle handle, object data, object cb, int type, uint32_t msgid,
                      uint64_t timeout) except -1

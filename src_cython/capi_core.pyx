@@ -221,6 +221,30 @@ cdef class CapiPost(Posted):
 cdef class CapiLoop(Loop):
     """The loop of a client or of a server's worker."""
 
+    def __cinit__(self):
+        self.marks = set()
+
+    cdef int one(self, const nq_event *e) except -1:
+        if e.kind == NQ_EV_SEND_ACKED or e.kind == NQ_EV_SEND_LOST:
+            return self.ev_mark(e)
+        return Loop.one(self, e)
+
+    cdef int ev_mark(self, const nq_event *e) except -1:
+        """A write of nq_stream_send_ex was acknowledged, or lost."""
+        cdef CapiMark mark = <CapiMark>e.user
+        cdef object fn = mark.on_ack if e.kind == NQ_EV_SEND_ACKED else mark.on_retransmit
+        if e.flags & NQ_EVF_LAST:
+            self.marks.discard(mark)
+        if fn is not None and not e.flags & NQ_EVF_LOCAL:
+            try:
+                if e.kind == NQ_EV_SEND_ACKED:
+                    fn(e.len, e.value)
+                else:
+                    fn(e.len)
+            except BaseException as exc:
+                self.failed(exc, fn)
+        return 0
+
     def _init(self, bint worker, int index):
         self.worker = worker
         self.index = index
@@ -332,6 +356,7 @@ cdef class CapiLoop(Loop):
         cdef CapiPost p
         cdef list waiting = list(self.posted)
         Loop.close_now(self)
+        self.marks.clear()
         for p in waiting:
             try:
                 p.gone()

@@ -12,14 +12,10 @@ cdef class CapiStream(StreamCore):
     cdef bint told                # on_close was called
     cdef bint fin                 # the peer sends no more
     cdef int64_t unanswered       # requests without a reply
-    cdef uint64_t put             # bytes given to the engine
-    cdef bint watched             # acknowledgements are told
-    cdef object marks             # deque of CapiMark: writes that wait for acknowledgement
     cdef bytearray partial        # of a record that is read here (factory streams)
     cdef int prepare(self, CapiEntry entry, object ctx) except -1
     cdef int made_by(self, CapiEntry entry) except -1
     cdef uint64_t max_message(self) noexcept
-    cdef int mark(self, CapiMark mark, uint64_t n) except -1
     cdef int end(self) except -1
     cdef int refuse(self, uint64_t code) except -1
     cdef int close_now(self) except -1
@@ -29,10 +25,6 @@ cdef class CapiStream(StreamCore):
 
 # A write whose acknowledgement is to be told.
 cdef class CapiMark:
-    cdef uint64_t start
-    cdef uint64_t end
-    cdef uint64_t at       # ns
-    cdef uint64_t lost     # packets the connection had lost then
     cdef object on_ack
     cdef object on_retransmit
 

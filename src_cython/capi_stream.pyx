@@ -32,7 +32,6 @@ cdef class CapiStream(StreamCore):
         h.ctx = self.first_ctx
         self.first_ctx = None
         self.stream = h
-        self.put = nq_stream_queued(self.loop.l, self.handle)
         try:
             if entry.factory is not None:
                 self.made_by(entry)
@@ -101,7 +100,6 @@ cdef class CapiStream(StreamCore):
         finally:
             h.live = False
             h.core = None
-            self.marks = None
         return 0
 
     # ---- what comes ----
@@ -203,10 +201,8 @@ cdef class CapiStream(StreamCore):
     cdef int send_now(self, object data, object opt) except -1:
         cdef View v
         cdef CapiMark mark
-        cdef bytes head
-        cdef int rc = 0
+        cdef int rc
         cdef nq_loop *l = self.loop.l
-        cdef uint64_t before
         if self.refused or self.told or l == NULL:
             return 0
         if self.entry.framed:
@@ -214,27 +210,22 @@ cdef class CapiStream(StreamCore):
             if data is None or not len(data):
                 nq_stream_close(l, self.handle)
                 return 0
-        if opt is not None:
-            before = nq_stream_queued(l, self.handle)
+        if self.partial is not None:
+            raw = bytes_of(data)
+            data = record_head(len(raw)) + raw
         view_get(&v, data)
-        try:
-            if self.partial is not None:
-                head = record_head(v.n)
-                rc = nq_stream_send(l, self.handle, <const uint8_t *>PyBytes_AS_STRING(head), len(head))
-            if rc >= 0:
-                rc = nq_stream_send(l, self.handle, v.p, v.n)
-        finally:
-            view_done(&v)
-        if rc < 0:
-            return send_failed(self.loop, rc, "sending")
-        if opt is not None:
+        if opt is None:
+            rc = nq_stream_send(l, self.handle, v.p, v.n)
+        else:
             mark = CapiMark.__new__(CapiMark)
             mark.on_ack = opt.on_ack
             mark.on_retransmit = opt.on_retransmit
-            self.mark(mark, nq_stream_queued(l, self.handle) - before)
-        return 0
-
-    cdef int mark(self, CapiMark mark, uint64_t n) except -1:
+            rc = nq_stream_send_marked(l, self.handle, v.p, v.n, <void *>mark)
+            if rc >= 0:
+                (<CapiLoop>self.loop).marks.add(mark)
+        view_done(&v)
+        if rc < 0:
+            return send_failed(self.loop, rc, "sending")
         return 0
 
 
@@ -310,8 +301,8 @@ cdef class CapiStreamApi:
     @staticmethod
     def nq_stream_send_ex(nq_stream_t s not None, data, opt):
         """nq_stream_send that tells what became of it: opt is an nq_stream_opt_t. on_ack(nbytes, delay_ns) is called as
-        its bytes (framing included, the name not) are acknowledged, in order; on_retransmit(nbytes) when packets were
-        lost while they were under way, with what was not acknowledged then. Errors and thread rule as nq_stream_send.
+        its bytes (framing included, the name not) are acknowledged, delay_ns after they were sent; on_retransmit(nbytes)
+        when some were lost and are sent again (an estimate). Errors and thread rule as nq_stream_send.
         Original: nq_stream_send_ex."""
         cdef CapiStream core = s.core
         need_callable(opt.on_ack, "on_ack")
