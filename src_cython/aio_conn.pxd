@@ -32,6 +32,7 @@ cdef class BaseConnection(ConnCore):
     cdef list close_waiters
     cdef list ping_waiters
     cdef int announce(self) except -1
+    cdef int learn(self, const nq_event *e) except -1
     cdef int ended(self) except -1
     cdef int run_handler(self, object fn, tuple args) except -1
     cdef object lost(self)

@@ -94,10 +94,15 @@ cdef class BaseConnection(ConnCore):
             self.loop.failed(exc, fn)
         return 0
 
-    cdef int ev_close(self, const nq_event *e) except -1:
+    cdef int learn(self, const nq_event *e) except -1:
+        """Keeps why the connection ended."""
         self.keep_close(e)
         self.close_error = errors.from_close(self.why, self.code, self.reason,
                                              (self.close_flags & NQ_EVF_REMOTE) != 0, self.opened)
+        return 0
+
+    cdef int ev_close(self, const nq_event *e) except -1:
+        self.learn(e)
         if self.client:
             # From here on the engine's object is nothing of ours.
             self.end_opening()
@@ -228,6 +233,8 @@ cdef class BaseConnection(ConnCore):
         cdef HandlerEntry entry
         if self.closed:
             raise self.lost()
+        if not isinstance(name, str) and (name is not None or kind != 0):
+            raise TypeError(f"a stream name is a str, not {type(name).__name__}")
         s.app = self.app
         s.name = name
         if isinstance(s, BaseRpc):

@@ -16,6 +16,8 @@ cdef class AioStream(StreamCore):
     cdef object handler          # of an incoming stream
     cdef bint above              # the send queue is above the high watermark
     cdef bint finished           # this side will send no more
+    cdef bint ours               # this side closed both directions, before the peer ended any
+    cdef bint deaf               # this side asked for no more, before the peer ended its side
     cdef bint fin                # the peer will send no more
     cdef int64_t reset_code      # of the peer's RESET_STREAM, -1
     cdef int64_t stop_code       # of the peer's STOP_SENDING, -1
@@ -25,7 +27,9 @@ cdef class AioStream(StreamCore):
     cdef list read_waiters
     cdef list write_waiters
     cdef list close_waiters
+    cdef int stop_reading(self) except -1
     cdef int wake_all(self) except -1
+    cdef int look_ahead(self) except -1
     cdef int queue(self, object data) except -1
     cdef object send_failure(self, int rc, str what)
     cdef object read_failure(self)

@@ -98,12 +98,32 @@ cdef class AioStream(StreamCore):
             raise self.send_failure(rc, "sending on a stream")
         return 0
 
+    cdef int look_ahead(self) except -1:
+        """The engine refuses something: the reason may be in events of this turn that are not dispatched yet."""
+        cdef const nq_event *e
+        cdef int i
+        if self.loop.l == NULL:
+            return 0
+        for i in range(self.loop.polled):
+            e = nq_loop_events(self.loop.l) + i
+            if e.handle == self.handle:
+                if e.kind == NQ_EV_STREAM_RESET:
+                    self.reset_code = <int64_t>e.code
+                elif e.kind == NQ_EV_STREAM_STOP:
+                    self.stop_code = <int64_t>e.code
+                elif e.kind == NQ_EV_STREAM_CLOSE:
+                    self.close_code = <int64_t>e.code
+            elif e.kind == NQ_EV_CONN_CLOSE and e.handle == self.conn.handle:
+                (<BaseConnection>self.conn).learn(e)
+        return 0
+
     cdef object send_failure(self, int rc, str what):
         """The exception for a send that was not accepted."""
+        self.look_ahead()
         if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
             if self.conn is not None and self.conn.closed:
                 return (<BaseConnection>self.conn).lost()
-            if self.stop_code >= 0:
+            if self.stop_code >= 0 and not self.ours:
                 return errors.StreamReset(self.stop_code, "the peer stopped reading this stream")
             return errors.StreamClosed(f"{what}: this side has closed it already" if self.finished
                                        else f"{what}: it is closed, or was opened by the peer to send only")
@@ -116,6 +136,8 @@ cdef class AioStream(StreamCore):
         """Why nothing more can be read: an exception, or None at the end of the stream."""
         if self.fin:
             return None
+        if self.deaf and not self.conn.closed:
+            return errors.StreamClosed("this side has closed the stream, or stopped reading it")
         if self.reset_code >= 0:
             return errors.StreamReset(self.reset_code, "the peer reset this stream")
         if self.conn is not None and self.conn.closed:
@@ -134,6 +156,13 @@ cdef class AioStream(StreamCore):
         self.paused = False
         if not self.closed and self.loop.l != NULL:
             nq_stream_resume(own(self.loop), self.handle)
+        return 0
+
+    cdef int stop_reading(self) except -1:
+        """Whoever waits for more is told that none will come."""
+        self.deaf = self.deaf or not (self.fin or self.reset_code >= 0)
+        if self.read_waiters is not None:
+            wake_waiters(self.loop, self.read_waiters, None)
         return 0
 
     # ---- what the coroutines use ----
@@ -164,7 +193,7 @@ cdef class AioStream(StreamCore):
 
     def _read_wait(self):
         """None at the end of the stream, else a future. Raises when it ended in another way."""
-        if self.fin or self.closed or self.reset_code >= 0:
+        if self.fin or self.closed or self.deaf or self.reset_code >= 0:
             failure = self.read_failure()
             if failure is not None:
                 raise failure
@@ -193,8 +222,10 @@ cdef class AioStream(StreamCore):
         Returns at once; `wait_closed()` waits. Closing twice does nothing.
         """
         if not self.closed:
+            self.ours = self.ours or not (self.fin or self.reset_code >= 0 or self.stop_code >= 0)
             self.finished = True
             nq_stream_close(own(self.loop), self.handle)
+            self.stop_reading()
 
     def reset(self, uint64_t code=0):
         """Ends the sending side at once (RESET_STREAM, RFC 9000 3.1) with an application error code of 62 bits.
@@ -212,6 +243,7 @@ cdef class AioStream(StreamCore):
         """Asks the peer to send no more (STOP_SENDING, RFC 9000 3.5); what still comes is dropped."""
         if not self.closed:
             nq_stream_stop(own(self.loop), self.handle, code)
+            self.stop_reading()
 
     @property
     def connection(self):

@@ -305,12 +305,15 @@ cdef class BaseRpc(AioStream):
 
     def _gone(self):
         """The exception for calls on a stream or connection that went away."""
+        self.look_ahead()
         if self.conn is not None and self.conn.closed:
             return (<BaseConnection>self.conn).lost()
+        if self.ours:
+            return errors.ConnectionLost("the RPC stream is closed: this side has closed it")
         code = max(self.reset_code, self.stop_code, self.close_code)
         if code > 0 or self.reset_code == 0 or self.stop_code == 0:
             return errors.ConnectionLost(f"the peer refused or reset the RPC stream (code {code:#x}); "
-                                         f"has it a handler of the name {self.name!r}?", code=code, remote=True)
+                                         f"has it a handler of that name, {self.name!r}?", code=code, remote=True)
         return errors.ConnectionLost("the RPC stream is closed", remote=self.fin)
 
     # ---- the end ----

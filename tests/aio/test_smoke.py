@@ -214,7 +214,7 @@ def test_unknown_name(pair, run):
     async def main():
         async with pair(echo_app()) as (_, conn):
             rpc = await conn.open_rpc("nobody")
-            with pytest.raises(naquid.ConnectionLost, match="handler of the name 'nobody'"):
+            with pytest.raises(naquid.ConnectionLost, match="handler of that name, 'nobody'"):
                 await rpc.call(1, b"?")
             assert await (await conn.open_rpc("echo")).call(1, b"!") == b"!"
 
