@@ -5,7 +5,7 @@ ENGINE_TESTS := $(MAKE) --no-print-directory -C tests/engine PYTHON=../../.venv/
 C_FILES := src_cython/engine/*.[ch] tests/engine/*.[ch]
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-python engine-test asan tsan lint format bench debug build vendor wheel sdist clean distclean \
+.PHONY: help run test test-python soak engine-test asan tsan lint format bench debug build vendor wheel sdist clean distclean \
   venv-run venv-dev
 
 help: ## this list
@@ -18,6 +18,9 @@ test: venv-dev build engine-test test-python ## everything: engine tests in C, t
 
 test-python: venv-dev build ## only pytest (ARGS="-k name" goes to it)
 	@$(PY) -m pytest $(ARGS)
+
+soak: venv-dev build ## ten minutes of everything at once: what is used must come back (SECONDS=600)
+	@NAQUID_SOAK_SECONDS=$(or $(SECONDS),600) $(PY) -m pytest tests/soak $(ARGS)
 
 engine-test: venv-run ## the engine's tests in C
 	@$(ENGINE_TESTS) SAN=none
