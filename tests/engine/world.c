@@ -160,6 +160,8 @@ void world_listen(world *w) {
   o.hdmap = w->s.map;
   o.limits = w->s.limits;
   o.always_retry = w->always_retry;
+  o.secret = w->secret;
+  o.secret_len = w->secret ? strlen(w->secret) : 0;
   if (w->sim) {
     REQUIRE(nq_endpoint_attach(w->s.l, sim_io(w->sim, 1, 443), &o, &w->s.ep) == 0);
     memset(&o, 0, sizeof o);

@@ -39,6 +39,7 @@ typedef struct world {
   nq_tls *stls, *ctls;
   struct sim *sim;
   int always_retry;
+  const char *secret; /* of the endpoint, to survive a restart */
   uint32_t version;
 } world;
 
