@@ -204,8 +204,9 @@ def run_once(command: list[str]) -> dict[str, float]:
 Results = dict[str, dict[str, Series]]  # workload -> contender -> runs
 
 
-def measure(found: list[Contender], rounds: int, scale: float, say: Callable[[str], None]) -> Results:
-    """All rounds of all workloads."""
+def measure(found: list[Contender], rounds: int, scale: float, patience: float, say: Callable[[str], None]) -> Results:
+    """All rounds of all workloads. A contender that has taken `patience` seconds for a workload is not run again."""
+    spent: dict[tuple[str, str], float] = {}
     results: Results = {workload.name: {} for workload in WORKLOADS}
     jobs = [
         (number, workload, contender)
@@ -215,16 +216,19 @@ def measure(found: list[Contender], rounds: int, scale: float, say: Callable[[st
         if contender.command(workload.name, scale)
     ]
     for done, (number, workload, contender) in enumerate(jobs):
-        if workload.name in contender.reasons:
+        key = (workload.name, contender.name)
+        if workload.name in contender.reasons or spent.get(key, 0.0) > patience:
             continue
         command = contender.command(workload.name, scale)
         assert command is not None
         say(f"[{100 * done // len(jobs):3d} %] {workload.name}, round {number + 1}: {contender.name}")
+        begin = time.monotonic()
         try:
             one = run_once(command)
         except Missing as reason:
             contender.reasons[workload.name] = str(reason)
             continue
+        spent[key] = spent.get(key, 0.0) + time.monotonic() - begin
         if workload.metric == "kb_per_connection":
             one.setdefault(workload.metric, one.get("server_kb_per_connection", 0.0))
         series = results[workload.name].setdefault(contender.name, Series())
@@ -241,7 +245,7 @@ def number(value: float) -> str:
 
 
 def ratio(workload: Workload, value: float, other: Series | None) -> str:
-    if other is None or not other.median() or not value:
+    if other is None or other.errors or not other.median():  # a collapse is no measure
         return ""
     return f"{value / other.median():.2f}"
 
@@ -334,7 +338,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"no contender is called {', '.join(sorted(unknown))}")
         found = [c for c in found if c.name in names]
         missing = {name: reason for name, reason in missing.items() if name in names}
-    results = measure(found, rounds, scale, status)
+    results = measure(found, rounds, scale, 4.0 if options.quick else 120.0, status)
     status("")
     options.out.mkdir(parents=True, exist_ok=True)
     report = {
