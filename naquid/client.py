@@ -102,7 +102,9 @@ async def _resolve(host: str, port: int) -> list[tuple[str, int]]:
             host, port, type=socket.SOCK_DGRAM, family=socket.AF_UNSPEC
         )
     except OSError as error:
-        raise ResolveError(f"the name {host!r} could not be resolved ({error}): check its spelling and the DNS") from error
+        raise ResolveError(
+            f"the name {host!r} could not be resolved ({error}): check its spelling and the DNS"
+        ) from error
     addresses = list(dict.fromkeys((str(entry[4][0]), int(entry[4][1])) for entry in found))
     if not addresses:
         raise ResolveError(f"the name {host!r} has no address")
@@ -156,13 +158,13 @@ class _Attempts:
                 done, _ = await asyncio.wait(tries, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     del tries[task]
-                    error = task.exception()
-                    if error is None:
+                    refusal = task.exception()
+                    if refusal is None:
                         task.result()._announce()
                         return task.result()
-                    if isinstance(error, HandshakeFailed) and error.alert is not None:
-                        raise error  # it is there, and says no
-                    failure = failure if isinstance(failure, ConnectionError) else error
+                    if isinstance(refusal, HandshakeFailed) and refusal.alert is not None:
+                        raise refusal  # it is there, and says no
+                    failure = failure if isinstance(failure, ConnectionError) else refusal
             raise failure or HandshakeFailed("no address could be tried")
         finally:
             for task in tries:

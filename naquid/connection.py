@@ -124,12 +124,14 @@ class Connection(_naquid.BaseConnection):
     @property
     def remote_address(self) -> tuple[str, int] | None:
         """(host, port) of the peer; may change when it migrates (RFC 9000 9). The last one known once closed."""
-        return self._fact("remote")
+        address: tuple[str, int] | None = self._fact("remote")
+        return address
 
     @property
     def local_address(self) -> tuple[str, int] | None:
         """(host, port) of this side."""
-        return self._fact("local")
+        address: tuple[str, int] | None = self._fact("local")
+        return address
 
     @property
     def alpn(self) -> str:

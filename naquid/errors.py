@@ -159,9 +159,7 @@ def from_close(why: int, code: int, reason: str, remote: bool, established: bool
 def again(error: BaseException) -> BaseException:
     """A new exception that says the same: one for each place that raises it."""
     if isinstance(error, HandshakeFailed):
-        return HandshakeFailed(
-            str(error), alert=error.alert, code=error.code, reason=error.reason, remote=error.remote
-        )
+        return HandshakeFailed(str(error), alert=error.alert, code=error.code, reason=error.reason, remote=error.remote)
     if isinstance(error, ConnectionError):
         return type(error)(str(error), code=error.code, reason=error.reason, remote=error.remote)
     return error

@@ -15,13 +15,13 @@ from .stream import Stream
 
 __all__ = ["Handlers"]
 
-RequestHandler = Callable[[Rpc, int, bytes], "bytes | None | Awaitable[bytes | None]"]
-NotifyHandler = Callable[[Rpc, int, bytes], "None | Awaitable[None]"]
-StreamHandler = Callable[[Stream], "None | Awaitable[None]"]
-RawStreamHandler = Callable[[RawStream], "None | Awaitable[None]"]
-DatagramHandler = Callable[[Connection, bytes], "None | Awaitable[None]"]
-ConnectHandler = Callable[[Connection], "None | Awaitable[None]"]
-DisconnectHandler = Callable[[Connection, "Exception | None"], "None | Awaitable[None]"]
+RequestHandler = Callable[[Rpc, int, bytes], "Awaitable[bytes | None] | bytes | None"]
+NotifyHandler = Callable[[Rpc, int, bytes], "Awaitable[None] | None"]
+StreamHandler = Callable[[Stream], "Awaitable[None] | None"]
+RawStreamHandler = Callable[[RawStream], "Awaitable[None] | None"]
+DatagramHandler = Callable[[Connection, bytes], "Awaitable[None] | None"]
+ConnectHandler = Callable[[Connection], "Awaitable[None] | None"]
+DisconnectHandler = Callable[[Connection, "Exception | None"], "Awaitable[None] | None"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

@@ -26,7 +26,12 @@ class Rpc(_naquid.BaseRpc):
 
     connection: Connection
 
-    async def call(self, type: int, payload: bytes | bytearray | memoryview = b"", timeout: float | None = None) -> bytes:
+    async def call(
+        self,
+        type: int,
+        payload: bytes | bytearray | memoryview = b"",
+        timeout: float | None = None,  # noqa: ASYNC109 (the engine keeps it)
+    ) -> bytes:
         """Sends a request and waits for its reply.
 
         type: 1 to 32767. payload: any contiguous bytes-like object; it is copied. timeout: seconds; None is the

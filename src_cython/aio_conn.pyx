@@ -269,6 +269,9 @@ cdef class BaseConnection(ConnCore):
 
     def _close(self, uint64_t code, str reason, bint now):
         cdef bytes text = reason.encode()
+        check_code(code)
+        if len(text) > 1024:
+            raise ValueError("the reason of a close is at most 1024 bytes long")
         if not self.closed:
             nq_conn_close(own(self.loop), self.handle, code, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), now)
 

@@ -210,6 +210,9 @@ cdef class AioStream(StreamCore):
             self.close_waiters = []
         return new_waiter(self.loop, self.close_waiters)
 
+    def _failed(self, exc, where):
+        self.loop.failed(exc, where)
+
     def _finish(self):
         """FIN after what is queued; once."""
         if not self.closed and not self.finished and self.stop_code < 0:
@@ -232,6 +235,7 @@ cdef class AioStream(StreamCore):
 
         What was not delivered yet may be lost. Does nothing on a closed stream.
         """
+        check_code(code)
         if not self.closed:
             self.finished = True
             self.above = False
@@ -241,6 +245,7 @@ cdef class AioStream(StreamCore):
 
     def stop_sending(self, uint64_t code=0):
         """Asks the peer to send no more (STOP_SENDING, RFC 9000 3.5); what still comes is dropped."""
+        check_code(code)
         if not self.closed:
             nq_stream_stop(own(self.loop), self.handle, code)
             self.stop_reading()

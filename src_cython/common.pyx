@@ -112,6 +112,13 @@ cdef uint64_t to_ns(object seconds, str name) except? 0xffffffffffffffff:
     return <uint64_t>(s * 1e9 + 0.5)
 
 
+cdef int check_code(uint64_t code) except -1:
+    """Application error codes have 62 bits (RFC 9000 16)."""
+    if code >> 62:
+        raise ValueError(f"error code {code:#x}: it must be below 2**62")
+    return 0
+
+
 # ---- addresses ----
 
 cdef int to_addr(nq_addr *a, str host, int port) except -1:

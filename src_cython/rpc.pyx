@@ -157,9 +157,6 @@ cdef class BaseRpc(AioStream):
         self.reply_now(msgid, result, payload)
         self.settle()
 
-    def _failed(self, exc, where):
-        self.loop.failed(exc, where)
-
     @property
     def current_msgid(self):
         """Message ID of the request that is being handled: inside a plain handler, and inside a coroutine handler
@@ -313,7 +310,7 @@ cdef class BaseRpc(AioStream):
         code = max(self.reset_code, self.stop_code, self.close_code)
         if code > 0 or self.reset_code == 0 or self.stop_code == 0:
             return errors.ConnectionLost(f"the peer refused or reset the RPC stream (code {code:#x}); "
-                                         f"has it a handler of that name, {self.name!r}?", code=code, remote=True)
+                                         f"has it a handler of the name {self.name!r}?", code=code, remote=True)
         return errors.ConnectionLost("the RPC stream is closed", remote=self.fin)
 
     # ---- the end ----
