@@ -183,7 +183,8 @@ void nq_streams_open_waiting(nq_conn *c) {
       e->conn = c->h;
       e->user = s->user;
       c->shutdowns |= s->reset_wanted | s->stop_wanted;
-      if (nq_sendq_unsent(&s->out) || s->fin_wanted || s->reset_wanted || s->stop_wanted)
+      /* the name alone waits for the first write */
+      if (nq_sendq_unsent(&s->out) > s->name_bytes || s->fin_wanted || s->reset_wanted || s->stop_wanted)
         nq_stream_mark(s);
     }
   }
