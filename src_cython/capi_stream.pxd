@@ -12,6 +12,7 @@ cdef class CapiStream(StreamCore):
     cdef bint told                # on_close was called
     cdef bint fin                 # the peer sends no more
     cdef int64_t unanswered       # requests without a reply
+    cdef list late                # on_reply of calls that could not be sent any more
     cdef bytearray partial        # of a record that is read here (factory streams)
     cdef int prepare(self, CapiEntry entry, object ctx) except -1
     cdef int made_by(self, CapiEntry entry) except -1

@@ -100,6 +100,12 @@ cdef class CapiStream(StreamCore):
         finally:
             h.live = False
             h.core = None
+        if self.late is not None:
+            for cb in self.late:
+                try:
+                    cb(h, R_GOAWAY, b"")
+                except BaseException as exc:
+                    self.loop.failed(exc, cb)
         return 0
 
     # ---- what comes ----
