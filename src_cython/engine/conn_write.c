@@ -121,6 +121,17 @@ static void wait_writable(nq_conn *c) {
   c->l->blocked = c;
 }
 
+/* Something to be acknowledged was written: it stands for the PING, or is it. An ACK alone is neither. */
+static void look_for_ping(nq_conn *c, uint64_t in_flight) {
+  ngtcp2_conn_info info;
+  ngtcp2_conn_get_conn_info2(c->q, &info);
+  if (info.bytes_in_flight > in_flight) {
+    c->pinging = NQ_PING_SENT;
+    c->ping_sent = c->l->now;
+  }
+  ngtcp2_conn_set_keep_alive_timeout(c->q, c->limits.keep_alive);
+}
+
 void nq_conn_write(nq_conn *c) {
   nq_loop *l = c->l;
   if (!c->q)
@@ -143,7 +154,8 @@ void nq_conn_write(nq_conn *c) {
   ngtcp2_conn_info info;
   ngtcp2_conn_get_conn_info2(c->q, &info);
   int pace = c->confirmed && info.smoothed_rtt >= NQ_PACE_RTT, more = 0;
-  if (c->pinging == NQ_PING_WANTED) /* what is written next will be acknowledged */
+  int ping = c->pinging == NQ_PING_WANTED && c->confirmed; /* handshake packets may go unacknowledged */
+  if (ping) /* due 1 ns after the last packet of either side */
     ngtcp2_conn_set_keep_alive_timeout(c->q, 1);
   for (int i = 0; i < NQ_TRAINS && c->q; i++) {
     uint8_t *buf = io->ops->tx_room(io, train * payload);
@@ -173,16 +185,14 @@ void nq_conn_write(nq_conn *c) {
     remote.len = (socklen_t)path.remote.addrlen;
     io->ops->tx_push(io, (size_t)n, segment, &remote, c->ep->wildcard && !c->client ? &local : NULL, pi.ecn);
     more = i == NQ_TRAINS - 1 && (c->send || c->dgrams);
-    if (c->pinging == NQ_PING_WANTED) {
-      c->pinging = NQ_PING_SENT;
-      c->ping_sent = l->now;
-    }
     if (pace)
       break;
   }
-  if (c->pinging)
-    ngtcp2_conn_set_keep_alive_timeout(c->q, c->limits.keep_alive);
+  if (ping)
+    look_for_ping(c, info.bytes_in_flight);
   nq_conn_arm(c);
+  if (ping && c->pinging == NQ_PING_WANTED) /* not yet: the clock has not moved since the last packet */
+    nq_timer_set(&l->timers, &c->timer, l->now + l->timer_floor);
   if (more)
     nq_conn_mark(c);
 }
