@@ -117,7 +117,7 @@ class Connection(_naquid.BaseConnection):
     def stats(self) -> ConnectionStats:
         """Round trips, congestion window, packets, bytes. Raises ConnectionLost when the connection is gone."""
         info = self._info()
-        if info is None:
+        if info is None or self.is_closed:
             raise self._lost()
         return ConnectionStats(**{name: info[name] for name in ConnectionStats.__dataclass_fields__})
 
