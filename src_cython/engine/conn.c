@@ -214,6 +214,7 @@ int nq_conn_start_server(nq_conn *c, nq_endpoint *ep, const ngtcp2_pkt_hd *hd, c
   if (rv)
     return rv;
   ep->half_open++;
+  c->first_dcid = hd->dcid;
   if (nq_cidmap_put(&ep->routes, scid.data, scid.datalen, &c->route) ||
       nq_cidmap_put(&ep->routes, hd->dcid.data, hd->dcid.datalen, &c->route)) {
     nq_conn_end(c, NQ_WHY_SYSTEM, 0, nq_strerror(NQ_ERR_NOMEM), 0, NULL);

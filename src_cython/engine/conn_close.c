@@ -24,10 +24,15 @@ nq_closing *nq_conn_linger(nq_conn *c, const uint8_t *packet, size_t len) {
   }
   z->n_cids = (uint16_t)ngtcp2_conn_get_scid2(c->q, z->cids);
   if (!c->client)
-    z->cids[z->n_cids++] = *ngtcp2_conn_get_client_initial_dcid2(c->q);
+    z->cids[z->n_cids++] = c->first_dcid;
   z->remote = c->remote;
   z->local = c->local;
   return z;
+}
+
+static void forget_route(nq_endpoint *ep, const nq_conn *c, const ngtcp2_cid *cid) {
+  if (nq_cidmap_get(&ep->routes, cid->data, cid->datalen) == &c->route)
+    nq_cidmap_del(&ep->routes, cid->data, cid->datalen);
 }
 
 /* What stands for the connection in its endpoint goes, or is handed to the closing record. */
@@ -52,13 +57,11 @@ static void leave_endpoint(nq_conn *c, nq_closing *z) {
   if (cids) {
     n = ngtcp2_conn_get_scid2(c->q, cids);
     for (size_t i = 0; i < n; i++)
-      nq_cidmap_del(&ep->routes, cids[i].data, cids[i].datalen);
+      forget_route(ep, c, &cids[i]);
     free(cids);
   }
-  if (!c->client) {
-    const ngtcp2_cid *d = ngtcp2_conn_get_client_initial_dcid2(c->q);
-    nq_cidmap_del(&ep->routes, d->data, d->datalen);
-  }
+  if (!c->client)
+    forget_route(ep, c, &c->first_dcid);
 }
 
 static void drop_quic(nq_conn *c, nq_closing *z) {
