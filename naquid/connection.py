@@ -66,7 +66,8 @@ class Connection(_naquid.BaseConnection):
         return await self._open(Rpc, _RPC, name, False, self._timeout(call_timeout))
 
     async def open_stream(self, name: str) -> Stream:
-        """Opens a record stream of this name. Waits and raises as `open_rpc` does."""
+        """Opens a record stream of this name. The peer learns of it with the first record. Waits and raises as
+        `open_rpc` does."""
         return await self._open(Stream, _RECORD, name, False, 0.0)
 
     async def open_raw_stream(self, name: str | None = None) -> RawStream:
