@@ -54,6 +54,8 @@ uint64_t sim_next(const sim *s) {
 
 static void post(sim *s, const uint8_t *data, size_t len, const nq_addr *from, const nq_addr *to) {
   s->sent++;
+  if (s->sniff)
+    s->sniff(s->sniff_ctx, data, len, from, to);
   if (s->cut || (s->cut_to && s->cut_to == (ntohl(to->in.sin_addr.s_addr) & 0xff)) || sim_random(s) % 1000 < s->loss) {
     s->lost++;
     return;

@@ -22,6 +22,9 @@ typedef struct sim {
   uint64_t sent, lost, duplicated;
   sim_packet *flight; /* by due */
   nq_env env;
+  /* Sees every packet that is sent. */
+  void (*sniff)(void *ctx, const uint8_t *data, size_t len, const nq_addr *from, const nq_addr *to);
+  void *sniff_ctx;
 } sim;
 
 void sim_init(sim *s, uint64_t seed);
