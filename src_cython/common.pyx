@@ -168,11 +168,6 @@ cdef class Core:
         return 0
 
 
-cdef class Mark:
-    cdef int ev_sent(self, Loop loop, const nq_event *e) except -1:
-        return 0
-
-
 cdef class Posted:
     cdef int run(self, Loop loop, const nq_event *e) except -1:
         self.fn(*self.args)

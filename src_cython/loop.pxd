@@ -38,10 +38,6 @@ cdef class Posted:
     cdef tuple args
     cdef int run(self, Loop loop, const nq_event *e) except -1
 
-# What tells how a send fares: the user of nq_stream_send_marked, kept alive by Loop.mark until its last event.
-cdef class Mark:
-    cdef int ev_sent(self, Loop loop, const nq_event *e) except -1
-
 cdef class Loop:
     cdef nq_loop *l              # NULL once closed
     cdef object __weakref__
@@ -61,7 +57,6 @@ cdef class Loop:
     cdef CallNode calls          # head of the ring of waiting calls
     cdef CallNode *spare         # free call nodes
     cdef set posted              # Posted objects on their way
-    cdef set marks               # Mark objects with events to come
     cdef object fatal            # a BaseException that is no Exception: raised after the tick
     cdef int tick(self, int64_t max_wait) except -2
     cdef int poll_dispatch(self, int64_t max_wait) except -2

@@ -13,7 +13,6 @@ cdef class Loop:
         self.calls.next = &self.calls
         self.calls.prev = &self.calls
         self.posted = set()
-        self.marks = set()
 
     def __init__(self, *, bint portable=False, bint gso=True, bint gro=True, double timer_floor=0.0,
                  double busy_poll=0.0, uint32_t socket_buffer=0):
@@ -120,7 +119,6 @@ cdef class Loop:
         cdef CallNode *n
         cdef StreamCore s
         cdef Posted task
-        cdef Mark mark
         cdef object cb
         cdef int kind = e.kind
         if kind == NQ_EV_RPC_REQUEST:
@@ -157,12 +155,6 @@ cdef class Loop:
             self.stream_event(e)
         elif NQ_EV_CONN_OPEN <= kind <= NQ_EV_CONN_FREED or kind == NQ_EV_PONG:
             self.conn_event(e)
-        elif kind == NQ_EV_SEND_ACKED or kind == NQ_EV_SEND_LOST:
-            if e.user != NULL:
-                mark = <Mark>e.user
-                if e.flags & NQ_EVF_LAST:
-                    self.marks.discard(mark)
-                mark.ev_sent(self, e)
         elif kind == NQ_EV_ALARM:
             p = nq_alarm_user(self.l, e.handle)
             if p != NULL:
@@ -542,7 +534,6 @@ cdef class Loop:
             except BaseException as exc:
                 self.failed(exc, cb)
         self.posted.clear()
-        self.marks.clear()
         return 0
 
     @property
