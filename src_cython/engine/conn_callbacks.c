@@ -44,7 +44,9 @@ static int cb_dcid_status(ngtcp2_conn *q, ngtcp2_connection_id_status_type type,
 
 static int cb_handshake_completed(ngtcp2_conn *q, void *user) {
   (void)q;
-  ((nq_conn *)user)->handshaken = 1;
+  nq_conn *c = user;
+  c->handshaken = 1;
+  c->confirmed |= !c->client; /* RFC 9001 4.1.2; the callback of that name is for clients only */
   return 0;
 }
 
