@@ -276,13 +276,19 @@ void nq_conn_opened(nq_conn *c) {
       nq_stream_schedule(s);
 }
 
-/* The newest packet acknowledged just now left latest_rtt ago: was that the PING, or one after it? */
+/* The newest packet acknowledged just now left latest_rtt ago: was that the PING, or one after it? On a new path nothing
+   is in flight and no round trip is known (RFC 9002 9.4, the PING went out before): then ask again. */
 static void look_for_pong(nq_conn *c, const ngtcp2_conn_info *before) {
   nq_loop *l = c->l;
   ngtcp2_conn_info info;
   ngtcp2_conn_get_conn_info2(c->q, &info);
-  if (info.bytes_in_flight >= before->bytes_in_flight || l->now - info.latest_rtt < c->ping_sent)
+  if (info.bytes_in_flight >= before->bytes_in_flight || !info.latest_rtt || l->now - info.latest_rtt < c->ping_sent) {
+    if (info.bytes_in_flight == 0) {
+      c->pinging = NQ_PING_WANTED;
+      nq_conn_mark(c);
+    }
     return;
+  }
   c->pinging = NQ_PING_NONE;
   nq_event *e = nq_events_push(&l->batch, NQ_EV_PONG, c->h);
   e->value = l->now - c->ping_sent;
