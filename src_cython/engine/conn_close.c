@@ -278,6 +278,11 @@ int nq_conn_close(nq_loop *l, nq_handle h, uint64_t code, const char *reason, si
       return NQ_DONE;
     }
     c->state = NQ_CONN_CLOSING;
+    for (nq_stream *s = c->streams; s; s = s->next)
+      if (s->name_bytes && !s->shut && !s->fin_wanted && !s->out.sent && s->out.end == s->name_bytes) {
+        s->shut = 1; /* never written: its name will not be sent any more */
+        c->queued -= s->name_bytes;
+      }
   }
   if (now)
     c->close_now = 1;
