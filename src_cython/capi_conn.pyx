@@ -222,15 +222,12 @@ cdef class CapiConn(ConnCore):
         return stream_for(self, entry, None)
 
     cdef int end_opening(self) except -1:
-        # Once, before on_close: streams that on_close opens belong to the next connection.
-        if not self.streams_ended:
-            ConnCore.end_opening(self)
+        # ev_close did it, before on_close: streams that on_close opens belong to the next connection.
         return 0
 
     cdef int ev_close(self, const nq_event *e) except -1:
         self.keep_close(e)
-        self.end_opening()
-        self.streams_ended = True
+        ConnCore.end_opening(self)
         if self.race is not None and not self.opened:
             race = self.race
             self.race = None
@@ -274,7 +271,6 @@ cdef class CapiConn(ConnCore):
         rc = nq_conn_reconnect(self.loop.l, self.handle, delay, NULL)
         if rc < 0:
             engine_error(self.loop, rc, "reconnecting")
-        self.streams_ended = False
         self.closed = False
         self.waiting = True
         self.conn.reconnect_at = clock_ns(CLOCK_MONOTONIC) + delay
