@@ -198,6 +198,7 @@ def test_nat_rebinding_during_traffic(run: Variant, network: Network) -> None:
             relay = network.relay(server, seed=1, delay=0.001)
             async with network.connect(relay) as conn:
                 rpc = await conn.open_rpc("echo")
+                assert await rpc.call(1, b"first") == b"first"
                 (accepted,) = server.connections
                 seen = {accepted.remote_address}
                 done = asyncio.Event()
