@@ -12,33 +12,51 @@ void nq_events_init(nq_events *b) {
   nq_arena_init(&b->arena);
 }
 
-static void owned_free(nq_events *b) {
-  while (b->owned) {
-    nq_owned *next = b->owned->next;
-    free(b->owned->data);
-    free(b->owned);
-    b->owned = next;
+static void owned_free(nq_owned **list) {
+  while (*list) {
+    nq_owned *next = (*list)->next;
+    free((*list)->data);
+    free(*list);
+    *list = next;
   }
 }
 
 void nq_events_free(nq_events *b) {
-  owned_free(b);
+  owned_free(&b->owned);
+  owned_free(&b->told_owned);
   nq_arena_free(&b->arena);
+  nq_arena_free(&b->told_arena);
   free(b->v);
   memset(b, 0, sizeof *b);
 }
 
+static void swap_arenas(nq_events *b) {
+  nq_arena a = b->arena;
+  b->arena = b->told_arena;
+  b->told_arena = a;
+}
+
+void nq_events_give(nq_events *b) {
+  if (b->told_owned || b->told_arena.used) { /* given, and never reset: there was no event for it */
+    owned_free(&b->told_owned);
+    nq_arena_reset(&b->told_arena);
+  }
+  b->given = b->n;
+  b->told_owned = b->owned;
+  b->owned = NULL;
+  swap_arenas(b);
+}
+
 void nq_events_reset(nq_events *b) {
   b->n -= b->given;
-  if (b->n) { /* their payloads lie between those that could go: all stay one tick longer */
+  if (b->n)
     memmove(b->v, b->v + b->given, b->n * sizeof *b->v);
-    b->given = 0;
-    return;
-  }
   b->given = 0;
-  owned_free(b);
-  nq_arena_reset(&b->arena);
-  if (b->cap > NQ_EVENTS_KEEP) {
+  owned_free(&b->told_owned);
+  nq_arena_reset(&b->told_arena);
+  if (!b->arena.used) /* the memory just used is still in the cache */
+    swap_arenas(b);
+  if (b->cap > NQ_EVENTS_KEEP && !b->n) {
     free(b->v);
     b->v = NULL;
     b->cap = 0;
@@ -53,8 +71,8 @@ nq_event *nq_events_grow(nq_events *b) {
     v = o ? malloc(cap * sizeof *v) : NULL;
     if (v) {
       memcpy(v, b->v, b->n * sizeof *v);
-      *o = (nq_owned){.next = b->owned, .data = (uint8_t *)b->v};
-      b->owned = o;
+      *o = (nq_owned){.next = b->told_owned, .data = (uint8_t *)b->v};
+      b->told_owned = o;
     } else {
       free(o);
     }

@@ -15,12 +15,14 @@ typedef struct nq_events {
   uint32_t n, cap;
   uint32_t given;   /* the first so many were returned by the poll; calls of the user may have pushed more since */
   int oom;          /* an event was lost for want of memory: the loop ends with NQ_ERR_NOMEM */
-  nq_arena arena;   /* payloads */
-  struct nq_owned *owned; /* large payloads whose buffer was handed over whole */
+  nq_arena arena, told_arena; /* payloads of what is pushed now; of what was given */
+  struct nq_owned *owned, *told_owned; /* large payloads whose buffer was handed over whole */
 } nq_events;
 
 void nq_events_init(nq_events *b);
 void nq_events_free(nq_events *b);
+/* The events so far go to the caller. What is pushed from now on is the next batch, with memory of its own. */
+void nq_events_give(nq_events *b);
 /* What was given was dispatched, and its payloads are gone; what was pushed since stays for the next poll. */
 void nq_events_reset(nq_events *b);
 nq_event *nq_events_grow(nq_events *b);

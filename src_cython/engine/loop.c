@@ -265,7 +265,7 @@ int nq_loop_poll(nq_loop *l, int64_t max_wait) {
   if (l->batch.oom)
     return NQ_ERR_NOMEM;
   l->stats.events += l->batch.n;
-  l->batch.given = l->batch.n;
+  nq_events_give(&l->batch);
   l->told_streams = l->dead_streams;
   l->told_conns = l->dead_conns;
   l->dead_streams = NULL;

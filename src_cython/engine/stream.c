@@ -155,8 +155,10 @@ void nq_stream_on_timer(nq_stream *s) {
     e->code = NQ_CALL_TIMEOUT;
     l->calls--;
   }
+  /* A scan walks the whole table: a large one is looked at more rarely, whatever the deadlines in it. */
+  uint64_t soonest = l->now + l->timer_floor + s->calls->cap * UINT64_C(50);
   if (next != NQ_NEVER)
-    nq_timer_set(&l->timers, &s->calls->timer, next > l->now + l->timer_floor ? next : l->now + l->timer_floor);
+    nq_timer_set(&l->timers, &s->calls->timer, next > soonest ? next : soonest);
 }
 
 /* ---- opening ---- */

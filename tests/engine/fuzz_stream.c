@@ -79,7 +79,7 @@ static void tick(outcome *o, const nq_stream *s) {
     put(o, e->data, e->len);
   }
   o->credit += s->credit;
-  l->batch.given = l->batch.n;
+  nq_events_give(&l->batch);
   nq_loop_flush(l);
 }
 
@@ -147,7 +147,7 @@ static void feed(outcome *o, int kind, const uint8_t *p, size_t n, int fin, int 
   MUST(o->credit == n);
   nq_stream_ended(s, 0);
   MUST(c->assembly == 0 && c->queued == 0 && !c->streams);
-  l->batch.given = l->batch.n;
+  nq_events_give(&l->batch);
   l->told_streams = l->dead_streams;
   l->dead_streams = NULL;
   nq_loop_flush(l);

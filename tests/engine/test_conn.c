@@ -491,6 +491,64 @@ static void test_loop_free_tells_peers(void) {
   end(&f);
 }
 
+/* ---- events that handlers cause ---- */
+
+typedef struct late {
+  world *w;
+  uint32_t made, wrong;
+} late;
+
+/* Every request makes and frees a connection: its events come with the next batch, batch after batch. */
+static int make_events(side *x, const nq_event *e) {
+  late *t = x->hook_ctx;
+  if (e->kind == NQ_EV_CONN_CLOSE && e->msgid == NQ_WHY_SYSTEM)
+    t->wrong += e->code != 5 || e->len != 9 || memcmp(e->data, "no reason", 9) != 0;
+  if (e->kind != NQ_EV_RPC_REPLY)
+    return 0;
+  nq_connect_options o;
+  memset(&o, 0, sizeof o);
+  o.tls = t->w->ctls;
+  o.server_name = "localhost";
+  o.limits = x->limits;
+  const nq_event *before = nq_loop_events(x->l);
+  uint8_t first = before[0].kind;
+  for (int i = 0; i < 40; i++) {
+    nq_handle h;
+    CHECK_EQ(nq_conn_create(x->l, &o, &h), 0);
+    CHECK_EQ(nq_conn_fail(x->l, h, NQ_WHY_SYSTEM, 5, "no reason"), 0);
+    CHECK_EQ(nq_conn_free(x->l, h), 0);
+    t->made++;
+  }
+  t->wrong += before[0].kind != first; /* still there, although the array has grown */
+  return 0;
+}
+
+static void test_late_events(void) {
+  fixture f;
+  begin_open(&f);
+  late t = {.w = &f.w};
+  f.w.c.hook = make_events;
+  f.w.c.hook_ctx = &t;
+  nq_handle rpc = world_stream(&f.w, f.conn, NQ_KIND_RPC, "rpc");
+  static uint8_t p[3000];
+  size_t most = 0;
+  for (int i = 0; i < 2000; i++) {
+    CHECK(nq_rpc_call(f.w.c.l, rpc, 1, p, sizeof p, 0, NULL, NULL) >= 0);
+    world_tick(&f.w, 100000);
+    size_t used = f.w.c.l->batch.arena.used + f.w.c.l->batch.told_arena.used;
+    most = used > most ? used : most;
+  }
+  CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_RPC_REPLY], 2000, 1000));
+  world_run(&f.w, 10);
+  CHECK_EQ(t.wrong, 0);
+  CHECK_EQ(t.made, 80000);
+  CHECK_EQ(f.w.c.count[NQ_EV_CONN_CLOSE], t.made);
+  CHECK_EQ(f.w.c.count[NQ_EV_CONN_FREED], t.made);
+  CHECK(most < 1u << 20); /* 6 MB have passed */
+  CHECK_EQ(stats(f.w.c.l).connections, 1);
+  end(&f);
+}
+
 int main(void) {
   RUN(test_no_server);
   RUN(test_half_open_ends);
@@ -508,5 +566,6 @@ int main(void) {
   RUN(test_reconnect_many_times);
   RUN(test_endpoint_close);
   RUN(test_loop_free_tells_peers);
+  RUN(test_late_events);
   CHECK_DONE();
 }
