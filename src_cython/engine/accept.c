@@ -9,6 +9,7 @@
 #define NQ_TOKEN_TIMEOUT (10 * NGTCP2_SECONDS)          /* of Retry */
 #define NQ_REGULAR_TOKEN_TIMEOUT (3600 * NGTCP2_SECONDS) /* of NEW_TOKEN */
 #define NQ_MIN_INITIAL 1200                              /* RFC 9000 14.1 */
+#define NQ_MIN_RESET (NGTCP2_STATELESS_RESET_TOKENLEN + NGTCP2_MIN_STATELESS_RESET_RANDLEN)
 
 static int may_answer(nq_endpoint *ep) {
   if (ep->answered_now++ < NQ_RESETS_PER_TICK)
@@ -38,13 +39,14 @@ void nq_endpoint_negotiate(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_v
   l->stats.version_negotiations++;
 }
 
-/* RFC 9000 10.3: shorter than what it answers, so that two endpoints cannot play ping-pong with it. */
+/* A small request or a PING is all that a client may ever send to a server that was restarted, so these are answered
+ * too. RFC 9000 10.3: shorter than what it answers, so that two endpoints cannot play ping-pong with it. */
 static void stateless_reset(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_version_cid *vc) {
   nq_loop *l = ep->l;
   ngtcp2_cid cid;
   ngtcp2_stateless_reset_token token;
   uint8_t random[64], buf[128];
-  if (d->len < 43) {
+  if (d->len <= NQ_MIN_RESET) {
     l->stats.rx_dropped++;
     return;
   }

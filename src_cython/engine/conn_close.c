@@ -282,6 +282,9 @@ int nq_conn_close(nq_loop *l, nq_handle h, uint64_t code, const char *reason, si
       if (s->name_bytes && !s->shut && !s->fin_wanted && !s->out.sent && s->out.end == s->name_bytes) {
         s->shut = 1; /* never written: its name will not be sent any more */
         c->queued -= s->name_bytes;
+      } else if (s->in_opening && s->reset_wanted && !s->shut) {
+        s->shut = 1; /* given up before it was opened */
+        c->queued -= nq_sendq_queued(&s->out);
       }
   }
   if (now)

@@ -378,11 +378,11 @@ static void test_reset_limits(void) {
     uint32_t before = back.n;
     send_to(&f, &f.w.s, p.data, len);
     world_run(&f.w, 3);
-    CHECK_EQ(back.n - before, len >= 43);
+    CHECK_EQ(back.n - before, len >= 22);
     if (back.n > before) {
       const packet *r = &back.v[before];
       CHECK(r->len < len);
-      CHECK(r->len >= 38 && r->len < 100);
+      CHECK(r->len >= 21 && r->len < 100);
       CHECK((r->data[0] & 0xc0) == 0x40); /* looks like any other packet */
     }
     answers(&f, NULL);
