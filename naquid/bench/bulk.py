@@ -6,11 +6,11 @@ import asyncio
 import random
 import struct
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import naquid
 
+from .load import INTERVAL, Progress, Snapshot, no_progress
 from .process import HOST, Files, ServerProcess, cpu_seconds
 
 STREAM = "bulk"
@@ -79,14 +79,16 @@ class BulkResult:
         return self.bytes * 8 / self.seconds / 1e9 if self.seconds > 0 else 0.0
 
     def as_dict(self) -> dict[str, object]:
-        """The documented keys of `naquid bench bulk --json`, and the processor time of both sides."""
-        fields = {**asdict(self), "gbit_per_second": self.gbit_per_second}
-        return {name: round(value, 6) if isinstance(value, float) else value for name, value in fields.items()}
+        """The documented keys of `naquid bench bulk --json`."""
+        return {
+            "bytes": self.bytes,
+            "seconds": round(self.seconds, 6),
+            "gbit_per_second": round(self.gbit_per_second, 6),
+            "verified": self.verified,
+        }
 
 
-async def _send(
-    port: int, files: Files, seconds: float, progress: Callable[[float], None]
-) -> tuple[int, int, int, float]:
+async def _send(port: int, files: Files, seconds: float, progress: Progress) -> tuple[int, int, int, float]:
     """Returns bytes sent, bytes received, wrong bytes, seconds."""
     data = memoryview(pattern())
     sent = 0
@@ -99,17 +101,18 @@ async def _send(
             stream.write(data[start : start + CHUNK])
             sent += CHUNK
             await stream.drain()
-            if now - shown > 0.1:
+            if now - shown > INTERVAL:
                 shown = now
-                progress(now - begin)
+                progress(Snapshot(now - begin, sent, (now - begin) / seconds))
         stream.write_eof()
         answer = await asyncio.wait_for(stream.readexactly(_ANSWER.size), 30)
         taken = time.perf_counter() - begin
+        progress(Snapshot(taken, sent, 1.0))
     received, wrong = _ANSWER.unpack(answer)
     return sent, received, wrong, taken
 
 
-def run(files: Files, seconds: float = 5.0, progress: Callable[[float], None] = lambda elapsed: None) -> BulkResult:
+def run(files: Files, seconds: float = 5.0, progress: Progress = no_progress) -> BulkResult:
     """Sends for `seconds` and lets the server say what it got."""
     with ServerProcess(files) as server:
         before, server_before = cpu_seconds(), server.usage()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from naquid import capi
 
-from .load import Load, Progress, Reply, RpcOptions, RpcResult, pipeline
+from .load import INTERVAL, Load, Progress, Reply, RpcOptions, RpcResult, pipeline
 from .process import HOST, BenchError, Files, ServerProcess, usage_line
 from .rpc import Clock
 
@@ -95,7 +95,7 @@ class _Client:
             now = time.monotonic()
             if now > end:
                 return False
-            if now - shown > 0.1:
+            if now - shown > INTERVAL:
                 shown = now
                 show()
         return True
@@ -119,11 +119,12 @@ def run(options: RpcOptions, files: Files, progress: Progress) -> RpcResult:
             if not connected or client.lost is not None:
                 raise BenchError(f"only {len(client.rpcs)} of {options.connections} connections opened: {client.lost}")
             spent.handshakes_done()
+            load.begin()
             for number, rpc in enumerate(client.rpcs):
                 pipeline(load, number, functools.partial(capi.nq_rpc_call, rpc), _without_rpc)()
-            client.poll_until(lambda: load.ended, options.limit, lambda: progress(load.total_answered(), options.total))
+            client.poll_until(lambda: load.ended, options.limit, lambda: progress(load.snapshot()))
             spent.requests_done()
-            progress(load.total_answered(), options.total)
+            progress(load.snapshot())
             spent.loop = {name: int(value) for name, value in client.client._loop.stats().items()}
             return spent.result(load)
         finally:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import naquid
 
+from .load import INTERVAL, Progress, Snapshot, clock, no_progress
 from .process import HOST, BenchError, Files, ServerProcess, cpu_seconds, rss_kb
 
 AT_ONCE = 64
@@ -23,15 +24,20 @@ class HandshakeResult:
     errors: int
     client_cpu_s: float
     server_cpu_s: float
+    latencies: list[int] = field(default_factory=list, repr=False)
 
     @property
     def handshakes_per_second(self) -> float:
         return self.count / self.seconds if self.seconds > 0 else 0.0
 
     def as_dict(self) -> dict[str, object]:
-        """The documented keys of `naquid bench handshake --json`, errors, and the processor time of both sides."""
-        fields = {**asdict(self), "handshakes_per_second": self.handshakes_per_second}
-        return {name: round(value, 6) if isinstance(value, float) else value for name, value in fields.items()}
+        """The documented keys of `naquid bench handshake --json`, and `errors` when there were any."""
+        fields: dict[str, object] = {
+            "count": self.count,
+            "seconds": round(self.seconds, 6),
+            "handshakes_per_second": round(self.handshakes_per_second, 6),
+        }
+        return {**fields, "errors": self.errors} if self.errors else fields
 
 
 @dataclass
@@ -54,9 +60,10 @@ class IdleResult:
 
 
 Opened = Callable[[int], None]
+Handshaken = Callable[[int, int], None]  # how many so far, and how long this one took, ns
 
 
-async def _open(port: int, files: Files, count: int, opened: Opened) -> int:
+async def _open(port: int, files: Files, count: int, opened: Handshaken) -> int:
     """Opens and closes `count` connections, AT_ONCE at a time. Returns how many failed."""
     left, config = iter(range(count)), naquid.ClientConfig()
     failed = done = 0
@@ -64,19 +71,32 @@ async def _open(port: int, files: Files, count: int, opened: Opened) -> int:
     async def work() -> None:
         nonlocal failed, done
         for _ in left:
+            begin = clock()
             try:
                 async with naquid.connect(HOST, port, ca=str(files.ca), config=config):
                     done += 1
+                    opened(done, clock() - begin)
             except naquid.Error:
                 failed += 1
-            opened(done)
 
     await asyncio.gather(*(work() for _ in range(AT_ONCE)))
     return failed
 
 
-def run(files: Files, count: int = 2000, opened: Opened = lambda done: None) -> HandshakeResult:
+def run(files: Files, count: int = 2000, progress: Progress = no_progress) -> HandshakeResult:
     """`count` connections, each opened and closed."""
+    latencies: list[int] = []
+    begin = shown = time.perf_counter()
+    seen = 0
+
+    def opened(done: int, took: int) -> None:
+        nonlocal seen, shown
+        latencies.append(took)
+        now = time.perf_counter()
+        if now - shown > INTERVAL or done == count:
+            progress(Snapshot(now - begin, done, done / count, latencies[seen:]))
+            seen, shown = len(latencies), now
+
     with ServerProcess(files) as server:
         before, cpu = server.usage(), cpu_seconds()
         begin = time.perf_counter()
@@ -87,6 +107,7 @@ def run(files: Files, count: int = 2000, opened: Opened = lambda done: None) -> 
         count=count - failed,
         seconds=seconds,
         errors=failed,
+        latencies=latencies,
         client_cpu_s=cpu_seconds() - cpu,
         server_cpu_s=after.cpu_seconds - before.cpu_seconds,
     )
@@ -126,5 +147,5 @@ def run_idle(files: Files, connections: int = 2000, opened: Opened = lambda done
     """Opens the connections, keeps them and reads the server's memory."""
     with ServerProcess(files, idle_timeout=600.0) as server:
         # The first connections pay for buffers and lazy imports that the others share.
-        asyncio.run(_open(server.port, files, 4, lambda done: None))
+        asyncio.run(_open(server.port, files, 4, lambda done, took: None))
         return asyncio.run(_hold(server, files, connections, opened))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from naquid import Error
 
@@ -14,10 +14,36 @@ SAMPLE_MOST = 16  # reading the clock costs: of a wide window's requests, one of
 STEP = 61  # how far apart the payloads of two connections start
 PAYLOAD_MEMORY = 32 << 20  # the payloads of a run are made beforehand; at most so many bytes of them
 
-Progress = Callable[[int, int], None]
-"""Called now and then with the number of answers so far and of all."""
+INTERVAL = 0.05  # seconds between two looks at a run
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A run now. seconds: since its begin. done: in its own unit (answers, bytes, connections). share: 0 to 1.
+    latencies: what was measured since the last snapshot, ns."""
+
+    seconds: float
+    done: int
+    share: float
+    latencies: Sequence[int] = ()
+
+
+Progress = Callable[[Snapshot], None]
+"""Called now and then, and at the end."""
 
 clock = time.perf_counter_ns
+
+
+def no_progress(snapshot: Snapshot) -> None:
+    """Shows nothing."""
+
+
+def percentile(latencies: Sequence[int], p: float) -> float:
+    """Of latencies in ns, as µs; 0 without any."""
+    if not latencies:
+        return 0.0
+    ordered = sorted(latencies)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * p / 100))] / 1e3
 
 
 @dataclass(frozen=True)
@@ -58,6 +84,7 @@ class RpcResult:
     first_errors: list[str] = field(default_factory=list)
     client_loop: dict[str, int] = field(default_factory=dict)
     server_loop: dict[str, int] = field(default_factory=dict)
+    latencies: list[int] = field(default_factory=list, repr=False)
 
     @property
     def requests_per_second(self) -> float:
@@ -71,8 +98,7 @@ class RpcResult:
         """The documented keys of `naquid bench rpc --json`."""
         names = """requests seconds requests_per_second p50_us p99_us errors handshake_seconds client_cpu_s server_cpu_s
             client_rss_kb server_rss_kb gso gro naquid_version"""
-        values = {**asdict(self), "requests_per_second": self.requests_per_second}
-        return {name: round(v, 6) if isinstance(v := values[name], float) else v for name in names.split()}
+        return {name: round(v, 6) if isinstance(v := getattr(self, name), float) else v for name in names.split()}
 
 
 def differs(got: bytes, expected: bytes) -> str:
@@ -94,6 +120,8 @@ class Load:
         self.finished = 0
         self.on_end: Callable[[], None] = lambda: None
         self._pool = self._payloads()
+        self._seen = 0  # latencies that were in a snapshot
+        self._begin = time.perf_counter()
 
     def _payloads(self) -> list[bytes]:
         """Counters. Connection c starts at c * STEP, so that what is outstanding on a connection is distinct, and a
@@ -114,6 +142,15 @@ class Load:
 
     def total_answered(self) -> int:
         return sum(count() for count in self.answered)
+
+    def begin(self) -> None:
+        """The first request is about to be sent."""
+        self._begin = time.perf_counter()
+
+    def snapshot(self) -> Snapshot:
+        answered = self.total_answered()
+        new, self._seen = self.latencies[self._seen :], len(self.latencies)
+        return Snapshot(time.perf_counter() - self._begin, answered, answered / self.options.total, new)
 
     def error(self, text: str, count: int = 1) -> None:
         self.wrong += count
@@ -136,13 +173,6 @@ class Load:
         if missing > 0 and not self.first_errors:
             self.first_errors.append(f"{missing} requests were not answered within {self.options.limit:g} s")
         return self.wrong + missing
-
-    def percentile(self, p: float) -> float:
-        """Of the latencies that were sampled, in µs; 0 without any."""
-        if not self.latencies:
-            return 0.0
-        ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, int(len(ordered) * p / 100))] / 1e3
 
 
 Reply = Callable[[int, bytes], None]

@@ -10,14 +10,22 @@ from contextlib import suppress
 
 import naquid
 
-from .load import TYPE, Load, Progress, RpcOptions, RpcResult, clock, differs, pipeline
+from .load import (
+    INTERVAL,
+    TYPE,
+    Load,
+    Progress,
+    RpcOptions,
+    RpcResult,
+    clock,
+    differs,
+    no_progress,
+    percentile,
+    pipeline,
+)
 from .process import HOST, Files, ServerProcess, Usage, cpu_seconds, loop_stats, rss_kb
 
 MODES = ("python", "asyncio", "capi")
-
-
-def no_progress(answered: int, total: int) -> None:
-    """Shows nothing."""
 
 
 class Clock:
@@ -47,8 +55,8 @@ class Clock:
         return RpcResult(
             requests=answered,
             seconds=self.end - self.begin_requests,
-            p50_us=load.percentile(50),
-            p99_us=load.percentile(99),
+            p50_us=percentile(load.latencies, 50),
+            p99_us=percentile(load.latencies, 99),
             errors=load.errors(answered),
             handshake_seconds=self.connected - self.begin,
             client_cpu_s=self.cpu,
@@ -60,6 +68,7 @@ class Clock:
             naquid_version=naquid.__version__,
             options=load.options,
             first_errors=load.first_errors,
+            latencies=load.latencies,
             client_loop=self.loop,
             server_loop=dict(self.server_end.loop),
         )
@@ -116,19 +125,20 @@ async def _drive(
 
     async def show() -> None:
         while True:
-            progress(load.total_answered(), options.total)
-            await asyncio.sleep(0.1)
+            progress(load.snapshot())
+            await asyncio.sleep(INTERVAL)
 
     try:
         rpcs = await asyncio.gather(*(connect() for _ in range(options.connections)))
         spent.handshakes_done()
+        load.begin()
         shown = asyncio.ensure_future(show())
         work = _with_tasks if options.mode == "asyncio" else _with_callbacks
         with suppress(TimeoutError):  # what is missing is counted
             await asyncio.wait_for(work(load, list(rpcs)), options.limit)
         spent.requests_done()
         shown.cancel()
-        progress(load.total_answered(), options.total)
+        progress(load.snapshot())
         spent.loop = loop_stats()
         return spent.result(load)
     finally:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .console import micros, number, positive, progress, table
+from .arguments import Commands, add_command, add_json, positive
+from .console import is_drawn, micros, number, progress, table
 from .errors import EXIT_FAILED, EXIT_OK
 
 if TYPE_CHECKING:
@@ -27,19 +29,19 @@ examples:
 """
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
     """Describes the command."""
-    command = commands.add_parser(
-        "demo",
-        help="requests over many connections through a Python handler, checked and measured",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    about = "run requests over many connections through a Python handler, checked and measured"
+    command = add_command(commands, "demo", about, run, EPILOG)
+    command.add_argument("--connections", type=positive(int), default=100, metavar="N", help="default: 100")
+    command.add_argument(
+        "--requests", type=positive(int), default=5000, metavar="M", help="of each connection; default: 5000"
     )
-    command.add_argument("--connections", type=positive(int), default=100, metavar="N")
-    command.add_argument("--requests", type=positive(int), default=5000, metavar="M", help="of each connection")
-    command.add_argument("--window", type=positive(int), default=64, metavar="W", help="outstanding on each connection")
+    command.add_argument(
+        "--window", type=positive(int), default=64, metavar="W", help="outstanding on each connection; default: 64"
+    )
     command.add_argument("--no-more", action="store_true", help="leave out the runs with windows of 1, 16 and 5,000")
-    command.set_defaults(run=run)
+    add_json(command, "print one JSON object: the results in the order of the runs")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -48,6 +50,7 @@ def run(options: argparse.Namespace) -> int:
 
     from .certificates import create
 
+    quiet = options.json and not is_drawn()
     main = RpcOptions(connections=options.connections, requests=options.requests, window=options.window)
     others: list[RpcOptions] = []
     if not options.no_more:
@@ -56,14 +59,18 @@ def run(options: argparse.Namespace) -> int:
         others += [replace(main, window=w) for w in (16, 5000) if w <= options.requests]
     with tempfile.TemporaryDirectory(prefix="naquid-") as folder:
         files = create(Path(folder))
-        result = _measure(main, files)
-        _show(result)
+        result = _measure(main, files, quiet)
+        if not options.json:
+            _show(result)
         results = [result]
         for other in others:
             if not results[-1].errors:
-                results.append(_measure(other, files))
-    if len(results) > 1:
+                results.append(_measure(other, files, quiet))
+    if len(results) > 1 and not options.json:
         _compare(results)
+    if options.json:
+        runs = [{"window": r.options.window, **r.as_dict()} for r in results]
+        print(json.dumps({"connections": main.connections, "runs": runs}))
     errors = sum(r.errors for r in results)
     for text in [text for r in results for text in r.first_errors][:10]:
         print(f"naquid: {text}", file=sys.stderr)
@@ -71,16 +78,17 @@ def run(options: argparse.Namespace) -> int:
     if errors:
         print(f"naquid: {errors:,} of {wanted:,} replies were wrong or missing", file=sys.stderr)
         return EXIT_FAILED
-    print(f"All {wanted:,} replies were compared with what was asked: no error.")
+    if not options.json:
+        print(f"All {wanted:,} replies were compared with what was asked: no error.")
     return EXIT_OK
 
 
-def _measure(options: RpcOptions, files: Files) -> RpcResult:
+def _measure(options: RpcOptions, files: Files, quiet: bool) -> RpcResult:
     from naquid.bench import rpc
 
     what = f"{options.connections} connections x {options.requests:,} requests, {options.window:,} outstanding"
-    with progress(what, options.total) as update:
-        return rpc.run(options, files, lambda answered, total: update(answered))
+    with progress(what, options.total, quiet) as update:
+        return rpc.run(options, files, lambda snapshot: update(snapshot.done))
 
 
 def _per(count: int, calls: int) -> str:

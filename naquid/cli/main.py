@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
 
-from . import bench, cert, demo, serve, versions
-from .errors import EXIT_FAILED, EXIT_USAGE, CommandError
+from . import bench, call, cert, completion, demo, doctor, ping, recv, send, serve, versions
+from .arguments import Parser
+from .errors import EXIT_CODES, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, CommandError, UsageError
 
-DESCRIPTION = "QUIC for Python: try it, measure it, make certificates for it."
-EPILOG = """\
-exit codes: 0 done, 1 a check failed or the work could not be done, 2 wrong usage
+DESCRIPTION = "QUIC for Python: try it, measure it, run it."
+EPILOG = f"""\
+{EXIT_CODES}
+Results go to standard output, progress and errors to standard error; --json is for machines.
 
 examples:
-  naquid demo                     100 connections, 500,000 checked requests, and a table
-  naquid bench rpc --window 16    requests per second, latency percentiles
-  naquid cert --out certs         a development authority and a certificate for localhost
+  naquid demo                                       100 connections, 500,000 checked requests, and a table
+  naquid doctor                                     what this machine can do, and how to make it faster
+  naquid cert --out certs                           a development authority and a certificate for localhost
   naquid serve --cert certs/cert.pem --key certs/key.pem
+  naquid call localhost 8443 rpc 1 hello --ca certs/ca.pem
+  naquid ping localhost 8443 --ca certs/ca.pem
 """
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    root = argparse.ArgumentParser(
-        prog="naquid",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    from naquid._version import __version__
+
+    root = Parser(prog="naquid", description=DESCRIPTION, epilog=EPILOG)
+    root.add_argument("--version", action="version", version=f"naquid {__version__}")
     commands = root.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for module in (demo, bench, serve, cert, versions):
+    for module in (demo, bench, serve, call, ping, send, recv, cert, doctor, versions, completion):
         module.add(commands)
     return root
 
@@ -42,21 +45,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = parser().parse_args(arguments)
     except SystemExit as end:  # argparse has said what was wrong
         return end.code if isinstance(end.code, int) else EXIT_USAGE
+    _log_plainly()
     try:
         code = options.run(options)
         sys.stdout.flush()
         assert isinstance(code, int)
         return code
     except KeyboardInterrupt:
-        return 130
+        return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
+    except UsageError as error:
+        print(f"naquid {options.command}: {error}; see naquid {options.command} --help", file=sys.stderr)
+        return EXIT_USAGE
     except Exception as error:
         if not _expected(error):
             raise
         print(f"naquid: {_sentence(error)}", file=sys.stderr)
         return EXIT_FAILED
+
+
+def _log_plainly() -> None:
+    """Warnings of the library look like everything else that goes to stderr."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("naquid: %(message)s"))
+    logger = logging.getLogger("naquid")
+    logger.addHandler(handler)
+    logger.propagate = False
 
 
 def _expected(error: Exception) -> bool:
@@ -70,6 +86,6 @@ def _expected(error: Exception) -> bool:
 
 
 def _sentence(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)

@@ -1,0 +1,156 @@
+"""`naquid recv`: files from `naquid send`, into a folder."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import transfer
+from .arguments import Commands, add_command, add_json, add_server, positive
+from .client import server_config
+from .console import transferred
+from .errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, CommandError
+from .signals import stop_event
+
+if TYPE_CHECKING:
+    import naquid
+
+EPILOG = """\
+Listens, and writes each file that `naquid send` brings into a folder. Names with a path, hidden names and names that
+are taken are refused (--force: a file that exists is replaced). A file gets its name when all of it is there and its
+SHA-256 is right; of an interrupted transfer nothing remains. Whoever reaches the port may write here: --client-ca lets
+in only those with a certificate. Ends on Ctrl-C or SIGTERM, or after --count transfers; then the exit code is 1 when
+one of them failed.
+
+examples:
+  naquid recv --cert certs/cert.pem --key certs/key.pem --out incoming
+  naquid recv --host :: --cert cert.pem --key key.pem --client-ca ca.pem --count 1 --json
+"""
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Describes the command."""
+    command = add_command(commands, "recv", "receive files from naquid send", run, EPILOG)
+    add_server(command, 8444)
+    command.add_argument("--out", type=Path, default=Path(), metavar="FOLDER", help="default: this folder")
+    command.add_argument("--force", action="store_true", help="replace files that exist")
+    command.add_argument("--count", type=positive(int), metavar="N", help="end after N transfers")
+    add_json(command, "print one JSON object a line: where it listens, then each transfer")
+
+
+class Receiver:
+    """Takes the streams of all clients; counts what ended well and what did not."""
+
+    def __init__(self, options: argparse.Namespace, enough: asyncio.Event) -> None:
+        self._options = options
+        self._enough = enough
+        self._busy: set[str] = set()
+        self.good = self.bad = 0
+
+    async def stream(self, stream: naquid.RawStream) -> None:
+        """One transfer."""
+        import naquid
+
+        remote = stream.connection.remote_address
+        who = f"{remote[0]} port {remote[1]}" if remote else "a client"
+        name, error = "?", ""
+        try:
+            head = await transfer.read_line(stream)
+            name = transfer.safe_name(head.get("name"))
+            await self._receive(stream, name, head.get("size"))
+        except (naquid.ConnectionError, naquid.StreamError) as failure:
+            error = f"the transfer was interrupted: {failure}"
+        except (CommandError, OSError) as failure:
+            error = failure.strerror or str(failure) if isinstance(failure, OSError) else str(failure)
+            with suppress(naquid.Error):
+                transfer.write_line(stream, error=error)
+                stream.write_eof()
+                stream.stop_sending(transfer.STOPPED)
+        except asyncio.CancelledError:
+            error = "the transfer was interrupted"
+            raise
+        finally:
+            self._ended(name, who, error)
+
+    async def _receive(self, stream: naquid.RawStream, name: str, size: object) -> None:
+        if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
+            raise CommandError("the size is not a number of bytes")
+        folder: Path = self._options.out
+        if size is not None and size > shutil.disk_usage(folder).free:
+            raise CommandError(f"there is no room for {transfer.size_text(size)}")
+        if name in self._busy:
+            raise CommandError(f"{name!r} is being received already")
+        self._busy.add(name)
+        try:
+            with transfer.Incoming(folder, name, self._options.force) as file:
+                transfer.write_line(stream, accept=True)
+                begin = time.perf_counter()
+                with transferred(f"receiving {name}", size, self._options.json) as update:
+                    while chunk := await stream.read(transfer.CHUNK):
+                        file.feed(chunk)
+                        if size is not None and file.bytes > size:
+                            raise CommandError(f"more bytes came than the {size:,} that were announced")
+                        update(file.bytes)
+                digest = file.keep(size)
+                took = time.perf_counter() - begin
+            transfer.write_line(stream, bytes=file.bytes, sha256=digest)
+            stream.write_eof()
+        finally:
+            self._busy.discard(name)
+        if self._options.json:
+            shown = {**transfer.fields(name, file.bytes, took, digest), "path": str(file.path)}
+            print(json.dumps(shown), flush=True)
+        else:
+            speed = transfer.rate(file.bytes, took)
+            print(f"{file.path}: {file.bytes:,} bytes in {took:.2f} s, {speed}; SHA-256 {digest}", flush=True)
+
+    def _ended(self, name: str, who: str, error: str) -> None:
+        if error:
+            self.bad += 1
+            print(f"naquid: {name!r} from {who}: {error}", file=sys.stderr, flush=True)
+        else:
+            self.good += 1
+        if self._options.count is not None and self.good + self.bad >= self._options.count:
+            self._enough.set()
+
+
+def run(options: argparse.Namespace) -> int:
+    if not options.out.is_dir():
+        raise CommandError(f"{options.out} is no folder: make it, or choose another with --out")
+    return asyncio.run(_serve(options))
+
+
+async def _serve(options: argparse.Namespace) -> int:
+    import naquid
+
+    enough = asyncio.Event()
+    receiver = Receiver(options, enough)
+    app = naquid.Handlers()
+    app.raw_stream(transfer.STREAM)(receiver.stream)
+    config = server_config(options)
+    with stop_event() as stopped:
+        async with naquid.serve(
+            app, options.host, options.port, cert=options.cert, key=options.key, config=config
+        ) as server:
+            if options.json:
+                print(json.dumps({"host": options.host, "port": server.port}), flush=True)
+            else:
+                where = f"{options.host}, UDP port {server.port}"
+                print(f"listening on {where}, writing to {options.out}; end with Ctrl-C", flush=True)
+            waits = [asyncio.ensure_future(event.wait()) for event in (enough, stopped)]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+            await server.shutdown(grace=5.0 if enough.is_set() else 0.0)
+    if options.count is None:
+        return EXIT_OK
+    if not enough.is_set():
+        return EXIT_INTERRUPTED
+    return EXIT_FAILED if receiver.bad else EXIT_OK
