@@ -152,3 +152,17 @@ void *nq_cidmap_del(nq_cidmap *m, const uint8_t *cid, size_t len) {
     (void)resize(m, m->cap / 4 > CAP_MIN ? m->cap / 4 : CAP_MIN); /* without memory it stays as large as it is */
   return value;
 }
+
+void nq_cidmap_forget(nq_cidmap *m, const void *value) {
+  for (uint32_t i = 0; i < m->cap;) {
+    if (m->entries[i].value != value) {
+      i++;
+      continue;
+    }
+    nq_cidmap_entry e = m->entries[i]; /* what follows may move here, or the whole map elsewhere */
+    uint32_t cap = m->cap;
+    nq_cidmap_del(m, e.cid, e.len);
+    if (m->cap != cap)
+      i = 0;
+  }
+}

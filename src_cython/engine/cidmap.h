@@ -28,5 +28,7 @@ int nq_cidmap_put(nq_cidmap *m, const uint8_t *cid, size_t len, void *value);
 void *nq_cidmap_get(const nq_cidmap *m, const uint8_t *cid, size_t len); /* NULL: not there */
 /* Removes the entry (backward-shift, no tombstones) and returns what it held. */
 void *nq_cidmap_del(nq_cidmap *m, const uint8_t *cid, size_t len);
+/* Removes every entry that holds this value. Walks the whole map. */
+void nq_cidmap_forget(nq_cidmap *m, const void *value);
 
 #endif

@@ -107,6 +107,9 @@ void nq_conn_end(nq_conn *c, uint32_t why, uint64_t code, const char *reason, in
 nq_closing *nq_conn_linger(nq_conn *c, const uint8_t *packet, size_t len);
 /* Sends CONNECTION_CLOSE; the record that answers with it again, or NULL. */
 nq_closing *nq_conn_close_write(nq_conn *c, const ngtcp2_ccerr *err);
+#define NQ_CIDS 32
+/* Nothing in the endpoint stands for the connection any more. */
+void nq_conn_forget_routes(nq_endpoint *ep, nq_conn *c);
 /* No events, one CONNECTION_CLOSE: the loop goes away. */
 void nq_conn_abort(nq_conn *c);
 /* In state CLOSING: closes when everything is flushed. */

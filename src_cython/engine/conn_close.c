@@ -30,38 +30,39 @@ nq_closing *nq_conn_linger(nq_conn *c, const uint8_t *packet, size_t len) {
   return z;
 }
 
-static void forget_route(nq_endpoint *ep, const nq_conn *c, const ngtcp2_cid *cid) {
-  if (nq_cidmap_get(&ep->routes, cid->data, cid->datalen) == &c->route)
-    nq_cidmap_del(&ep->routes, cid->data, cid->datalen);
+/* A peer that retires connection IDs fast may have made many: no fixed number, and no memory to fail for want of. */
+void nq_conn_forget_routes(nq_endpoint *ep, nq_conn *c) {
+  ngtcp2_cid cids[NQ_CIDS];
+  size_t n = ngtcp2_conn_get_scid2(c->q, NULL);
+  if (n > NQ_CIDS) {
+    nq_cidmap_forget(&ep->routes, &c->route);
+  } else {
+    n = ngtcp2_conn_get_scid2(c->q, cids);
+    for (size_t i = 0; i <= n; i++) {
+      const ngtcp2_cid *cid = i < n ? &cids[i] : &c->first_dcid;
+      if (nq_cidmap_get(&ep->routes, cid->data, cid->datalen) == &c->route)
+        nq_cidmap_del(&ep->routes, cid->data, cid->datalen);
+    }
+  }
+  ngtcp2_cid_token2 peers[NQ_CIDS];
+  n = ngtcp2_conn_get_active_dcid2(c->q, NULL);
+  if (n > NQ_CIDS) {
+    nq_cidmap_forget(&ep->resets, c);
+    return;
+  }
+  n = ngtcp2_conn_get_active_dcid2(c->q, peers);
+  for (size_t i = 0; i < n; i++)
+    if (peers[i].token_present &&
+        nq_cidmap_get(&ep->resets, peers[i].token.data, sizeof peers[i].token.data) == c)
+      nq_cidmap_del(&ep->resets, peers[i].token.data, sizeof peers[i].token.data);
 }
 
 /* What stands for the connection in its endpoint goes, or is handed to the closing record. */
 static void leave_endpoint(nq_conn *c, nq_closing *z) {
   nq_endpoint *ep = c->ep;
-  size_t n = ngtcp2_conn_get_active_dcid2(c->q, NULL);
-  ngtcp2_cid_token2 *peers = n ? calloc(n, sizeof *peers) : NULL;
-  if (peers) {
-    n = ngtcp2_conn_get_active_dcid2(c->q, peers);
-    for (size_t i = 0; i < n; i++)
-      if (peers[i].token_present &&
-          nq_cidmap_get(&ep->resets, peers[i].token.data, sizeof peers[i].token.data) == c)
-        nq_cidmap_del(&ep->resets, peers[i].token.data, sizeof peers[i].token.data);
-    free(peers);
-  }
-  if (z) {
+  nq_conn_forget_routes(ep, c);
+  if (z)
     nq_closing_add(ep, z, c->l->now + 3 * ngtcp2_conn_get_pto2(c->q));
-    return;
-  }
-  n = ngtcp2_conn_get_scid2(c->q, NULL);
-  ngtcp2_cid *cids = n ? calloc(n, sizeof *cids) : NULL;
-  if (cids) {
-    n = ngtcp2_conn_get_scid2(c->q, cids);
-    for (size_t i = 0; i < n; i++)
-      forget_route(ep, c, &cids[i]);
-    free(cids);
-  }
-  if (!c->client)
-    forget_route(ep, c, &c->first_dcid);
 }
 
 static void drop_quic(nq_conn *c, nq_closing *z) {

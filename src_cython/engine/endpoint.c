@@ -345,24 +345,24 @@ void nq_closing_free(nq_closing *z) {
 /* ---- migration ---- */
 
 void nq_endpoint_move(nq_endpoint *from, nq_endpoint *to, nq_conn *c) {
-  ngtcp2_cid cids[16];
+  nq_conn_forget_routes(from, c);
+  /* Without memory the connection hears nothing any more, and times out. */
   size_t n = ngtcp2_conn_get_scid2(c->q, NULL);
-  if (n <= 16) {
+  ngtcp2_cid *cids = calloc(n + 1, sizeof *cids);
+  if (cids) {
     n = ngtcp2_conn_get_scid2(c->q, cids);
-    for (size_t i = 0; i < n; i++) {
-      nq_cidmap_del(&from->routes, cids[i].data, cids[i].datalen);
+    for (size_t i = 0; i < n; i++)
       nq_cidmap_put(&to->routes, cids[i].data, cids[i].datalen, &c->route);
-    }
+    free(cids);
   }
-  ngtcp2_cid_token2 peers[16];
   n = ngtcp2_conn_get_active_dcid2(c->q, NULL);
-  if (n <= 16) {
+  ngtcp2_cid_token2 *peers = calloc(n + 1, sizeof *peers);
+  if (peers) {
     n = ngtcp2_conn_get_active_dcid2(c->q, peers);
     for (size_t i = 0; i < n; i++)
-      if (peers[i].token_present) {
-        nq_cidmap_del(&from->resets, peers[i].token.data, sizeof peers[i].token.data);
+      if (peers[i].token_present)
         nq_cidmap_put(&to->resets, peers[i].token.data, sizeof peers[i].token.data, c);
-      }
+    free(peers);
   }
   from->conns--;
   to->conns++;

@@ -224,6 +224,30 @@ static void test_random_small(void) { /* nearly full tables of 16: runs that wra
 
 static void test_random_large(void) { random_ops(20000, 400000); }
 
+static void test_forget(void) {
+  for (uint32_t n = 1; n < 3000; n = n * 2 + 1)
+    for (uint32_t each = 1; each < 9; each++) {
+      nq_cidmap m;
+      nq_cidmap_init(&m, seed0);
+      nq_cidmap_forget(&m, objects);
+      uint32_t mine = 0;
+      for (uint32_t i = 0; i < n; i++) {
+        uint8_t cid[8];
+        for (int k = 0; k < 8; k++)
+          cid[k] = (uint8_t)rnd();
+        memcpy(cid, &i, 4); /* no two alike */
+        mine += i % each == 0;
+        CHECK_EQ(nq_cidmap_put(&m, cid, 8, i % each == 0 ? objects : objects + 1), 0);
+      }
+      nq_cidmap_forget(&m, objects);
+      CHECK_EQ(m.n, n - mine);
+      CHECK(sound(&m));
+      for (uint32_t i = 0; i < m.cap; i++)
+        CHECK(m.entries[i].value != objects);
+      nq_cidmap_free(&m);
+    }
+}
+
 int main(void) {
   RUN(test_empty);
   RUN(test_bad_arguments);
@@ -233,6 +257,7 @@ int main(void) {
   RUN(test_grows_and_shrinks);
   RUN(test_spread);
   RUN(test_seed_matters);
+  RUN(test_forget);
   RUN(test_random_small);
   RUN(test_random_large);
   CHECK_DONE();
