@@ -1,0 +1,377 @@
+"""Closing while busy, from each side and in each way; idle timeouts; keep-alive."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import naquid
+import pytest
+from harness import Bench, Variant, engine, noise, until
+
+MIB = 1 << 20
+
+
+class Busy:
+    """Handlers that keep a connection busy in every way, and what ended them."""
+
+    def __init__(self) -> None:
+        self.app = naquid.Handlers()
+        self.ended: list[BaseException | None] = []
+        self.conns: list[naquid.Connection] = []
+        self.gone: list[Any] = []
+        self.app.on_connect(self.conns.append)
+        self.app.on_disconnect(lambda conn, error: self.gone.append(error))
+        self.app.rpc("echo")(lambda rpc, type, payload: payload)
+        self.app.rpc("never")(lambda rpc, type, payload: None)
+        self.app.rpc("waits")(self._waits)
+        self.app.stream("flood")(self._flood)
+        self.app.datagram(lambda conn, data: None)
+
+    async def _waits(self, rpc: naquid.Rpc, type: int, payload: bytes) -> bytes:
+        try:
+            return await rpc.call(1, payload)
+        except naquid.Error as error:
+            self.ended.append(error)
+            raise
+
+    async def _flood(self, stream: naquid.Stream) -> None:
+        try:
+            while True:
+                await stream.send(bytes(50_000))
+        except naquid.Error as error:
+            self.ended.append(error)
+            raise
+
+    async def load(self, conn: naquid.Connection) -> list[asyncio.Future[Any]]:
+        """Calls, floods and reads under way on a connection; each ends in an exception once it is lost."""
+
+        async def flood() -> None:
+            stream = await conn.open_stream("flood")
+            while True:
+                await stream.send(bytes(50_000))
+
+        async def drink() -> None:
+            stream = await conn.open_stream("flood")
+            stream.send_nowait(b"go")
+            while True:
+                assert await stream.recv() == bytes(50_000)
+
+        async def ask(name: str) -> None:
+            rpc = await conn.open_rpc(name)
+            while True:
+                await rpc.call(1, bytes(1000))
+
+        async def datagrams() -> None:
+            while True:
+                conn.send_datagram(bytes(500))
+                await asyncio.sleep(0)
+
+        jobs = [flood(), drink(), ask("echo"), ask("never"), ask("waits"), datagrams()]
+        tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(job) for job in jobs]
+        await asyncio.sleep(0.05)
+        assert not any(task.done() for task in tasks)
+        return tasks
+
+
+async def all_lost(tasks: list[asyncio.Future[Any]], kind: type[naquid.Error] = naquid.ConnectionLost) -> None:
+    for task in tasks:
+        with pytest.raises(kind):
+            await task
+
+
+@pytest.mark.parametrize("how", ["close", "abort", "close with a code"])
+@pytest.mark.parametrize("side", ["client", "server"])
+def test_closing_while_busy(run: Variant, bench: Bench, side: str, how: str) -> None:
+    async def main() -> None:
+        busy = Busy()
+        client_app = naquid.Handlers()
+        client_app.rpc("waits")(lambda rpc, type, payload: None)
+        config = {"limits": naquid.Limits(shutdown_timeout=0.2)}
+        async with bench.pair(busy.app, client_app, server=config, client=config) as (server, conn):
+            tasks = await busy.load(conn)
+            closer = conn if side == "client" else busy.conns[0]
+            other = busy.conns[0] if side == "client" else conn
+            code = 0
+            if how == "abort":
+                closer.abort()
+            elif how == "close":
+                await closer.close()
+            else:
+                code = (1 << 62) - 1
+                await closer.close(code, "\N{WAVING HAND SIGN} enough")
+            await closer.wait_closed()
+            await other.wait_closed()
+            await all_lost(tasks)
+            if code:
+                assert isinstance(other.error, naquid.ConnectionLost)
+                assert other.error.code == code
+                assert other.error.reason == "\N{WAVING HAND SIGN} enough"
+                assert other.error.remote
+                assert isinstance(closer.error, naquid.ConnectionLost)
+                assert not closer.error.remote
+            else:
+                assert other.error is None
+                assert closer.error is None
+            await until(lambda: not server.connections and busy.gone)
+            await until(lambda: len(busy.ended) >= 2)
+            assert engine().stats()["streams"] == 0
+            assert engine().stats()["pending_calls"] == 0
+
+    run(main)
+
+
+def test_both_sides_close_at_once(run: Variant, bench: Bench) -> None:
+    async def main() -> None:
+        busy = Busy()
+        async with bench.pair(busy.app) as (_, conn):
+            await until(lambda: busy.conns)
+            await asyncio.gather(conn.close(1, "mine"), busy.conns[0].close(2, "yours"))
+            for side in (conn, busy.conns[0]):
+                assert isinstance(side.error, naquid.ConnectionLost)
+                assert side.error.code in (1, 2)
+
+    run(main)
+
+
+def test_close_delivers_what_was_sent(run: Variant, bench: Bench) -> None:
+    """Everything queued before close() arrives, and in order."""
+    app = naquid.Handlers()
+    got: list[bytes] = []
+    notes: list[int] = []
+    app.rpc_notify("note")(lambda rpc, type, payload: notes.append(type))
+
+    @app.stream("take")
+    async def take(stream: naquid.Stream) -> None:
+        try:
+            async for record in stream:
+                got.append(record)
+        except naquid.ConnectionLost:
+            pass
+
+    async def main() -> None:
+        async with bench.pair(app) as (server, conn):
+            stream = await conn.open_stream("take")
+            rpc = await conn.open_rpc("note")
+            for number in range(100):
+                stream.send_nowait(noise(20_000, number))
+                rpc.notify(number + 1)
+            await conn.close()
+            await until(lambda: not server.connections)
+            await until(lambda: len(got) == 100)
+            assert got == [noise(20_000, number) for number in range(100)]
+            assert notes == list(range(1, 101))
+
+    run(main)
+
+
+def test_abort_does_not_wait(run: Variant, bench: Bench) -> None:
+    """Nor does a close whose peer takes nothing wait longer than it may."""
+    app = naquid.Handlers()
+
+    @app.raw_stream("stuck")
+    async def stuck(stream: naquid.RawStream) -> None:
+        await stream.wait_closed()
+
+    async def main() -> None:
+        async with bench.serve(app) as server:
+            for shutdown_timeout, abort in ((3600, True), (0.1, False)):
+                limits = naquid.Limits(shutdown_timeout=shutdown_timeout)
+                conn = await bench.connect(server.port, limits=limits)
+                stream = await conn.open_raw_stream("stuck")
+                stream.write(bytes(8 * MIB))
+                if abort:
+                    conn.abort(9, "at once")
+                    await conn.wait_closed()
+                else:
+                    await conn.close(9, "soon")
+                assert isinstance(conn.error, naquid.ConnectionLost)
+                assert conn.error.code == 9
+                await until(lambda: not server.connections)
+
+    run(main)
+
+
+def test_new_work_is_refused_while_closing(run: Variant, bench: Bench) -> None:
+    async def main() -> None:
+        busy = Busy()
+        async with bench.pair(busy.app) as (_, conn):
+            rpc = await conn.open_rpc("echo")
+            flood = await conn.open_stream("flood")
+            flood.send_nowait(bytes(4 * MIB))
+            closing = asyncio.ensure_future(conn.close())
+            await asyncio.sleep(0)
+            for attempt in (lambda: rpc.call(1), lambda: conn.open_rpc("echo"), lambda: flood.send(b"more")):
+                with pytest.raises(naquid.Error):
+                    await attempt()
+            await closing
+
+    run(main)
+
+
+def test_close_with_streams_that_were_never_used(run: Variant, bench: Bench) -> None:
+    """Streams that wait for the peer's limit, or that nothing was written to, do not hold a close up."""
+
+    async def main() -> None:
+        busy = Busy()
+        few = {"limits": naquid.Limits(max_streams_bidi=2)}
+        slow = {"limits": naquid.Limits(shutdown_timeout=3600)}
+        async with bench.pair(busy.app, server=few, client=slow) as (_, conn):
+            used = await conn.open_rpc("echo")
+            await used.call(1)
+            await conn.open_rpc("echo")
+            waiting = [asyncio.ensure_future(conn.open_stream("flood")) for _ in range(3)]
+            await asyncio.sleep(0.01)
+            waiting[0].cancel()
+            await asyncio.sleep(0)
+            await conn.close()
+            for task in waiting[1:]:
+                with pytest.raises(naquid.ConnectionLost):
+                    await task
+
+    run(main)
+
+
+def test_close_from_inside_handlers(run: Variant, bench: Bench) -> None:
+    app = naquid.Handlers()
+
+    @app.rpc("quit")
+    def quit_now(rpc: naquid.Rpc, type: int, payload: bytes) -> bytes:
+        if type == 1:
+            rpc.connection.abort(5, "handler")
+        elif type == 2:
+            rpc.close()
+        else:
+            rpc.reset(77)
+            rpc.close()
+        return b"too late?"
+
+    async def main() -> None:
+        async with bench.serve(app) as server:
+            for type in (1, 2, 3):
+                conn = await bench.connect(server.port)
+                rpc = await conn.open_rpc("quit")
+                results: list[Any] = []
+                for _ in range(20):
+                    rpc.call_soon(type, b"", lambda *result: results.append(result))
+                await until(lambda: len(results) == 20)
+                assert all(result in (naquid.EGOAWAY, 0) for result, _ in results)
+                if type == 1:
+                    await conn.wait_closed()
+                    assert isinstance(conn.error, naquid.ConnectionLost)
+                    assert conn.error.reason == "handler"
+                else:
+                    assert conn.is_open
+                await conn.close()
+
+    run(main)
+
+
+def test_close_from_inside_callbacks(run: Variant, bench: Bench) -> None:
+    """The client goes away in the callback of a reply, with more replies of the same batch to come."""
+
+    async def main() -> None:
+        busy = Busy()
+        async with bench.serve(busy.app) as server:
+            conn = await bench.connect(server.port)
+            rpc = await conn.open_rpc("echo")
+            results: list[Any] = []
+
+            def on_reply(result: int, payload: bytes) -> None:
+                results.append(result)
+                conn.abort()
+
+            for _ in range(50):
+                rpc.call_soon(1, b"", on_reply)
+            await conn.wait_closed()
+            await until(lambda: len(results) == 50)
+            assert results[0] == 0
+            assert set(results) <= {0, naquid.EGOAWAY}
+            await until(lambda: not server.connections)
+
+    run(main)
+
+
+def test_server_closes_at_once(run: Variant, bench: Bench) -> None:
+    async def main() -> None:
+        busy = Busy()
+        server = await bench.serve(busy.app)
+        client_app = naquid.Handlers()
+        client_app.rpc("waits")(lambda rpc, type, payload: None)
+        conns = [await bench.connect(server.port, client_app) for _ in range(5)]
+        tasks = [task for conn in conns for task in await busy.load(conn)]
+        server.close()
+        await server.wait_closed()
+        await all_lost(tasks)
+        for conn in conns:
+            await conn.wait_closed()
+            assert isinstance(conn.error, naquid.ConnectionLost)
+            assert conn.error.code == 8
+        assert len(busy.gone) == 5
+
+    run(main)
+
+
+def test_shutdown_cancels_what_does_not_end(run: Variant, bench: Bench) -> None:
+    app = naquid.Handlers()
+    cancelled: list[bool] = []
+
+    @app.rpc("forever")
+    async def forever(rpc: naquid.Rpc, type: int, payload: bytes) -> bytes:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+        return b""
+
+    async def main() -> None:
+        server = await bench.serve(app)
+        conn = await bench.connect(server.port)
+        call = asyncio.ensure_future((await conn.open_rpc("forever")).call(1))
+        await until(lambda: server._tasks)
+        await server.shutdown(grace=0.05)
+        await all_lost([call])
+        await until(lambda: cancelled)
+        await conn.wait_closed()
+
+    run(main)
+
+
+def test_idle_timeout(run: Variant, bench: Bench) -> None:
+    """The smaller of both sides ends the connection on both; keep_alive keeps it."""
+
+    async def main() -> None:
+        busy = Busy()
+        short = {"limits": naquid.Limits(idle_timeout=0.3)}
+        async with bench.pair(busy.app, server=short) as (_, conn):
+            call = asyncio.ensure_future((await conn.open_rpc("never")).call(1))
+            with pytest.raises(naquid.IdleTimeout, match="keep_alive"):
+                await call
+            assert isinstance(conn.error, naquid.IdleTimeout)
+            await until(lambda: busy.gone)
+            assert isinstance(busy.gone[0], naquid.IdleTimeout)
+        alive = {"limits": naquid.Limits(keep_alive=0.1)}
+        async with bench.pair(busy.app, server=short, client=alive) as (_, conn):
+            rpc = await conn.open_rpc("echo")
+            await asyncio.sleep(1.0)
+            assert await rpc.call(1, b"alive") == b"alive"
+
+    run(main)
+
+
+def test_reason_and_code_are_checked(run_once: Variant, bench: Bench) -> None:
+    async def main() -> None:
+        async with bench.pair(naquid.Handlers()) as (_, conn):
+            for code in (-1, 1 << 62, 1 << 64):
+                with pytest.raises((ValueError, OverflowError)):
+                    await conn.close(code)
+                with pytest.raises((ValueError, OverflowError)):
+                    conn.abort(code)
+            with pytest.raises(ValueError, match="1024"):
+                await conn.close(1, "x" * 1025)
+            with pytest.raises(TypeError):
+                await conn.close(1, b"bytes")  # type: ignore[arg-type]
+            assert conn.is_open
+
+    run_once(main)
