@@ -1,0 +1,159 @@
+// needs: addr.c buf.c cidmap.c hdmap.c limit.c table.c timer.c tls.c tls_keylog.c tls_load.c udp.c udp_linux.c wait_epoll.c
+// needs: wait_poll.c wire.c loop.c group.c inbox.c conn_callbacks.c conn_write.c conn_api.c accept.c rpc.c certs.c sim.c world.c
+/* Memory that runs out at every place in the life of connections and streams: the modules that allocate most are
+ * included here on an allocator that fails once, or from some point on. Nothing crashes, nothing is leaked, nothing is
+ * told twice; and when memory is back, new connections work. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+static long allow = -1; /* how many more allocations succeed; below 0: all */
+static int once;
+static long refusals;
+
+static int refused(void) {
+  if (allow < 0)
+    return 0;
+  if (allow-- > 0)
+    return 0;
+  refusals++;
+  allow = once ? -1 : 0;
+  return 1;
+}
+
+static void *test_malloc(size_t n) { return refused() ? NULL : malloc(n); }
+static void *test_calloc(size_t n, size_t size) { return refused() ? NULL : calloc(n, size); }
+static void *test_realloc(void *old, size_t n) { return refused() ? NULL : realloc(old, n); }
+
+#define malloc test_malloc
+#define calloc test_calloc
+#define realloc test_realloc
+#include "conn.c"
+#include "conn_close.c"
+#include "endpoint.c"
+#include "event.c"
+#include "stream.c"
+#include "stream_in.c"
+#include "stream_out.c"
+#undef malloc
+#undef calloc
+#undef realloc
+
+#include "check.h"
+#include "sim.h"
+#include "world.h"
+
+/* As side_tick, but an error of the poll is one. */
+static int tick(world *w) {
+  int bad = 0;
+  side *both[] = {&w->s, &w->c};
+  for (int k = 0; k < 2; k++) {
+    side *x = both[k];
+    int n = nq_loop_poll(x->l, 0);
+    if (n == NQ_ERR_NOMEM) {
+      bad = 1;
+      continue;
+    }
+    for (int i = 0; i < n; i++) {
+      nq_event e = nq_loop_events(x->l)[i];
+      x->count[e.kind]++;
+      if (e.kind == NQ_EV_RPC_REQUEST)
+        nq_rpc_reply(x->l, e.handle, e.msgid, 0, e.data, e.len);
+      if (e.kind == NQ_EV_STREAM_RECORD || e.kind == NQ_EV_STREAM_DATA)
+        if (x->server)
+          nq_stream_send(x->l, e.handle, e.data, e.len);
+    }
+    nq_loop_flush(x->l);
+  }
+  w->sim->now += 500000;
+  return bad;
+}
+
+static int scenario(long fail_at, int only_once) {
+  sim net;
+  world w;
+  sim_init(&net, 3);
+  net.delay = 1000000;
+  world_open(&w, &net);
+  allow = fail_at;
+  once = only_once;
+  refusals = 0;
+  nq_connect_options o;
+  memset(&o, 0, sizeof o);
+  nq_endpoint_address(w.s.l, w.s.ep, &o.remote);
+  o.endpoint = w.c.ep;
+  o.tls = w.ctls;
+  o.server_name = "localhost";
+  o.limits = w.c.limits;
+  o.limits.handshake_timeout = 100000000;
+  nq_handle conn = 0, s[3] = {0};
+  static uint8_t p[20000];
+  int bad = 0;
+  uint32_t calls = 0;
+  if (nq_conn_connect(w.c.l, &o, &conn) == 0) {
+    static const struct {
+      nq_stream_kind kind;
+      const char *name;
+    } kinds[] = {{NQ_KIND_RPC, "rpc"}, {NQ_KIND_RECORD, "rec"}, {NQ_KIND_RAW, "raw"}};
+    for (int i = 0; i < 3; i++) {
+      nq_stream_options so = {.kind = kinds[i].kind, .name = kinds[i].name, .name_len = 3};
+      if (nq_stream_open(w.c.l, conn, &so, &s[i]))
+        s[i] = 0;
+    }
+    for (int i = 0; i < 60 && !bad; i++) {
+      if (i % 5 == 0) {
+        calls += nq_rpc_call(w.c.l, s[0], 1, p, (size_t)i * 100, NQ_SEC(1), NULL, NULL) >= 0;
+        nq_stream_send(w.c.l, s[1], p, (size_t)i * 300);
+        nq_stream_send(w.c.l, s[2], p, 5000);
+        nq_conn_send_datagram(w.c.l, conn, p, 10);
+      }
+      if (i == 30)
+        nq_stream_pause(w.c.l, s[2]);
+      if (i == 40)
+        nq_stream_resume(w.c.l, s[2]);
+      bad |= tick(&w);
+    }
+    nq_stream_reset(w.c.l, s[1], 1);
+    bad |= tick(&w);
+    nq_conn_close(w.c.l, conn, 0, "bye", 3, 0);
+    for (int i = 0; i < 10 && !bad; i++)
+      bad |= tick(&w);
+    nq_conn_free(w.c.l, conn);
+  }
+  int failed = refusals > 0;
+  allow = -1; /* memory is back */
+  for (int i = 0; i < 2500 && !bad; i++)
+    bad |= tick(&w);
+  if (!bad) {
+    CHECK(w.c.count[NQ_EV_RPC_REPLY] <= calls);
+    CHECK(w.c.count[NQ_EV_CONN_CLOSE] <= 1);
+    uint32_t before = w.c.count[NQ_EV_CONN_OPEN];
+    o.limits.handshake_timeout = NQ_SEC(5);
+    CHECK_EQ(nq_conn_connect(w.c.l, &o, &conn), 0);
+    for (int i = 0; i < 5000 && w.c.count[NQ_EV_CONN_OPEN] == before; i++)
+      tick(&w);
+    CHECK_EQ(w.c.count[NQ_EV_CONN_OPEN], before + 1);
+  }
+  world_close(&w);
+  sim_free(&net);
+  return failed;
+}
+
+static void test_every_allocation_once(void) {
+  long n = 0;
+  while (scenario(n, 1))
+    n++;
+  CHECK(n > 40);
+  printf("    %ld places\n", n);
+}
+
+static void test_none_from_some_point_on(void) {
+  for (long n = 0; n < 300 && scenario(n, 0); n += 1 + n / 20)
+    ;
+}
+
+int main(void) {
+  RUN(test_every_allocation_once);
+  RUN(test_none_from_some_point_on);
+  CHECK_DONE();
+}
