@@ -94,6 +94,10 @@ class StreamReset(StreamError):
     def __init__(self, code: int, message: str = "the peer reset this stream") -> None:
         super().__init__(f"{message} (code {code:#x})")
         self.code = code
+        self._message = message
+
+    def __reduce__(self) -> tuple[type[StreamReset], tuple[int, str]]:
+        return type(self), (self.code, self._message)
 
 
 class StreamClosed(StreamError):
@@ -114,6 +118,9 @@ class RpcError(Error):
         super().__init__(f"error reply {code}: {bytes(payload[:64])!r}")
         self.payload = bytes(payload)
         self.code = code
+
+    def __reduce__(self) -> tuple[type[RpcError], tuple[bytes, int]]:
+        return type(self), (self.payload, self.code)
 
 
 class CallTimeout(Error, TimeoutError):
@@ -161,5 +168,7 @@ def again(error: BaseException) -> BaseException:
     if isinstance(error, HandshakeFailed):
         return HandshakeFailed(str(error), alert=error.alert, code=error.code, reason=error.reason, remote=error.remote)
     if isinstance(error, ConnectionError):
-        return type(error)(str(error), code=error.code, reason=error.reason, remote=error.remote)
+        copy = type(error)(str(error), code=error.code, reason=error.reason, remote=error.remote)
+        copy.__cause__ = error.__cause__
+        return copy
     return error
