@@ -60,7 +60,7 @@ typedef struct nq_conn {
   nq_tls *tls;
   nq_limits limits;
   nq_addr remote, local;
-  ngtcp2_cid first_dcid; /* server: what the client's first packet was for. ngtcp2 knows it only once it could read it */
+  ngtcp2_cid first_dcid; /* server: of the client's first packet. ngtcp2 knows it only once it could read that one */
   uint32_t version;
   char *server_name;
   uint8_t *token;

@@ -1,5 +1,5 @@
-/* fuzz_stream.c: fuzzes what becomes of the bytes of a stream: however they are cut into chunks, and whenever the stream
- * is paused, the events are the same, and every byte is credited once. The first byte says what kind of stream it is.
+/* fuzz_stream.c: fuzzes what becomes of the bytes of a stream: however they are cut into chunks, and whenever it is
+ * paused, the events are the same, and every byte is credited once. The first byte says what kind of stream it is.
  * With clang -fsanitize=fuzzer it is a libFuzzer target; otherwise main runs the files it is given, or as many random
  * inputs as -runs=N says. */
 #include "stream.h"
@@ -46,7 +46,8 @@ static void start(void) {
     return;
   MUST(nq_loop_new(&l, NULL) == 0);
   map = nq_hdmap_new();
-  MUST(map && !nq_hdmap_add(map, "rpc", 3, NQ_KIND_RPC, 0, NULL) && !nq_hdmap_add(map, "r", 1, NQ_KIND_RECORD, 0, NULL) &&
+  MUST(map && !nq_hdmap_add(map, "rpc", 3, NQ_KIND_RPC, 0, NULL) &&
+       !nq_hdmap_add(map, "r", 1, NQ_KIND_RECORD, 0, NULL) &&
        !nq_hdmap_add(map, "raw", 3, NQ_KIND_RAW, 0, NULL));
 }
 

@@ -164,7 +164,7 @@ static void test_unknown_version(void) {
   CHECK(v[0].len > 20 && v[0].len < 100);
   CHECK(v[0].data[0] & 0x80);
   CHECK(memcmp(v[0].data + 1, "\0\0\0\0", 4) == 0);
-  CHECK(memcmp(v[0].data + 5, "\x04\x09\x09\x09\x07\x08\x01\x02\x03\x04\x05\x06\x07\x08", 14) == 0); /* IDs change places */
+  CHECK(memcmp(v[0].data + 5, "\x04\x09\x09\x09\x07\x08\x01\x02\x03\x04\x05\x06\x07\x08", 14) == 0); /* IDs swapped */
   int v1 = 0, v2 = 0;
   for (size_t i = 19; i + 4 <= v[0].len; i += 4) {
     v1 |= memcmp(v[0].data + i, "\0\0\0\1", 4) == 0;

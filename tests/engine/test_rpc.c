@@ -244,7 +244,8 @@ static int see_payload(side *x, const nq_event *e) {
 
 static void test_payloads_both_ways(void) {
   static const size_t sizes[] = {0,    1,     2,     127,   128,   1000,      1023,          1024,          1025,
-                                 1400, 16383, 16384, 65535, 65536, 1u << 20, (1u << 21) + 1, (16u << 20) - 1, 16u << 20};
+                                 1400, 16383, 16384, 65535, 65536, 1u << 20, (1u << 21) + 1,
+                                 (16u << 20) - 1, 16u << 20};
   const uint32_t n = sizeof sizes / sizeof *sizes;
   fixture f;
   begin(&f);

@@ -307,7 +307,8 @@ static void test_credits_come_back(void) {
   memset(p, 9, sizeof p);
   uint32_t closed = 0;
   for (uint32_t i = 0; i < 600; i++) {
-    nq_stream_options o = {.kind = NQ_KIND_RAW, .uni = i % 4 == 3, .name = i % 4 == 3 ? NULL : i % 5 ? "raw" : "nobody"};
+    nq_stream_options o = {.kind = NQ_KIND_RAW, .uni = i % 4 == 3};
+    o.name = o.uni ? NULL : i % 5 ? "raw" : "nobody";
     o.name_len = o.name ? strlen(o.name) : 0;
     nq_handle s;
     REQUIRE(nq_stream_open(f.w.c.l, f.conn, &o, &s) == 0);
