@@ -375,6 +375,7 @@ cdef class CapiAlarm(AlarmCore):
         return self.set_deadline(clock_ns(CLOCK_MONOTONIC) + (due - now if due > now else 0))
 
     cdef int ev_alarm(self, const nq_event *e) except -1:
+        cdef CapiAlarm this = self  # freeing the alarm may drop the last reference
         cdef nq_alarm_t alarm = self.alarm
         cdef object proc = self.proc
         cdef list box = [self.due]
@@ -387,7 +388,7 @@ cdef class CapiAlarm(AlarmCore):
             due = following
         except BaseException as exc:
             alarm_free_now(alarm)
-            self.loop.failed(exc, proc)
+            this.loop.failed(exc, proc)
             return 0
         if not alarm.live or due == 0:
             return 0

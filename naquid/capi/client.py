@@ -176,6 +176,8 @@ def nq_client_poll(cl: nq_client_t) -> None:
     loop = cl._loop
     if loop.closed:
         return
+    if loop._ticking:
+        raise RuntimeError("nq_client_poll inside a callback, or while another thread polls")
     loop.poll(_POLL_WAIT)
     if cl._destroy_wanted:
         nq_client_destroy(cl)

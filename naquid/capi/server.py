@@ -31,7 +31,7 @@ class _Port:
 class nq_server_t:  # noqa: N801 - the original's name
     """A server: its ports and workers. Made by nq_server_create."""
 
-    __slots__ = ("_done", "_group", "_loops", "_ports", "_started", "_stopping", "_threads")
+    __slots__ = ("_done", "_group", "_lock", "_loops", "_ports", "_started", "_stopping", "_threads")
 
     def __init__(self, n_worker: int) -> None:
         self._loops = [CapiLoop() for _ in range(n_worker)]
@@ -43,6 +43,7 @@ class nq_server_t:  # noqa: N801 - the original's name
         self._started = False
         self._stopping = False
         self._done = threading.Event()
+        self._lock = threading.Lock()
 
 
 def nq_server_create(n_worker: int) -> nq_server_t | None:
@@ -122,19 +123,20 @@ def nq_server_start(sv: nq_server_t, block: bool) -> None:
     """Starts the workers. block: returns only when nq_server_join was called by another thread and is done. Handler maps
     are fixed from now on. A second time: nothing but the waiting. Bootstrap: the thread of nq_server_create.
     Original: nq_server_start."""
-    if not sv._started:
-        sv._started = True
-        for port in sv._ports:
-            port.hdmap._freeze()
-        for index, loop in enumerate(sv._loops):
-            thread = threading.Thread(target=_run, args=(loop, sv._done), name=f"naquid-worker-{index}", daemon=True)
-            sv._threads.append(thread)
-            thread.start()
+    with sv._lock:
+        if not sv._started and not sv._stopping:
+            sv._started = True
+            for port in sv._ports:
+                port.hdmap._freeze()
+            for index, loop in enumerate(sv._loops):
+                thread = threading.Thread(target=_run, args=(loop,), name=f"naquid-worker-{index}", daemon=True)
+                thread.start()
+                sv._threads.append(thread)
     if block:
         sv._done.wait()
 
 
-def _run(loop: CapiLoop, done: threading.Event) -> None:
+def _run(loop: CapiLoop) -> None:
     try:
         loop.run()
     finally:
@@ -147,12 +149,13 @@ def nq_server_join(sv: nq_server_t) -> None:
     nothing. Raises RuntimeError in a server's callback. Any other thread. Original: nq_server_join."""
     if any(thread is threading.current_thread() for thread in sv._threads):
         raise RuntimeError("nq_server_join would wait for the worker that calls it: call it from another thread")
-    if sv._stopping:
-        return
-    sv._stopping = True
+    with sv._lock:
+        if sv._stopping:
+            return
+        sv._stopping = True
     timeout = max((port.shutdown_timeout for port in sv._ports), default=0) / 1e9
     until = time.monotonic() + timeout
-    for index, (thread, loop) in enumerate(zip(sv._threads, sv._loops, strict=False)):
+    for index, (_, loop) in enumerate(zip(sv._threads, sv._loops, strict=False)):
         for port in sv._ports:
             _log_info("shutdown start", worker_index=index, port=port.port, session_remain=loop._live_conns)
         loop._call_soon(loop._drain)

@@ -1,0 +1,352 @@
+"""The client's loop: polling, name resolution, handler maps, threads that own it."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from naquid.capi import (
+    NQ_ERESOLVE,
+    NQ_OK,
+    dns,
+    nq_addr_t,
+    nq_clconf_t,
+    nq_client_connect,
+    nq_client_create,
+    nq_client_destroy,
+    nq_client_hdmap,
+    nq_client_poll,
+    nq_client_resolve_host,
+    nq_client_set_thread,
+    nq_client_t,
+    nq_conn_equal,
+    nq_conn_rpc,
+    nq_conn_t,
+    nq_dns_conf_t,
+    nq_error_detail_t,
+    nq_hdmap_rpc_handler,
+    nq_hdmap_t,
+    nq_rpc_call,
+    nq_rpc_handler_t,
+    nq_rpc_reply,
+    nq_time_msec,
+    resolver,
+)
+
+
+def serve_rpc(hdmap: Any) -> None:
+    nq_hdmap_rpc_handler(hdmap, "rpc", nq_rpc_handler_t(on_rpc_request=lambda r, t, i, d: nq_rpc_reply(r, i, d)))
+
+
+class DnsServer:
+    """A name server with answers from a dict: name -> list of addresses, or an rcode; without one it is silent."""
+
+    def __init__(self, answers: dict[str, Any] | None) -> None:
+        self.answers = answers
+        self.asked: list[tuple[str, int]] = []
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.bind(("127.0.0.1", 0))
+        self.address: tuple[str, int] = self.sock.getsockname()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self) -> None:
+        while True:
+            try:
+                packet, peer = self.sock.recvfrom(4096)
+            except OSError:
+                return
+            if not packet:
+                return
+            ident = struct.unpack_from("!H", packet)[0]
+            at, labels = 12, []
+            while packet[at]:
+                labels.append(packet[at + 1 : at + 1 + packet[at]].decode())
+                at += 1 + packet[at]
+            kind = struct.unpack_from("!H", packet, at + 1)[0]
+            name = ".".join(labels)
+            self.asked.append((name, kind))
+            if self.answers is None:
+                continue
+            question = packet[12 : at + 5]
+            known = self.answers.get(name, 3)
+            if isinstance(known, int):
+                self.sock.sendto(struct.pack("!HHHHHH", ident, 0x8180 | known, 1, 0, 0, 0) + question, peer)
+                continue
+            records = b""
+            count = 0
+            for address in known:
+                family = socket.AF_INET6 if ":" in address else socket.AF_INET
+                if (kind == 28) != (family == socket.AF_INET6):
+                    continue
+                data = socket.inet_pton(family, address)
+                records += b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 60, len(data)) + data
+                count += 1
+            # An answer to another question, then the right one.
+            self.sock.sendto(struct.pack("!HHHHHH", ident ^ 1, 0x8180, 1, 0, 0, 0) + question, peer)
+            self.sock.sendto(struct.pack("!HHHHHH", ident, 0x8180, 1, count, 0, 0) + question + records, peer)
+
+    def close(self) -> None:
+        self.sock.sendto(b"", self.address)
+        self.thread.join()
+        self.sock.close()
+
+
+@pytest.fixture
+def name_server() -> Iterator[Any]:
+    made: list[DnsServer] = []
+
+    def make(answers: dict[str, Any] | None) -> DnsServer:
+        made.append(DnsServer(answers))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.close()
+
+
+def resolve(client: Any, host: str, family: int = socket.AF_INET) -> tuple[Any, ...]:
+    got: list[Any] = []
+    assert nq_client_resolve_host(client, family, host, lambda *result: got.append(result)) is True
+    assert got == []
+    end = time.monotonic() + 20
+    while not got:
+        assert time.monotonic() < end
+        nq_client_poll(client)
+    assert len(got) == 1
+    return got[0]  # type: ignore[no-any-return]
+
+
+def test_create_with_any_hints(logs: list[str]) -> None:
+    """2: 0 is no undefined behaviour here."""
+    client = nq_client_create(0, 0, None)
+    assert isinstance(client, nq_client_t)
+    assert isinstance(nq_client_hdmap(client), nq_hdmap_t)
+    nq_client_destroy(client)
+    with pytest.raises(TypeError):
+        nq_client_create("many", 0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="numeric"):
+        nq_client_create(1, 1, nq_dns_conf_t(dns_hosts=["dns.example"]))
+
+
+def test_poll_waits_at_most_a_millisecond(small: Any) -> None:
+    client = small.client()
+    start = time.monotonic()
+    for _ in range(100):
+        nq_client_poll(client)
+    assert 0.05 < time.monotonic() - start < 1.5
+
+
+def test_poll_inside_a_callback_raises(small: Any) -> None:
+    client = small.client()
+    errors: list[Any] = []
+
+    def poll_inside(*args: Any) -> None:
+        with pytest.raises(RuntimeError, match="inside a callback"):
+            nq_client_poll(client)
+        errors.append(args)
+
+    nq_client_resolve_host(client, socket.AF_INET, "127.0.0.1", poll_inside)
+    small.until(lambda: errors)
+
+
+def test_connect_by_name(world: Any) -> None:
+    """2: a name is resolved in a later poll; "localhost" has IPv6 too, where nobody listens (RFC 8305)."""
+    world.serve(serve_rpc)
+    opened: list[Any] = []
+    world.connect(world.client(), host="localhost", on_open=lambda c, p: opened.append(c))
+    assert opened == []
+    world.until(lambda: opened)
+    world.settle(0.3)
+    assert len(opened) == 1
+
+
+def test_many_connections_by_one_name(world: Any) -> None:
+    world.serve(serve_rpc)
+    got: list[Any] = []
+
+    def on_rpc_open(rpc: Any, pctx: Any) -> None:
+        nq_rpc_call(rpc, 1, b"x", lambda r, result, d: got.append(result))
+
+    client = world.client(lambda m: nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t(on_rpc_open=on_rpc_open)))
+    for _ in range(50):
+        world.connect(client, host="localhost", on_open=lambda c, p: nq_conn_rpc(c, "rpc"))
+    world.until(lambda: len(got) == 50)
+    assert set(got) == {NQ_OK}
+
+
+def test_unknown_host(small: Any, name_server: Any) -> None:
+    """2: on_close once with an empty handle, NQ_ERESOLVE and c-ares' 4; no on_open, no on_finalize."""
+    server = name_server({})
+    client = nq_client_create(1, 1, nq_dns_conf_t(dns_hosts=[server.address]))
+    assert client is not None
+    small.clients.append(client)
+    order: list[Any] = []
+
+    def on_close(conn: Any, error: int, detail: Any, remote: bool) -> int:
+        order.append((nq_conn_equal(conn, nq_conn_t()), error, detail.code, detail.msg, remote))
+        return 1000
+
+    conf = nq_clconf_t(
+        on_open=lambda c, p: order.append("open"), on_close=on_close, on_finalize=lambda c, x: order.append("final")
+    )
+    assert nq_client_connect(client, nq_addr_t("nobody.example", port=443), conf) is True
+    small.until(lambda: order)
+    small.settle()
+    assert order == [(True, NQ_ERESOLVE, 4, "Domain name not found", False)]
+
+
+def test_chosen_name_server(small: Any, name_server: Any) -> None:
+    server = name_server({"game.example": ["127.0.0.1"], "six.example": ["::1"], "both.example": ["::1", "127.0.0.1"]})
+    client = nq_client_create(1, 1, nq_dns_conf_t(dns_hosts=[server.address]))
+    small.clients.append(client)
+    four, six = socket.inet_aton("127.0.0.1"), socket.inet_pton(socket.AF_INET6, "::1")
+    assert resolve(client, "game.example") == (NQ_OK, None, four)
+    assert resolve(client, "six.example") == (NQ_OK, None, six)
+    assert resolve(client, "both.example") == (NQ_OK, None, four)
+    assert resolve(client, "both.example", socket.AF_INET6) == (NQ_OK, None, six)
+    assert resolve(client, "both.example", socket.AF_UNSPEC) == (NQ_OK, None, six)
+    assert resolve(client, "10.1.2.3") == (NQ_OK, None, bytes([10, 1, 2, 3]))
+    error, detail, packed = resolve(client, "nobody.example")
+    assert (error, detail, packed) == (NQ_ERESOLVE, nq_error_detail_t(4, "Domain name not found"), None)
+    assert resolve(client, "x" * 70 + ".example")[1].code == 8
+    small.serve(serve_rpc)
+    opened: list[Any] = []
+    conf = nq_clconf_t(on_open=lambda c, p: opened.append(c), insecure=True)
+    nq_client_connect(client, nq_addr_t("both.example", port=small.port), conf)
+    small.until(lambda: opened)
+
+
+def test_name_servers_in_order_and_in_turn(small: Any, name_server: Any) -> None:
+    """9, and better on purpose 10: the first given is asked first; a failing one makes room for the next."""
+    first, second = name_server({"a.example": 2}), name_server({"a.example": ["127.0.0.9"]})
+    hosts = [first.address, second.address]
+    client = nq_client_create(1, 1, nq_dns_conf_t(dns_hosts=hosts))
+    small.clients.append(client)
+    assert resolve(client, "a.example")[2] == bytes([127, 0, 0, 9])
+    assert first.asked
+    assert second.asked
+    good = [name_server({"a.example": ["127.0.0.1"]}), name_server({"a.example": ["127.0.0.2"]})]
+    turning = nq_client_create(1, 1, nq_dns_conf_t(dns_hosts=[s.address for s in good], use_round_robin=True))
+    small.clients.append(turning)
+    assert [resolve(turning, "a.example")[2][3] for _ in range(4)] == [1, 2, 1, 2]
+
+
+def test_a_silent_name_server_ends_in_a_timeout(small: Any, name_server: Any) -> None:
+    """Better on purpose 10: query_timeout works."""
+    server = name_server(None)
+    conf = nq_dns_conf_t(query_timeout=nq_time_msec(200), dns_hosts=[server.address])
+    client = nq_client_create(1, 1, conf)
+    small.clients.append(client)
+    start = time.monotonic()
+    error, detail, _ = resolve(client, "a.example")
+    assert (error, detail.code) == (NQ_ERESOLVE, 12)
+    assert 0.19 <= time.monotonic() - start < 2
+
+
+def test_destroy_while_resolving(small: Any, name_server: Any) -> None:
+    server = name_server(None)
+    client = nq_client_create(1, 1, nq_dns_conf_t(query_timeout=nq_time_msec(100), dns_hosts=[server.address]))
+    assert client is not None
+    got: list[Any] = []
+    nq_client_resolve_host(client, socket.AF_INET, "a.example", lambda *a: got.append(a))
+    nq_client_connect(client, nq_addr_t("a.example", port=1), nq_clconf_t(on_close=lambda *a: got.append(a)))
+    nq_client_destroy(client)
+    time.sleep(0.2)
+    assert got == []
+    assert nq_client_resolve_host(client, socket.AF_INET, "a.example", print) is False
+
+
+def test_bad_dns_packets() -> None:
+    """Whatever a server sends: an answer, or BadReply."""
+    name = dns.encode_name("a.example")
+    good = struct.pack("!HHHHHH", 7, 0x8180, 1, 1, 0, 0) + name + struct.pack("!HH", 1, 1)
+    good += b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 60, 4) + bytes([1, 2, 3, 4])
+    assert dns.parse(good, {7: 1}, name) == (7, 0, ["1.2.3.4"])
+    for end in range(len(good)):
+        with pytest.raises(dns.BadReply):
+            dns.parse(good[:end], {7: 1}, name)
+    for i in range(len(good)):
+        for value in (0, 0x3F, 0x40, 0xC0, 0xFF):
+            changed = good[:i] + bytes([value]) + good[i + 1 :]
+            try:
+                ident, code, found = dns.parse(changed, {7: 1}, name)
+            except dns.BadReply:
+                continue
+            assert ident == 7
+            assert isinstance(code, int)
+            assert len(found) <= 1
+    with pytest.raises(ValueError, match="host name"):
+        dns.encode_name("a..b")
+    with pytest.raises(ValueError, match="too long"):
+        dns.encode_name(".".join(["x" * 60] * 5))
+
+
+def test_addresses_take_turns() -> None:
+    mixed = resolver.interleave(["::1", "::2", "::1", "::3", "10.0.0.1", "10.0.0.2"])
+    assert mixed == ["::1", "10.0.0.1", "::2", "10.0.0.2", "::3"]
+    assert resolver.interleave(["10.0.0.1", "::1"]) == ["10.0.0.1", "::1"]
+
+
+def test_another_thread_takes_the_client_over(world: Any) -> None:
+    """nq_client_set_thread: the calling thread owns the client from then on."""
+    world.serve(serve_rpc)
+    rpcs: list[Any] = []
+    handler = nq_rpc_handler_t(on_rpc_open=lambda r, p: rpcs.append(r))
+    client = world.client(lambda m: nq_hdmap_rpc_handler(m, "rpc", handler))
+    world.connect(client, on_open=lambda c, p: nq_conn_rpc(c, "rpc"))
+    world.until(lambda: rpcs)
+    got: list[Any] = []
+
+    def other() -> None:
+        nq_client_set_thread(client)
+
+        def on_reply(rpc: Any, result: int, data: bytes) -> None:
+            got.append((result, threading.current_thread()))
+
+        nq_rpc_call(rpcs[0], 1, b"", on_reply)
+        while not got:
+            nq_client_poll(client)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert got == [(NQ_OK, thread)]
+    nq_client_set_thread(client)
+    nq_client_poll(client)
+
+
+def test_wrong_settings_raise(small: Any) -> None:
+    client = small.client()
+    with pytest.raises(ValueError, match="port"):
+        nq_client_connect(client, nq_addr_t("127.0.0.1"), nq_clconf_t())
+    with pytest.raises(ValueError, match="host"):
+        nq_client_connect(client, nq_addr_t("", port=1), nq_clconf_t())
+    with pytest.raises(TypeError, match="on_open"):
+        nq_client_connect(client, nq_addr_t("::1", port=1), nq_clconf_t(on_open=1))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="idle_timeout"):
+        nq_client_connect(client, nq_addr_t("::1", port=1), nq_clconf_t(idle_timeout=-1))
+    with pytest.raises(ValueError, match="ca"):
+        nq_client_connect(client, nq_addr_t("::1", ca=b"no certificate", port=1), nq_clconf_t())
+    with pytest.raises(ValueError, match="unknown limit"):
+        nq_client_connect(client, nq_addr_t("::1", port=1), nq_clconf_t(limits={"speed": 1}))
+    with pytest.raises(ValueError, match="family"):
+        nq_client_resolve_host(client, 77, "a", print)
+    with pytest.raises(TypeError):
+        nq_client_resolve_host(client, socket.AF_INET, "a", None)  # type: ignore[arg-type]
+
+
+def test_a_map_is_filled_in_its_clients_thread(small: Any, logs: list[str]) -> None:
+    hdmap = nq_client_hdmap(small.client())
+    results: list[bool] = []
+    thread = threading.Thread(target=lambda: results.append(nq_hdmap_rpc_handler(hdmap, "x", nq_rpc_handler_t())))
+    thread.start()
+    thread.join()
+    assert results == [False]
+    assert any("another thread" in line for line in logs)
+    assert nq_hdmap_rpc_handler(hdmap, "x", nq_rpc_handler_t()) is True
