@@ -26,31 +26,6 @@ class Rpc(_naquid.BaseRpc):
 
     connection: Connection
 
-    async def call(
-        self,
-        type: int,
-        payload: bytes | bytearray | memoryview = b"",
-        timeout: float | None = None,  # noqa: ASYNC109 (the engine keeps it)
-    ) -> bytes:
-        """Sends a request and waits for its reply.
-
-        type: 1 to 32767. payload: any contiguous bytes-like object; it is copied. timeout: seconds; None is the
-        stream's own. When the waiting task is cancelled the reply is forgotten.
-
-        Raises RpcError for an error reply, CallTimeout, ConnectionLost when the stream or connection goes away,
-        MessageTooBig, QueueFull, ValueError for a type out of range.
-        """
-        future = self._start(type, payload, timeout)
-        msgid = self._last_msgid
-        try:
-            reply = await future
-        except asyncio.CancelledError:
-            self.cancel(msgid)
-            raise
-        if reply is None:
-            raise self._gone()
-        return reply
-
     async def wait_closed(self) -> None:
         """Waits until both directions of the stream have ended."""
         while (waiter := self._close_wait()) is not None:

@@ -13,6 +13,8 @@ from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
 import asyncio
 import collections
+import collections.abc
+import contextvars
 import json
 import logging
 import os
@@ -27,6 +29,7 @@ include "hdmap.pyx"
 include "conn.pyx"
 include "stream.pyx"
 include "aio_stream.pyx"
+include "aio_call.pyx"
 include "rpc.pyx"
 include "aio_conn.pyx"
 include "capi_core.pyx"

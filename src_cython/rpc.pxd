@@ -3,7 +3,6 @@ cdef class BaseRpc(AioStream):
     cdef public object request_handler  # (rpc, type, payload) -> bytes | None | coroutine
     cdef public object notify_handler   # (rpc, type, payload) -> None | coroutine
     cdef uint32_t msgid                 # of the request being handled, 0: none
-    cdef uint32_t last_msgid            # of the call made last
     cdef Py_ssize_t tasks               # coroutine handlers that run
     cdef Py_ssize_t unanswered          # requests whose handler returned without a reply
     cdef int start_call(self, int type, object payload, object cb, int kind, object timeout,

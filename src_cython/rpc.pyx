@@ -223,17 +223,27 @@ cdef class BaseRpc(AioStream):
         self.start_call(type, payload, on_reply, CALL_CALLBACK, timeout, &msgid)
         return msgid
 
-    def _start(self, int type, payload, timeout):
-        """A future of the reply's payload: None when the stream went away. The ID is in _last_msgid."""
+    def call(self, int type, payload=b"", timeout=None):
+        """Sends a request; the result is awaited for the reply's payload: `reply = await rpc.call(1, b"hi")`.
+
+        type: 1 to 32767. payload: any contiguous bytes-like object; it is copied, and sent at the end of this turn of
+        the event loop, whether the result is awaited yet or not. timeout: seconds; None is the stream's own. When the
+        waiting task is cancelled the reply is forgotten.
+
+        Raises ConnectionLost when the stream or connection is gone, MessageTooBig, QueueFull, ValueError for a type
+        out of range. Awaiting raises RpcError for an error reply, CallTimeout, ConnectionLost.
+        """
+        cdef Call call
+        cdef Reply reply
         if self.loop.aloop is None:
             raise self._gone()
-        fut = self.loop.aloop.create_future()
-        self.start_call(type, payload, fut, CALL_FUTURE, timeout, &self.last_msgid)
-        return fut
-
-    @property
-    def _last_msgid(self):
-        return self.last_msgid
+        reply = Reply.__new__(Reply)
+        reply.rpc = self
+        reply.aloop = self.loop.aloop
+        self.start_call(type, payload, reply, CALL_FUTURE, timeout, &reply.msgid)
+        call = Call.__new__(Call)
+        call.reply = reply
+        return call
 
     def cancel(self, uint32_t msgid):
         """Forgets a call: its on_reply is never called. Returns whether it was still waiting."""
@@ -273,19 +283,13 @@ cdef class BaseRpc(AioStream):
         else:
             payload = event_bytes(e)
         if kind == CALL_FUTURE:
-            self.loop.woken = True
-            try:
-                if result == 0:
-                    cb.set_result(payload)
-                elif not e.flags & NQ_EVF_LOCAL:
-                    cb.set_exception(errors.RpcError(payload, result))
-                elif result == R_TIMEOUT:
-                    cb.set_exception(errors.CallTimeout("no reply came within the call's timeout"))
-                else:
-                    cb.set_result(None)
-            except asyncio.InvalidStateError:
-                pass
-            return 0
+            if result == 0:
+                return (<Reply>cb).settle(CALL_DONE, payload)
+            if not e.flags & NQ_EVF_LOCAL:
+                return (<Reply>cb).settle(CALL_FAILED, errors.RpcError(payload, result))
+            if result == R_TIMEOUT:
+                return (<Reply>cb).settle(CALL_FAILED, errors.CallTimeout("no reply came within the call's timeout"))
+            return (<Reply>cb).settle(CALL_GONE, None)
         result_ = result
         args[0] = NULL
         args[1] = <PyObject *>result_
@@ -303,8 +307,8 @@ cdef class BaseRpc(AioStream):
     def _gone(self):
         """The exception for calls on a stream or connection that went away."""
         self.look_ahead()
-        if self.conn is not None and self.conn.closed:
-            return (<BaseConnection>self.conn).lost()
+        if self.is_lost() or (<BaseConnection>self.conn).closing:
+            return self.lost()
         if self.ours:
             return errors.ConnectionLost("the RPC stream is closed: this side has closed it")
         code = max(self.reset_code, self.stop_code, self.close_code)
