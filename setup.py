@@ -8,13 +8,18 @@ The compile is our own rather than setuptools': parallel, and limited to what ch
 
 from __future__ import annotations
 
+import sys
+
+if sys.platform == "win32":  # before anything that could fail for a lesser reason
+    sys.exit("error: naquid does not support Windows yet: install it in WSL, on Linux or on macOS.")
+
 import json
 import os
 import shlex
 import shutil
-import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -88,24 +93,30 @@ class BuildExtension(build_ext):
             "-fPIC", "-fvisibility=hidden", "-D_GNU_SOURCE", "-DNGTCP2_STATICLIB", "-pthread", *VARIANT_FLAGS[kind],
             *(["-flto"] if optimise else []), *words("ARCHFLAGS"),
         ]  # fmt: skip
-        engine = self._engine(compiler, [*common, *self._facts(record)], native, kind)
+        engine = self._engine(compiler, common, self._facts(record, common), native, kind)
         binding = self._binding(compiler, common, kind)
         self._link(compiler, common, [binding, *engine], native, record, kind, optimise)
 
-    def _facts(self, record: dict[str, object]) -> list[str]:
-        """What `naquid versions` shows and the libraries cannot say themselves."""
-        parts = record["parts"]
-        assert isinstance(parts, list)
-        named = ", ".join(f"{p['name']} {p['version']}{'' if p['pinned'] else ' (not pinned)'}" for p in parts)
-        return [f'-DNQ_BUILD_PARTS="{named}"', f'-DNQ_BUILD_VARIANT="{record["variant"]}"']
+    def _facts(self, record: dict[str, Any], flags: list[str]) -> str:
+        """What `naquid versions` shows and the libraries cannot say themselves, as a literal in C."""
+        facts = {
+            "compiler": record["compiler"],
+            "flags": " ".join(flag for flag in flags if "/" not in flag),  # no folders of this machine
+            "variant": record["variant"],
+            "pins": {p["name"]: {key: p[key] for key in ("version", "sha256", "pinned")} for p in record["parts"]},
+        }
+        return json.dumps(json.dumps(facts))
 
-    def _engine(self, compiler: tools.Compiler, common: list[str], native: Path, kind: str) -> list[Path]:
+    def _engine(self, compiler: tools.Compiler, common: list[str], facts: str, native: Path, kind: str) -> list[Path]:
         """The engine's objects; they know no Python, so every Python version shares them."""
         folder = Path("build") / f"objects-{kind}"
         flags = ["-std=c11", *common, "-Wall", "-Wextra", "-Wconversion", f"-I{ENGINE}",
                  "-isystem", str(native / "include"), *words("CFLAGS")]  # fmt: skip
-        sources = sorted(ENGINE.glob("*.c"))
-        steps = [self._compile(compiler, flags, source, folder / f"{source.stem}.o") for source in sources]
+        extra = {"version": [f"-DNQ_BUILD_FACTS={facts}"]}
+        steps = [
+            self._compile(compiler, [*flags, *extra.get(source.stem, ())], source, folder / f"{source.stem}.o")
+            for source in sorted(ENGINE.glob("*.c"))
+        ]
         made = incremental.run(steps)
         say(f"engine: {made} of {len(steps)} files compiled")
         return [step.output for step in steps]
@@ -138,7 +149,7 @@ class BuildExtension(build_ext):
         return Step(argv, target, (source,), f"compiling {source.name}", depfile)
 
     def _link(self, compiler: tools.Compiler, common: list[str], objects: list[Path], native: Path,
-              record: dict[str, object], kind: str, optimise: bool) -> None:  # fmt: skip
+              record: dict[str, Any], kind: str, optimise: bool) -> None:  # fmt: skip
         libraries = [native / "lib" / name for name in ("libngtcp2.a", "libssl.a", "libcrypto.a")]
         folder = Path(self.build_temp) / kind
         folder.mkdir(parents=True, exist_ok=True)
@@ -151,7 +162,7 @@ class BuildExtension(build_ext):
             text = f"{{ global: {init}; local: *; }};\n"
             # Another OpenSSL lives in the same process: not one of our symbols may be seen from outside.
             shared = ["-shared", f"-Wl,--version-script={exports}", "-Wl,--exclude-libs,ALL",
-                      "-Wl,-z,relro,-z,now", "-Wl,--as-needed"]  # fmt: skip
+                      "-Wl,-z,relro,-z,now,-z,noexecstack,-z,text", "-Wl,--as-needed"]  # fmt: skip
         if not exports.is_file() or exports.read_text() != text:
             exports.write_text(text)
         # One unit of engine and ngtcp2: 15 to 22 % off the cost of a packet.

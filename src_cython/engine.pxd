@@ -320,3 +320,4 @@ cdef extern from "engine/engine.h" nogil:
     # ---- versions ----
     const char *nq_version_ngtcp2()
     const char *nq_version_tls()
+    const char *nq_version_build()

@@ -123,8 +123,10 @@ def limits_table():
 
 
 def versions():
-    """What is linked in: {"ngtcp2": ..., "tls": ...}."""
-    return {"ngtcp2": nq_version_ngtcp2().decode(), "tls": nq_version_tls().decode()}
+    """What is linked in and how it was built: {"ngtcp2", "tls", "compiler", "flags", "variant": str, "pins": dict}."""
+    import json  # only whoever asks pays for it
+    return {"ngtcp2": nq_version_ngtcp2().decode(), "tls": nq_version_tls().decode(),
+            **json.loads(nq_version_build().decode())}
 
 
 def tls_alert_name(unsigned int alert):

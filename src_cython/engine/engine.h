@@ -68,7 +68,8 @@ typedef enum nq_event_kind {
   NQ_EV_RPC_REPLY,      /* type = result, msgid, data, user = the call's user. flags: NQ_EVF_LOCAL: no reply came, code
                            = NQ_CALL_TIMEOUT or NQ_CALL_GONE. Exactly one for every call that was not cancelled */
   NQ_EV_STREAM_FIN,     /* the peer finished sending (all data was delivered) */
-  NQ_EV_STREAM_RESET,   /* the peer reset its sending side: code */
+  NQ_EV_STREAM_RESET,   /* the peer reset its sending side: code. Or it sent what is no message, which ended both
+                           sides with this code */
   NQ_EV_STREAM_STOP,    /* the peer asked to stop sending: code (our side was reset for it) */
   NQ_EV_STREAM_WRITABLE,/* the send queue fell to send_low after having been above send_high */
   NQ_EV_STREAM_ACKED,   /* everything sent, FIN included, was acknowledged */
@@ -327,6 +328,7 @@ int nq_loop_post(nq_loop *l, nq_post_op op, nq_handle h, int16_t type, uint32_t 
 /* ---- versions ---- */
 const char *nq_version_ngtcp2(void);
 const char *nq_version_tls(void);
+const char *nq_version_build(void); /* compiler, flags, pins and their hashes, as JSON */
 
 #ifdef __cplusplus
 }
