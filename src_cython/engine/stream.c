@@ -298,7 +298,7 @@ int nq_stream_reset(nq_loop *l, nq_handle h, uint64_t code) {
     return NQ_ERR_STATE;
   if (code >= UINT64_C(1) << 62)
     return NQ_ERR_ARG;
-  if (s->closed || s->shut)
+  if (s->closed || s->shut || s->reset_wanted) /* the first code stands */
     return NQ_DONE;
   nq_stream_want_reset(s, code);
   return NQ_DONE;

@@ -26,6 +26,8 @@ void nq_stream_discard(nq_stream *s) {
 }
 
 void nq_stream_refuse(nq_stream *s, uint64_t code) {
+  if (s->opened && !s->discard)
+    nq_events_push(&s->c->l->batch, NQ_EV_STREAM_RESET, s->h)->code = code;
   nq_stream_discard(s);
   if (!s->peer_fin)
     nq_stream_want_stop(s, code);
@@ -241,7 +243,6 @@ static void report_fin(nq_stream *s) {
     accept_as(s, h); /* an empty stream is a stream */
   }
   if (s->assembling || nq_bytes_size(&s->in)) {
-    nq_events_push(&s->c->l->batch, NQ_EV_STREAM_RESET, s->h)->code = NQ_CODE_FRAME_ERROR;
     nq_stream_refuse(s, NQ_CODE_FRAME_ERROR); /* ended in the middle of a message */
     return;
   }
