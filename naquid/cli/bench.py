@@ -168,8 +168,9 @@ class Monitor:
     def rates(self, step: float = 0.1) -> list[tuple[float, float]]:
         """Points of the rate over time: at least `step` seconds apart, each over the time since the one before."""
         points: list[tuple[float, float]] = []
-        at, was = self.timeline[0]
-        for now, done in self.timeline[1:]:
+        begin = next((i for i, (_, done) in enumerate(self.timeline) if done), 1) - 1  # nothing was sent before
+        at, was = self.timeline[begin]
+        for now, done in self.timeline[begin + 1 :]:
             if now - at >= step or (now > at and not points and now == self.timeline[-1][0]):
                 points.append((now, (done - was) / (now - at)))
                 at, was = now, done

@@ -10,7 +10,7 @@ import time
 
 from .arguments import Commands, add_client, add_command, add_json, positive, seconds, stream_name
 from .client import connecting
-from .errors import EXIT_FAILED, EXIT_OK, UsageError
+from .errors import EXIT_FAILED, EXIT_OK, CommandError, UsageError
 
 EPILOG = """\
 The payload is the argument's text in UTF-8; "-" reads it from standard input, --hex takes hexadecimal digits. The reply
@@ -79,6 +79,8 @@ async def _call(options: argparse.Namespace, payload: bytes) -> int:
             shown = f": {_shown(error.payload)}" if error.payload else ""
             print(f"naquid: the server answered with error {error.code}{shown}", file=sys.stderr)
             return EXIT_FAILED
+        except naquid.CallTimeout:
+            raise CommandError(f"no reply came within {options.timeout:g} s: --timeout allows more") from None
         took = time.perf_counter() - begin
     if options.json:
         print(json.dumps({"result": 0, **_fields(reply, took)}))

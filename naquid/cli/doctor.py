@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({"works": works, "conclusion": conclusion, "checks": checks}))
     else:
         rows = [[check.status, check.name, check.value] for check in found]
-        table("What this machine can do", ["", "", ""], rows, text_columns=(0, 1, 2))
+        table("What this machine can do", ["", "check", "found"], rows, text_columns=(0, 1, 2))
         print(f"{conclusion}." + (" What to do:" if advice else ""))
         for check in advice:
             print(f"  {check.status}: {check.name}: {check.advice}")

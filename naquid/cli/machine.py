@@ -206,13 +206,15 @@ def buffers() -> Iterator[Check]:
                     size //= 2
             granted = probe.getsockopt(socket.SOL_SOCKET, option) // (2 if LINUX else 1)
         value = f"{granted >> 10:,} KiB of {BUFFER >> 10:,} KiB asked for"
-        if granted >= BUFFER:
-            yield Check(name, OK, value + (", by privilege" if forced else ""))
+        most = _read(f"/proc/sys/{sysctl.replace('.', '/')}") if LINUX else ""
+        raise_it = f"sysctl -w {sysctl}={BUFFER}, and the same in /etc/sysctl.d to keep it"
+        if granted >= BUFFER and forced and most.isdigit() and int(most) < BUFFER:
+            value += f"; {int(most) >> 10:,} KiB without privileges"
+            yield Check(name, NOTE, value, f"for programs of other users: {raise_it}")
+        elif granted >= BUFFER:
+            yield Check(name, OK, value)
         elif LINUX:
-            advice = (
-                f"datagrams are lost in bursts: sysctl -w {sysctl}={BUFFER} (and a line in /etc/sysctl.d to keep it)"
-            )
-            yield Check(name, WARN if granted < 1 << 20 else NOTE, value, advice)
+            yield Check(name, WARN if granted < 1 << 20 else NOTE, value, f"datagrams are lost in bursts: {raise_it}")
         else:
             yield Check(name, NOTE, value, f"datagrams are lost in bursts: sysctl -w kern.ipc.maxsockbuf={BUFFER}")
 
