@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Builds the native libraries and prints the folder that holds them.
 
-    python3 vendor/build.py [--variant release|debug|asan|tsan] [--tls aws-lc|boringssl]
+    python3 vendor/build.py [--variant release|debug|asan|tsan] [--tls aws-lc|boringssl] [--fetch]
 
 The folder has include/ (ngtcp2, openssl), lib/ (libngtcp2.a, libssl.a, libcrypto.a) and versions.json.
 See vendor/README.md.
@@ -29,9 +29,13 @@ def main(arguments: list[str] | None = None) -> int:
         default=os.environ.get("NAQUID_TLS") or None,
         help="the TLS library (default: NAQUID_TLS, else aws-lc, else boringssl when that cannot be fetched)",
     )
+    parser.add_argument(
+        "--fetch", action="store_true", help="only fetch and verify the sources; print the folder that holds them"
+    )
     options = parser.parse_args(arguments)
     try:
-        print(prefix.build(options.variant, options.tls), flush=True)
+        made = prefix.fetch(options.tls) if options.fetch else prefix.build(options.variant, options.tls)
+        print(made, flush=True)
     except VendorError as error:
         say(f"error: {error}")
         return 1

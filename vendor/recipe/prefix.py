@@ -24,16 +24,12 @@ def build(variant: str, asked_tls: str | None = None, pins: dict[str, Pin] | Non
     """The folder with headers, static libraries and versions.json; built if it is not there yet."""
     if sys.platform == "win32":
         raise VendorError("naquid does not build on Windows yet: build it in WSL, on Linux or on macOS.")
-    if asked_tls is not None and asked_tls not in TLS:
-        raise VendorError(f"NAQUID_TLS is {asked_tls!r}: set it to {' or '.join(TLS)}.")
     pins = pins or load_pins()
+    _check_tls(asked_tls)
     cache = cache_dir()
     compiler = tools.find_compiler()
-    with scratch(cache) as work:
-        apt = Apt(work)  # for both, so that its index is read once
-        engine = get(pins["ngtcp2"], cache, apt)
-        provider = _tls_archive(pins, cache, apt, asked_tls)
-    tls_flags = (f"recipe {tls.RECIPE}", *tls.FLAGS[provider.name])
+    engine, provider = _archives(pins, cache, asked_tls)
+    tls_flags = (f"recipe {tls.RECIPE}", *tls.FLAGS[provider.name], *tools.target())
     tls_key = key_of(provider.name, provider.sha256, compiler.identity, *tls_flags)
     flags = ngtcp2.flags(variant, compiler)
     key = key_of(tls_key, engine.sha256, variant, f"recipe {ngtcp2.RECIPE}", ngtcp2.config_h(), *flags)
@@ -60,6 +56,27 @@ def build(variant: str, asked_tls: str | None = None, pins: dict[str, Pin] | Non
     parts = f"ngtcp2 {engine.version}, {provider.name} {provider.version}, {variant}"
     say(f"{'ready' if known else 'built'}: {parts}")
     return path
+
+
+def fetch(asked_tls: str | None = None, pins: dict[str, Pin] | None = None) -> Path:
+    """The folder of the cache that holds the verified sources, for a machine or container without a network."""
+    _check_tls(asked_tls)
+    cache = cache_dir()
+    engine, provider = _archives(pins or load_pins(), cache, asked_tls)
+    say(f"fetched: {engine.path.name}, {provider.path.name}")
+    return cache / "downloads"
+
+
+def _check_tls(asked: str | None) -> None:
+    if asked is not None and asked not in TLS:
+        raise VendorError(f"NAQUID_TLS is {asked!r}: set it to {' or '.join(TLS)}.")
+
+
+def _archives(pins: dict[str, Pin], cache: Path, asked_tls: str | None) -> tuple[Archive, Archive]:
+    """ngtcp2's and the TLS library's."""
+    with scratch(cache) as work:
+        apt = Apt(work)  # for both, so that its index is read once
+        return get(pins["ngtcp2"], cache, apt), _tls_archive(pins, cache, apt, asked_tls)
 
 
 def _tls_archive(pins: dict[str, Pin], cache: Path, apt: Apt, asked: str | None) -> Archive:

@@ -66,6 +66,13 @@ def find_compiler(cplusplus: bool = False, env: Mapping[str, str] = os.environ) 
     )
 
 
+def target(env: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """What else than flags decides which machines the libraries run on: macOS compilers read it from here."""
+    if sys.platform != "darwin":
+        return ()
+    return tuple(f"{name}={env[name]}" for name in ("MACOSX_DEPLOYMENT_TARGET", "ARCHFLAGS") if env.get(name))
+
+
 def find_tool(name: str, env: Mapping[str, str] = os.environ) -> str:
     """A build tool: beside this Python first (the wheel of a build requirement), then on the PATH."""
     beside = os.pathsep.join([sysconfig.get_path("scripts"), os.path.dirname(sys.executable)])
