@@ -6,7 +6,7 @@ C_FILES := src_cython/engine/*.[ch] tests/engine/*.[ch]
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-python soak engine-test asan tsan lint format bench debug build vendor wheel sdist clean distclean \
-  venv-run venv-dev
+  venv-run venv-dev docs
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -53,6 +53,11 @@ build: venv-run ## the extension module, in place
 
 debug: venv-run ## the same with assertions, -O1 -g
 	@NAQUID_DEBUG=1 $(PY) setup.py --quiet build_ext --inplace
+
+docs: venv-dev build ## the documentation site in build/site; a broken link is an error
+	@$(PY) -c 'import material, mkdocstrings' 2>/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check \
+	  $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])')
+	@$(PY) -m mkdocs build --quiet --strict
 
 vendor: venv-run ## only the native libraries; prints where they are
 	@$(PY) vendor/build.py

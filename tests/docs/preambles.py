@@ -1,0 +1,83 @@
+"""What pages of the documentation may take for granted. `<!-- test: preamble NAME -->` asks for a function of this module.
+
+Every page's folder has the files of `naquid cert`: ca.pem, cert.pem, key.pem, and the same in certs/.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import naquid
+from naquid.cli.certificates import create
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@functools.cache
+def _made() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="naquid-docs-"))
+    create(folder)
+    return folder
+
+
+def certificates(folder: Path) -> None:
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        shutil.copy(_made() / name, folder / name)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """With `naquid` and `python` of this interpreter."""
+    programs = folder / ".bin"
+    programs.mkdir()
+    for name, arguments in (("python", [sys.executable]), ("naquid", [sys.executable, "-m", "naquid"])):
+        (programs / name).write_text(f'#!/bin/sh\nexec {shlex.join(arguments)} "$@"\n')
+        (programs / name).chmod(0o755)
+    path = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return {
+        **os.environ,
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join(filter(None, path)),
+        "PYTHONUNBUFFERED": "1",
+        "COLUMNS": "100",
+    }
+
+
+@contextlib.asynccontextmanager
+async def echo(folder: Path) -> AsyncIterator[dict[str, Any]]:
+    """`server`, which sends everything back (RPC "echo", records "echo", raw bytes, datagrams), `conn` to it, `port`."""
+    app = naquid.Handlers()
+
+    @app.rpc("echo")
+    def request(rpc: naquid.Rpc, type: int, payload: bytes) -> bytes:
+        return payload
+
+    @app.stream("records")
+    async def records(stream: naquid.Stream) -> None:
+        async for record in stream:
+            await stream.send(record)
+
+    @app.raw_stream("bytes")
+    async def raw(stream: naquid.RawStream) -> None:
+        while chunk := await stream.read(1 << 16):
+            stream.write(chunk)
+            await stream.drain()
+
+    @app.datagram
+    def datagram(conn: naquid.Connection, data: bytes) -> None:
+        conn.send_datagram(data)
+
+    files = {name: folder / f"{name}.pem" for name in ("cert", "key")}
+    async with (
+        naquid.serve(app, "127.0.0.1", 0, **files) as server,
+        naquid.connect("127.0.0.1", server.port, ca=folder / "ca.pem") as conn,
+    ):
+        yield {"naquid": naquid, "server": server, "conn": conn, "port": server.port}
