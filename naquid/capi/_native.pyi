@@ -1,8 +1,6 @@
 import os
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar, final
-
-from typing_extensions import Buffer
+from typing import Any, Protocol, final
 
 from .types import (
     nq_on_alarm_t,
@@ -19,6 +17,8 @@ from .types import (
     nq_stream_handler_t,
     nq_stream_opt_t,
 )
+
+Buffer = bytes | bytearray | memoryview
 
 class _Handle:
     @property

@@ -6,10 +6,32 @@ import socket
 from collections.abc import Callable, Mapping
 
 from . import log
-from ._native import CapiConn, CapiLoop, EngineLimits, Tls, nq_alarm_t, nq_conn_t, nq_hdmap_t, parse_address
-from .constants import NQ_LOGLV_ERROR, NQ_LOGLV_WARN, nq_error_t
+from ._native import (
+    CapiConn,
+    CapiLoop,
+    EngineLimits,
+    Tls,
+    nq_alarm_t,
+    nq_conn_is_valid,
+    nq_conn_reachability_change,
+    nq_conn_t,
+    nq_hdmap_t,
+    parse_address,
+)
+from .constants import NQ_LOGLV_ERROR, NQ_LOGLV_WARN, NQ_REACHABLE_WIFI, nq_error_t
+from .reachability import Watcher, supported
 from .resolver import Resolver
-from .types import Blob, nq_addr_t, nq_clconf_t, nq_dns_conf_t, nq_error_detail_t, nq_logparam_t, nq_on_resolve_host_t
+from .types import (
+    Blob,
+    Box,
+    nq_addr_t,
+    nq_clconf_t,
+    nq_dns_conf_t,
+    nq_error_detail_t,
+    nq_logparam_t,
+    nq_on_client_conn_open_t,
+    nq_on_resolve_host_t,
+)
 
 __all__ = [
     "nq_client_connect",
@@ -25,6 +47,7 @@ __all__ = [
 _POLL_WAIT = 0.001
 _HANDSHAKE_TIMEOUT = 1_000_000_000
 _IDLE_TIMEOUT = 500_000_000
+_SETTLE = 50_000_000  # changes of the network within this time count as one
 _ATTEMPT_DELAY = 250_000_000  # RFC 8305 5: the next address is tried as well
 
 
@@ -38,10 +61,21 @@ def make_limits(
     return EngineLimits(**(fields | dict(more)))
 
 
-class nq_client_t:  # noqa: N801 - the original's name
+class nq_client_t:
     """A client: its connections, their loop and handler map. Made by nq_client_create."""
 
-    __slots__ = ("_attempts", "_destroy_wanted", "_hdmap", "_loop", "_resolver", "_tls", "_warned")
+    __slots__ = (
+        "_attempts",
+        "_destroy_wanted",
+        "_hdmap",
+        "_loop",
+        "_move_due",
+        "_resolver",
+        "_tls",
+        "_tracked",
+        "_warned",
+        "_watcher",
+    )
 
     def __init__(self, dns_conf: nq_dns_conf_t | None) -> None:
         self._loop = CapiLoop()
@@ -53,6 +87,34 @@ class nq_client_t:  # noqa: N801 - the original's name
         self._attempts: set[_Attempt] = set()
         self._destroy_wanted = False
         self._warned = False
+        self._tracked: list[nq_conn_t] = []
+        self._watcher: Watcher | None = None
+        self._move_due = False
+
+    def _track(self, conn: nq_conn_t) -> None:
+        """From now on the connection follows the network's changes."""
+        if self._watcher is None:
+            if not supported():
+                log.nq_log(NQ_LOGLV_ERROR, "track_reachability is not supported on this system")
+                return
+            try:
+                self._watcher = Watcher(lambda: self._loop._call_soon(self._changed))
+            except OSError as error:
+                log.nq_log(NQ_LOGLV_ERROR, "track_reachability", [nq_logparam_t("error", value=str(error))])
+                return
+        self._tracked = [known for known in self._tracked if nq_conn_is_valid(known)]
+        if conn not in self._tracked:
+            self._tracked.append(conn)
+
+    def _changed(self) -> None:
+        if not self._move_due:
+            self._move_due = True
+            self._loop._call_at(_SETTLE, lambda _: self._move())
+
+    def _move(self) -> None:
+        self._move_due = False
+        for conn in self._tracked:
+            nq_conn_reachability_change(conn, NQ_REACHABLE_WIFI)
 
     def _context(self, insecure: bool, ca: Blob | None) -> Tls:
         key = (insecure, ca)
@@ -68,18 +130,24 @@ class _Attempt:
     """One nq_client_connect: its addresses are tried one after the other, each 250 ms after the one before (RFC 8305);
     the first connection that opens is the one the application sees."""
 
-    def __init__(
-        self, client: nq_client_t, addr: nq_addr_t, conf: nq_clconf_t, tls: Tls, limits: EngineLimits
-    ) -> None:
+    def __init__(self, client: nq_client_t, addr: nq_addr_t, conf: nq_clconf_t, tls: Tls, limits: EngineLimits) -> None:
         self.client = client
         self.host = addr.host
         self.port = addr.port
         self.conf = conf
+        self.on_open: nq_on_client_conn_open_t | None = conf.on_open
+        if conf.track_reachability:
+            self.on_open = self._tracked_open
         self.tls = tls
         self.limits = limits
         self.waiting: list[str] = []
         self.running: list[CapiConn] = []
         self.alarm: nq_alarm_t | None = None
+
+    def _tracked_open(self, conn: nq_conn_t, pctx: Box) -> None:
+        self.client._track(conn)
+        if self.conf.on_open is not None:
+            self.conf.on_open(conn, pctx)
 
     def resolved(self, error: int, detail: nq_error_detail_t | None, hosts: list[str]) -> None:
         if error != nq_error_t.NQ_OK:
@@ -115,7 +183,7 @@ class _Attempt:
         try:
             conn._start(
                 self.client._loop, host, self.port, self.host, self.tls, self.client._hdmap, self.limits,
-                conf.on_open, conf.on_close, conf.on_finalize, None if alone else self,
+                self.on_open, conf.on_close, conf.on_finalize, None if alone else self,
             )  # fmt: skip
         except BaseException:
             if not alone:
@@ -154,12 +222,10 @@ class _Attempt:
             self.alarm = None
 
 
-def nq_client_create(
-    max_nfd: int, max_stream_hint: int, dns_conf: nq_dns_conf_t | None = None
-) -> nq_client_t | None:
-    """A client with its loop, which the calling thread owns (see nq_client_set_thread). None, and a log record, when the
-    system gives it no descriptors. max_nfd and max_stream_hint are hints; any int does. Raises TypeError, ValueError.
-    Bootstrap: the calling thread. Original: nq_client_create."""
+def nq_client_create(max_nfd: int, max_stream_hint: int, dns_conf: nq_dns_conf_t | None = None) -> nq_client_t | None:
+    """A client with its loop, which the calling thread owns (see nq_client_set_thread). None, and a log record, when
+    the system gives it no descriptors. max_nfd and max_stream_hint are hints; any int does. Raises TypeError,
+    ValueError. Bootstrap: the calling thread. Original: nq_client_create."""
     if not isinstance(max_nfd, int) or not isinstance(max_stream_hint, int):
         raise TypeError("max_nfd and max_stream_hint must be ints")
     try:
@@ -184,9 +250,10 @@ def nq_client_poll(cl: nq_client_t) -> None:
 
 
 def nq_client_destroy(cl: nq_client_t) -> None:
-    """Closes every connection (code 16 "Client being torn down"): their streams' closes, NQ_EGOAWAY for calls that wait,
-    on_close, on_finalize; then frees all. In any state; in a callback when its tick is over; twice does nothing. Alarms
-    end, lookups are forgotten. The client's thread. Original: nq_client_destroy, whose on_finalize came first."""
+    """Closes every connection (code 16 "Client being torn down"): their streams' closes, NQ_EGOAWAY for calls that
+    wait, on_close, on_finalize; then frees all. In any state; in a callback when its tick is over; twice does
+    nothing. Alarms end, lookups are forgotten. The client's thread.
+    Original: nq_client_destroy, whose on_finalize came first."""
     loop = cl._loop
     if loop.closed:
         return
@@ -194,6 +261,9 @@ def nq_client_destroy(cl: nq_client_t) -> None:
         cl._destroy_wanted = True
         return
     cl._resolver.close()
+    if cl._watcher is not None:
+        cl._watcher.close()
+        cl._watcher = None
     for attempt in list(cl._attempts):
         attempt._cancel()
     loop.poll(0.0)  # what was queued before goes first
@@ -246,8 +316,8 @@ def nq_client_set_thread(cl: nq_client_t) -> None:
 
 
 def nq_client_resolve_host(cl: nq_client_t, family_pref: int, hostname: str, cb: nq_on_resolve_host_t) -> bool:
-    """Looks a host up; True. cb(NQ_OK, None, address of 4 or 16 bytes), or cb(NQ_ERESOLVE, detail, None), is called in a
-    later poll. family_pref: AF_INET: IPv4, then IPv6; AF_INET6 or AF_UNSPEC: IPv6, then IPv4. Raises TypeError,
+    """Looks a host up; True. cb(NQ_OK, None, address of 4 or 16 bytes), or cb(NQ_ERESOLVE, detail, None), is called in
+    a later poll. family_pref: AF_INET: IPv4, then IPv6; AF_INET6 or AF_UNSPEC: IPv6, then IPv4. Raises TypeError,
     ValueError. The client's thread. Original: nq_client_resolve_host."""
     if not callable(cb):
         raise TypeError("the callback must be callable")

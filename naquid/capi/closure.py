@@ -19,7 +19,7 @@ def nq_closure_init(proc: Callable[..., Any], arg: object = None) -> Callable[..
 
 def nq_closure_empty() -> None:
     """The empty closure: None. Any thread. Original: nq_closure_empty."""
-    return None
+    return
 
 
 def nq_closure_is_empty(closure: Callable[..., Any] | None) -> bool:

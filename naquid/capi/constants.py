@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 
-class nq_error_t(IntEnum):  # noqa: N801 - the original's name
+class nq_error_t(IntEnum):
     """What a callback is told (original: nq_error_t)."""
 
     NQ_OK = 0
@@ -19,7 +19,7 @@ class nq_error_t(IntEnum):  # noqa: N801 - the original's name
     NQ_ERESOLVE = -8
 
 
-class nq_reachability_t(IntEnum):  # noqa: N801
+class nq_reachability_t(IntEnum):
     """What a device's network is (original: nq_reachability_t)."""
 
     NQ_NOT_REACHABLE = 0
@@ -27,7 +27,7 @@ class nq_reachability_t(IntEnum):  # noqa: N801
     NQ_REACHABLE_WIFI = 2
 
 
-class nq_loglv_t(IntEnum):  # noqa: N801
+class nq_loglv_t(IntEnum):
     """Levels of log records (original: nq_loglv_t)."""
 
     NQ_LOGLV_TRACE = 0
@@ -40,7 +40,7 @@ class nq_loglv_t(IntEnum):  # noqa: N801
     NQ_LOGLV_MAX = 7
 
 
-class nq_logparam_type_t(IntEnum):  # noqa: N801
+class nq_logparam_type_t(IntEnum):
     """Types of log parameters (original: nq_logparam_type_t)."""
 
     NQ_LOG_INTEGER = 0

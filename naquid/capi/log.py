@@ -34,8 +34,8 @@ _state = _State()
 
 
 def nq_log_config(conf: nq_logconf_t) -> None:
-    """Sets where records go, their `_id`, and whether they wait for nq_log_flush. Raises TypeError. Before other threads
-    log. Original: nq_log_config."""
+    """Sets where records go, their `_id`, and whether they wait for nq_log_flush. Raises TypeError. Before other
+    threads log. Original: nq_log_config."""
     if conf.callback is not None and not callable(conf.callback):
         raise TypeError("the log callback must be callable or None")
     with _state.lock:

@@ -69,7 +69,7 @@ class Resolver:
             answers = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
             found = [str(answer[4][0]) for answer in answers]
         except socket.gaierror as error:
-            code = _SYSTEM.get(error.errno, NOT_FOUND)
+            code = _SYSTEM.get(error.errno or 0, NOT_FOUND)
         except (OSError, UnicodeError):
             code = NOT_FOUND
         self._loop._call_soon(lambda: self._finish(host, serial, code, found))

@@ -28,7 +28,7 @@ class _Port:
     shutdown_timeout: int
 
 
-class nq_server_t:  # noqa: N801 - the original's name
+class nq_server_t:
     """A server: its ports and workers. Made by nq_server_create."""
 
     __slots__ = ("_done", "_group", "_lock", "_loops", "_ports", "_started", "_stopping", "_threads")
@@ -62,8 +62,8 @@ def nq_server_create(n_worker: int) -> nq_server_t | None:
 
 
 def nq_server_listen(sv: nq_server_t, addr: nq_addr_t, config: nq_svconf_t | None = None) -> nq_hdmap_t | None:
-    """Binds addr on every worker and returns the port's handler map, to be filled before nq_server_start. addr.host is a
-    numeric address ("0.0.0.0", "::" for all); port 0: the system chooses, see the map's `address`. None, and a log
+    """Binds addr on every worker and returns the port's handler map, to be filled before nq_server_start. addr.host is
+    a numeric address ("0.0.0.0", "::" for all); port 0: the system chooses, see the map's `address`. None, and a log
     record that says why: no certificate or key, the port is in use, the server runs already. Raises TypeError,
     ValueError for wrong settings. Bootstrap: before nq_server_start, in the thread of nq_server_create.
     Original: nq_server_listen."""
@@ -120,8 +120,8 @@ def nq_server_listen(sv: nq_server_t, addr: nq_addr_t, config: nq_svconf_t | Non
 
 
 def nq_server_start(sv: nq_server_t, block: bool) -> None:
-    """Starts the workers. block: returns only when nq_server_join was called by another thread and is done. Handler maps
-    are fixed from now on. A second time: nothing but the waiting. Bootstrap: the thread of nq_server_create.
+    """Starts the workers. block: returns only when nq_server_join was called by another thread and is done. Handler
+    maps are fixed from now on. A second time: nothing but the waiting. Bootstrap: the thread of nq_server_create.
     Original: nq_server_start."""
     with sv._lock:
         if not sv._started and not sv._stopping:
@@ -145,8 +145,8 @@ def _run(loop: CapiLoop) -> None:
 
 def nq_server_join(sv: nq_server_t) -> None:
     """Shuts down in order: new clients are refused, every connection is closed with code 70 "server side close" after
-    what it has queued, the workers end when the last one is gone or after shutdown_timeout. Frees the server; twice does
-    nothing. Raises RuntimeError in a server's callback. Any other thread. Original: nq_server_join."""
+    what it has queued, the workers end when the last one is gone or after shutdown_timeout. Frees the server; twice
+    does nothing. Raises RuntimeError in a server's callback. Any other thread. Original: nq_server_join."""
     if any(thread is threading.current_thread() for thread in sv._threads):
         raise RuntimeError("nq_server_join would wait for the worker that calls it: call it from another thread")
     with sv._lock:

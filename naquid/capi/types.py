@@ -34,7 +34,7 @@ Blob = str | os.PathLike[str] | bytes
 
 
 @dataclass(frozen=True)
-class nq_error_detail_t:  # noqa: N801
+class nq_error_detail_t:
     """Why something ended: a code and a text (original: nq_error_detail_t).
 
     With NQ_EQUIC the code is that of CONNECTION_CLOSE: the application's (16 and 70 are nq_conn_close's of a client and
@@ -107,7 +107,7 @@ nq_logger_t = Callable[[str], object]
 
 
 @dataclass
-class nq_addr_t:  # noqa: N801
+class nq_addr_t:
     """An address, and for a server its identity (original: nq_addr_t).
 
     Attributes:
@@ -126,7 +126,7 @@ class nq_addr_t:  # noqa: N801
 
 
 @dataclass
-class nq_dns_conf_t:  # noqa: N801
+class nq_dns_conf_t:
     """How names are resolved (original: nq_dns_conf_t). Without dns_hosts: as the system does.
 
     Attributes:
@@ -141,7 +141,7 @@ class nq_dns_conf_t:  # noqa: N801
 
 
 @dataclass
-class nq_clconf_t:  # noqa: N801
+class nq_clconf_t:
     """A client connection's callbacks and settings (original: nq_clconf_t).
 
     Attributes:
@@ -165,7 +165,7 @@ class nq_clconf_t:  # noqa: N801
 
 
 @dataclass
-class nq_svconf_t:  # noqa: N801
+class nq_svconf_t:
     """A listening port's callbacks and settings (original: nq_svconf_t).
 
     Attributes:
@@ -198,7 +198,7 @@ class nq_svconf_t:  # noqa: N801
 
 
 @dataclass
-class nq_stream_handler_t:  # noqa: N801
+class nq_stream_handler_t:
     """What serves streams of one name (original: nq_stream_handler_t). A callback left None is not called; without
     stream_reader and stream_writer the stream carries length-prefixed records."""
 
@@ -210,7 +210,7 @@ class nq_stream_handler_t:  # noqa: N801
 
 
 @dataclass
-class nq_rpc_handler_t:  # noqa: N801
+class nq_rpc_handler_t:
     """What serves RPC streams of one name (original: nq_rpc_handler_t). A callback left None is not called; requests
     are then answered with NQ_ENOTSUPPORT.
 
@@ -228,7 +228,7 @@ class nq_rpc_handler_t:  # noqa: N801
 
 
 @dataclass
-class nq_stream_opt_t:  # noqa: N801
+class nq_stream_opt_t:
     """Options of nq_stream_send_ex (original: nq_stream_opt_t)."""
 
     on_ack: nq_on_stream_ack_t | None = None
@@ -236,7 +236,7 @@ class nq_stream_opt_t:  # noqa: N801
 
 
 @dataclass
-class nq_rpc_opt_t:  # noqa: N801
+class nq_rpc_opt_t:
     """Options of nq_rpc_call_ex (original: nq_rpc_opt_t). timeout: ns, 0 is the handler's."""
 
     callback: nq_on_rpc_reply_t
@@ -244,7 +244,7 @@ class nq_rpc_opt_t:  # noqa: N801
 
 
 @dataclass
-class nq_logconf_t:  # noqa: N801
+class nq_logconf_t:
     """Where log records go (original: nq_logconf_t).
 
     Attributes:
@@ -259,7 +259,7 @@ class nq_logconf_t:  # noqa: N801
 
 
 @dataclass
-class nq_logparam_t:  # noqa: N801
+class nq_logparam_t:
     """A named value of a log record (original: nq_logparam_t); its type follows the value when it is left None."""
 
     key: str

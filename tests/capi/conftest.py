@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from naquid.capi import (
     nq_addr_t,
     nq_clconf_t,
@@ -16,8 +17,8 @@ from naquid.capi import (
     nq_client_destroy,
     nq_client_hdmap,
     nq_client_poll,
-    nq_logconf_t,
     nq_log_config,
+    nq_logconf_t,
     nq_server_create,
     nq_server_join,
     nq_server_listen,

@@ -8,8 +8,9 @@ import threading
 import time
 from typing import Any
 
-import naquid.capi as capi
 import pytest
+
+import naquid.capi as capi
 from naquid.capi import (
     NQ_EALLOC,
     NQ_EQUIC,
@@ -126,7 +127,7 @@ def test_closures() -> None:
 
 def test_constants() -> None:
     """The numbers are those of the original's header."""
-    names = "OK ESYSCALL ETIMEOUT EALLOC ENOTSUPPORT EGOAWAY EQUIC EUSER ERESOLVE".split()
+    names = ["OK", "ESYSCALL", "ETIMEOUT", "EALLOC", "ENOTSUPPORT", "EGOAWAY", "EQUIC", "EUSER", "ERESOLVE"]
     assert [getattr(capi, f"NQ_{name}") for name in names] == [-i for i in range(9)]
     assert [int(e) for e in nq_error_t] == [-i for i in range(9)]
     levels = (
@@ -144,15 +145,44 @@ def test_typedefs_exist() -> None:
     """Annotations carry over: every typedef is something typing takes."""
     import typing
 
-    for name in (
-        "nq_cid_t nq_serial_t nq_sid_t nq_size_t nq_stream_id_t nq_time_t nq_unix_time_t nq_msgid_t nq_logger_t "
-        "nq_on_alarm_t nq_on_client_conn_close_t nq_on_client_conn_finalize_t nq_on_client_conn_open_t "
-        "nq_on_conn_modify_hdmap_t nq_on_conn_validate_t nq_on_reachability_change_t nq_on_resolve_host_t "
-        "nq_on_rpc_close_t nq_on_rpc_notify_t nq_on_rpc_open_t nq_on_rpc_reply_t nq_on_rpc_request_t nq_on_rpc_task_t "
-        "nq_on_rpc_validate_t nq_on_server_conn_close_t nq_on_server_conn_open_t nq_on_stream_ack_t "
-        "nq_on_stream_close_t nq_on_stream_open_t nq_on_stream_record_t nq_on_stream_retransmit_t nq_on_stream_task_t "
-        "nq_on_stream_validate_t nq_stream_factory_t nq_stream_reader_t nq_stream_writer_t"
-    ).split():
+    for name in [
+        "nq_cid_t",
+        "nq_serial_t",
+        "nq_sid_t",
+        "nq_size_t",
+        "nq_stream_id_t",
+        "nq_time_t",
+        "nq_unix_time_t",
+        "nq_msgid_t",
+        "nq_logger_t",
+        "nq_on_alarm_t",
+        "nq_on_client_conn_close_t",
+        "nq_on_client_conn_finalize_t",
+        "nq_on_client_conn_open_t",
+        "nq_on_conn_modify_hdmap_t",
+        "nq_on_conn_validate_t",
+        "nq_on_reachability_change_t",
+        "nq_on_resolve_host_t",
+        "nq_on_rpc_close_t",
+        "nq_on_rpc_notify_t",
+        "nq_on_rpc_open_t",
+        "nq_on_rpc_reply_t",
+        "nq_on_rpc_request_t",
+        "nq_on_rpc_task_t",
+        "nq_on_rpc_validate_t",
+        "nq_on_server_conn_close_t",
+        "nq_on_server_conn_open_t",
+        "nq_on_stream_ack_t",
+        "nq_on_stream_close_t",
+        "nq_on_stream_open_t",
+        "nq_on_stream_record_t",
+        "nq_on_stream_retransmit_t",
+        "nq_on_stream_task_t",
+        "nq_on_stream_validate_t",
+        "nq_stream_factory_t",
+        "nq_stream_reader_t",
+        "nq_stream_writer_t",
+    ]:
         alias = getattr(capi, name)
         assert alias is int or typing.get_origin(alias) is not None
         assert typing.Optional[alias] is not None  # noqa: UP045

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from naquid.capi import (
     NQ_ERESOLVE,
     NQ_OK,

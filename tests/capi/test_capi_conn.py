@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import struct
+import sys
 import time
 from typing import Any
 
 import pytest
+
 from naquid.capi import (
     NQ_EGOAWAY,
     NQ_EQUIC,
@@ -102,7 +105,9 @@ class Life:
 def test_close_in_order(world: Any) -> None:
     """2 and 7: streams' closes, their replies, on_close (16, local), on_finalize; then the handle is outdated."""
     closes: list[Any] = []
-    conf = nq_svconf_t(on_close=lambda c, e, d, remote: closes.append((e, d.code, d.msg, remote)), idle_timeout=nq_time_sec(20))
+    conf = nq_svconf_t(
+        on_close=lambda c, e, d, remote: closes.append((e, d.code, d.msg, remote)), idle_timeout=nq_time_sec(20)
+    )
     world.serve(serve_rpc, conf)
     life = Life(world, back_off=nq_time_msec(1))
     life.up()
@@ -468,3 +473,43 @@ def test_context_dies_with_the_connection(world: Any) -> None:
     world.settle(0.01)
     gc.collect()
     assert refs[0]() is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="netlink is Linux")
+def test_track_reachability(small: Any) -> None:
+    """Better on purpose 11: works on Linux; a change of addresses moves the connection, its streams go on."""
+    from naquid.capi import reachability
+
+    small.serve(serve_rpc)
+    life = Life(small, track_reachability=True)
+    life.up()
+    first = nq_conn_fd(life.conn)
+    small.settle(0.2)
+    moved = nq_conn_fd(life.conn)
+    life.client._changed()  # what the netlink thread asks for
+    life.client._changed()
+    small.until(lambda: nq_conn_fd(life.conn) != moved)
+    got: list[Any] = []
+    nq_rpc_call(life.rpc, 1, b"after", lambda r, result, d: got.append((result, d)))
+    small.until(lambda: got)
+    assert got == [(NQ_OK, b"after")]
+    assert first > 0
+    # A new address (RTM_NEWADDR) after a message of no interest; a cut-off one; nothing.
+    other = struct.pack("=IHHII", 18, 16, 0, 0, 0) + b"xxxx"
+    news = struct.pack("=IHHII", 16, 20, 0, 0, 0)
+    assert reachability.changes(other + news)
+    assert not reachability.changes(other)
+    assert not reachability.changes(b"\0" * 16)
+    assert not reachability.changes(news[:10])
+
+
+def test_track_reachability_where_it_is_not_supported(
+    small: Any, logs: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from naquid.capi import client as client_module
+
+    monkeypatch.setattr(client_module, "supported", lambda: False)
+    small.serve(serve_rpc)
+    life = Life(small, track_reachability=True)
+    life.up()
+    assert any("not supported" in line for line in logs)

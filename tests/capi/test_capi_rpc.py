@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+
 from naquid.capi import (
     NQ_EGOAWAY,
     NQ_ENOTSUPPORT,
@@ -172,7 +173,9 @@ def test_close_tells_on_close_then_goaway(world: Any) -> None:
     """5 and 6.3: on_rpc_close first, then NQ_EGOAWAY for every call that waits; each once."""
     closed: list[Any] = []
     world.serve(
-        lambda m: nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t(on_rpc_close=lambda r: closed.append(r), on_rpc_request=lambda *a: None))
+        lambda m: nq_hdmap_rpc_handler(
+            m, "rpc", nq_rpc_handler_t(on_rpc_close=lambda r: closed.append(r), on_rpc_request=lambda *a: None)
+        )
     )
     order = world.events
     peer = Peer(world, on_rpc_close=lambda rpc: order.append(("close", nq_rpc_is_valid(rpc), nq_rpc_ctx(rpc))))
@@ -264,11 +267,13 @@ def test_handles(world: Any) -> None:
         pctx[0] = {"mine": rpc}
         return True
 
-    world.serve(lambda m: nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t(on_rpc_request=on_request, on_rpc_open=on_open)))
+    world.serve(
+        lambda m: nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t(on_rpc_request=on_request, on_rpc_open=on_open))
+    )
     peer = Peer(world)
     peer.call(1, b"")
     rpc = peer.rpc
-    (outgoing, sid, ctx), = seen
+    ((outgoing, sid, ctx),) = seen
     assert outgoing == (False, True)
     assert sid == nq_rpc_sid(rpc) == 0
     assert list(ctx) == ["mine"]
@@ -350,12 +355,14 @@ def test_wrong_arguments_raise_at_the_call(small: Any) -> None:
         nq_rpc_reply(rpc, 0, b"")
     with pytest.raises(TypeError):
         nq_rpc_task(rpc, 5)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="max_message_size"):
         nq_rpc_call(rpc, 1, bytes((16 << 20) + 1), print)
     assert peer.call(1, b"still fine") == (NQ_OK, b"still fine")
 
 
-def test_exception_in_on_request_is_an_error_reply(world: Any, unraisable: list[BaseException], logs: list[str]) -> None:
+def test_exception_in_on_request_is_an_error_reply(
+    world: Any, unraisable: list[BaseException], logs: list[str]
+) -> None:
     def on_request(rpc: Any, type: int, msgid: int, data: bytes) -> None:
         if type == 1:
             raise KeyError("oops")
@@ -369,9 +376,7 @@ def test_exception_in_on_request_is_an_error_reply(world: Any, unraisable: list[
     assert any("KeyError" in line for line in logs)
 
 
-def test_exceptions_in_replies_and_notifies_leave_the_loop_running(
-    world: Any, unraisable: list[BaseException]
-) -> None:
+def test_exceptions_in_replies_and_notifies_leave_the_loop_running(world: Any, unraisable: list[BaseException]) -> None:
     def on_request(rpc: Any, type: int, msgid: int, data: bytes) -> None:
         nq_rpc_notify(rpc, 1, b"")
         nq_rpc_reply(rpc, msgid, data)

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import pytest
+
 from naquid.capi import (
     NQ_OK,
     nq_addr_t,
@@ -197,7 +198,11 @@ def test_join_closes_in_order(world: Any, logs: list[str]) -> None:
     port = world.serve(serve_rpc, conf)
     client = world.client()
     for _ in range(10):
-        world.connect(client, on_open=lambda c, p: closes.append("open"), on_close=lambda c, e, d, r: closes.append((d.code, d.msg, r)))
+        world.connect(
+            client,
+            on_open=lambda c, p: closes.append("open"),
+            on_close=lambda c, e, d, r: closes.append((d.code, d.msg, r)),
+        )
     world.until(lambda: closes.count("open") == 10)
     done = threading.Event()
     server = world.servers.pop()

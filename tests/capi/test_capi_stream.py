@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from naquid.capi import (
     NQ_OK,
     nq_conn_equal,
@@ -253,9 +254,7 @@ def test_raw_mode(world: Any, framed: bool) -> None:
     """4 and 5: no names on the wire; records still have their length unless there is a reader."""
     lines = Lines()
     more: dict[str, Any] = {"stream_reader": lines.reader, "stream_writer": lines.writer} if framed else {}
-    handler = nq_stream_handler_t(
-        on_stream_record=lambda s, d: nq_stream_send(s, [d] if framed else d), **more
-    )
+    handler = nq_stream_handler_t(on_stream_record=lambda s, d: nq_stream_send(s, [d] if framed else d), **more)
     world.serve(lambda m: nq_hdmap_raw_handler(m, handler))
     peer = Peer(world, add=nq_hdmap_raw_handler, **more)
     for word in (b"one", b"two", b"x" * 5000):
@@ -382,9 +381,7 @@ def test_streams_from_the_server(world: Any) -> None:
 
     def mine(m: Any) -> None:
         nq_hdmap_stream_handler(m, "s", nq_stream_handler_t(on_stream_record=nq_stream_send))
-        nq_hdmap_rpc_handler(
-            m, "rpc", nq_rpc_handler_t(on_rpc_request=lambda r, t, i, d: nq_rpc_reply(r, i, d + b"!"))
-        )
+        nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t(on_rpc_request=lambda r, t, i, d: nq_rpc_reply(r, i, d + b"!")))
 
     world.serve(served, nq_svconf_t(on_open=on_open, idle_timeout=nq_time_sec(20)))
     world.connect(world.client(mine))

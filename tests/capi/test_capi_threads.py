@@ -56,7 +56,7 @@ def in_thread(fn: Any) -> None:
     def run() -> None:
         try:
             fn()
-        except BaseException as error:  # noqa: BLE001 - told to the test
+        except BaseException as error:
             errors.append(error)
 
     thread = threading.Thread(target=run)
@@ -169,9 +169,7 @@ def test_every_function_from_every_thread(world: Any, unraisable: list[BaseExcep
                 on_rpc_open=lambda r, p: keep("rpc", r), on_rpc_request=lambda r, t, i, d: nq_rpc_reply(r, i, d)
             ),
         )
-        handler = nq_stream_handler_t(
-            on_stream_open=lambda s, p: keep("stream", s), on_stream_record=lambda s, d: None
-        )
+        handler = nq_stream_handler_t(on_stream_open=lambda s, p: keep("stream", s), on_stream_record=lambda s, d: None)
         nq_hdmap_stream_handler(m, "s", handler)
 
     def on_open(conn: Any, pctx: Any) -> None:
@@ -239,7 +237,7 @@ def test_every_function_from_every_thread(world: Any, unraisable: list[BaseExcep
                     action(handle)
                 if random.random() < 0.05:
                     time.sleep(0.001)
-        except BaseException as error:  # noqa: BLE001 - told to the test
+        except BaseException as error:
             failures.append(error)
 
     threads = [threading.Thread(target=foreign) for _ in range(3)]
