@@ -194,7 +194,12 @@ def test_join_closes_in_order(world: Any, logs: list[str]) -> None:
     """3: 70 "server side close" to every client, log records of the shutdown, the port is free again."""
     closes: list[Any] = []
     here: list[Any] = []
-    conf = nq_svconf_t(on_close=lambda c, e, d, r: here.append((d.code, r)), idle_timeout=nq_time_sec(20))
+    there: list[Any] = []
+    conf = nq_svconf_t(
+        on_open=lambda c, p: there.append(c),
+        on_close=lambda c, e, d, r: here.append((d.code, r)),
+        idle_timeout=nq_time_sec(20),
+    )
     port = world.serve(serve_rpc, conf)
     client = world.client()
     for _ in range(10):
@@ -203,7 +208,7 @@ def test_join_closes_in_order(world: Any, logs: list[str]) -> None:
             on_open=lambda c, p: closes.append("open"),
             on_close=lambda c, e, d, r: closes.append((d.code, d.msg, r)),
         )
-    world.until(lambda: closes.count("open") == 10)
+    world.until(lambda: closes.count("open") == len(there) == 10)
     done = threading.Event()
     server = world.servers.pop()
     thread = threading.Thread(target=lambda: (nq_server_join(server), done.set()))
