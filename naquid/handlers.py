@@ -38,7 +38,7 @@ class Handlers:
     """
 
     def __init__(self) -> None:
-        self._requests: dict[str, RequestHandler] = {}
+        self._requests: dict[str, RequestHandler | _naquid.BatchHandler] = {}
         self._notifies: dict[str, NotifyHandler] = {}
         self._streams: dict[str, StreamHandler] = {}
         self._raw_named: dict[str, RawStreamHandler] = {}
@@ -55,6 +55,23 @@ class Handlers:
         At most `Limits.max_handler_tasks` coroutines of one stream run at once; then its requests wait.
         """
         return self._named(self._requests, name)
+
+    def rpc_batch(self, name: str) -> Callable[[_F], _F]:
+        """Requests on RPC streams of this name, all of a tick in one call: `(batch) -> list[bytes | None]`.
+
+        batch is an `RpcBatch`: parallel lists `rpcs`, `types`, `payloads`. The result has one reply for each request,
+        in order: bytes, None (the reply comes later, see `RpcBatch.defer`), or an `RpcError` for an error reply. When
+        the function raises, every request of the batch gets an error reply. It must be a plain function.
+        """
+        add = self._named(self._requests, name)
+
+        def wrap(handler: _F) -> _F:
+            if inspect.iscoroutinefunction(handler):
+                raise ConfigError("a batch handler must be a plain function: start tasks from it for what takes time")
+            add(_naquid.BatchHandler(_callable(handler)))
+            return handler
+
+        return wrap
 
     def rpc_notify(self, name: str) -> Callable[[_F], _F]:
         """Notifications on RPC streams of this name: `(rpc, type, payload) -> None`."""
@@ -110,7 +127,7 @@ class Handlers:
             raise ConfigError(f"stream name {name!r}: a name is 1 to 255 bytes long and has no NUL")
 
         def add(handler: _F) -> _F:
-            handlers[name] = _callable(handler)
+            handlers[name] = handler if isinstance(handler, _naquid.BatchHandler) else _callable(handler)
             return handler
 
         return add

@@ -14,6 +14,7 @@ cdef class Reply:
     cdef bint blocking            # asyncio's flag between a task and what it awaits
     cdef int settle(self, int state, object value) except -1
     cdef int resume(self) except -1
+    cdef int forget(self) except -1
     cdef object failure(self)
     cdef object outcome(self)
 

@@ -57,6 +57,10 @@ cdef class Reply:
         Py_XDECREF(r)
         return 0
 
+    cdef int forget(self) except -1:
+        self.rpc.cancel(self.msgid)
+        return 0
+
     cdef object failure(self):
         if self.state == CALL_GONE and self.value is None:
             self.value = self.rpc._gone()
@@ -98,7 +102,7 @@ cdef class Reply:
         """Forgets the call. Whoever cancels runs now; the task that waits comes after."""
         if self.state != CALL_PENDING:
             return False
-        self.rpc.cancel(self.msgid)
+        self.forget()
         self.settle(CALL_CANCELLED, msg)
         return True
 

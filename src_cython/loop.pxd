@@ -56,6 +56,7 @@ cdef class Loop:
     cdef PyObject *cores         # intrusive list of the linked objects
     cdef CallNode calls          # head of the ring of waiting calls
     cdef CallNode *spare         # free call nodes
+    cdef list batches            # batch handlers that have collected requests in this dispatch
     cdef set posted              # Posted objects on their way
     cdef object fatal            # a BaseException that is no Exception: raised after the tick
     cdef int tick(self, int64_t max_wait) except -2

@@ -13,6 +13,7 @@ cdef class Loop:
         self.calls.next = &self.calls
         self.calls.prev = &self.calls
         self.posted = set()
+        self.batches = []
 
     def __init__(self, *, bint portable=False, bint gso=True, bint gro=True, double timer_floor=0.0,
                  double busy_poll=0.0, uint32_t socket_buffer=0):
@@ -112,6 +113,11 @@ cdef class Loop:
                     self.one(nq_loop_events(self.l) + (i - 1))
             except BaseException as exc:
                 self.failed(exc, self)
+        if self.batches:
+            batches = self.batches
+            self.batches = []
+            for batch in batches:
+                (<BatchHandler>batch).run(self)
         return 0
 
     cdef int one(self, const nq_event *e) except -1:

@@ -1,10 +1,15 @@
 # rpc.pxd: an RPC stream with Python handlers.
+cdef class BatchHandler
+cdef class HandlerEntry
+
 cdef class BaseRpc(AioStream):
     cdef public object request_handler  # (rpc, type, payload) -> bytes | None | coroutine
+    cdef BatchHandler batch             # instead of request_handler
     cdef public object notify_handler   # (rpc, type, payload) -> None | coroutine
     cdef uint32_t msgid                 # of the request being handled, 0: none
     cdef Py_ssize_t tasks               # coroutine handlers that run
     cdef Py_ssize_t unanswered          # requests whose handler returned without a reply
+    cdef int use(self, HandlerEntry entry) except -1
     cdef int start_call(self, int type, object payload, object cb, int kind, object timeout,
                         uint32_t *msgid) except -1
     cdef int reply_now(self, uint32_t msgid, int result, object payload) except -1

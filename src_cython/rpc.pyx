@@ -3,6 +3,7 @@
 cdef enum:
     CALL_CALLBACK = 0  # kinds of CallNode
     CALL_FUTURE = 1
+    CALL_MANY = 2      # and above: the place in a Many
 
 
 @cython.no_gc_clear
@@ -10,6 +11,14 @@ cdef class BaseRpc(AioStream):
     """An RPC stream; naquid.Rpc adds the coroutines."""
 
     # ---- requests of the peer ----
+
+    cdef int use(self, HandlerEntry entry) except -1:
+        if isinstance(entry.handler, BatchHandler):
+            self.batch = entry.handler
+        else:
+            self.request_handler = entry.handler
+        self.notify_handler = entry.notify
+        return 0
 
     cdef int ev_open(self, const nq_event *e) except -1:
         if self.open_waiters is not None:
@@ -25,6 +34,8 @@ cdef class BaseRpc(AioStream):
         cdef object type_
         cdef bytes payload
         if handler is None:
+            if self.batch is not None:
+                return self.batch.add(self, e)
             nq_rpc_reply(self.loop.l, self.handle, msgid, R_NOTSUPPORT, NULL, 0)
             return 0
         type_ = <int>e.type
@@ -245,6 +256,41 @@ cdef class BaseRpc(AioStream):
         call.reply = reply
         return call
 
+    def call_many(self, int type, payloads, timeout=None, *, bint return_exceptions=False):
+        """Sends a request for each payload; the result is awaited for the list of their replies, in order.
+
+        It costs one await for all of them. timeout: seconds, of each. return_exceptions: an error reply or timeout
+        stands in the list; otherwise the first one is raised and the replies still to come are forgotten. Raises as
+        `call` does; QueueFull when some, but not all, could be sent (those are forgotten).
+        """
+        cdef Many many
+        cdef Call call
+        cdef Py_ssize_t i, n
+        cdef list todo = payloads if isinstance(payloads, list) else list(payloads)
+        if self.loop.aloop is None:
+            raise self._gone()
+        n = len(todo)
+        many = Many.__new__(Many)
+        many.rpc = self
+        many.aloop = self.loop.aloop
+        many.keep_errors = return_exceptions
+        many.values = [None] * n
+        many.left = n
+        many.msgids = <uint32_t *>calloc(n + 1, sizeof(uint32_t))
+        if many.msgids == NULL:
+            raise MemoryError()
+        try:
+            for i in range(n):
+                self.start_call(type, todo[i], many, CALL_MANY + <int>i, timeout, &many.msgids[i])
+        except BaseException:
+            many.forget()
+            raise
+        if n == 0:
+            many.settle(CALL_DONE, many.values)
+        call = Call.__new__(Call)
+        call.reply = many
+        return call
+
     def cancel(self, uint32_t msgid):
         """Forgets a call: its on_reply is never called. Returns whether it was still waiting."""
         cdef CallNode *node
@@ -282,6 +328,15 @@ cdef class BaseRpc(AioStream):
             payload = b""
         else:
             payload = event_bytes(e)
+        if kind >= CALL_MANY:
+            if result == 0:
+                return (<Many>cb).put(kind - CALL_MANY, payload, False)
+            if not e.flags & NQ_EVF_LOCAL:
+                return (<Many>cb).put(kind - CALL_MANY, errors.RpcError(payload, result), True)
+            if result == R_TIMEOUT:
+                return (<Many>cb).put(kind - CALL_MANY, errors.CallTimeout("no reply came within the call's timeout"),
+                                      True)
+            return (<Many>cb).settle(CALL_GONE, None)
         if kind == CALL_FUTURE:
             if result == 0:
                 return (<Reply>cb).settle(CALL_DONE, payload)
