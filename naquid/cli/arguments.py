@@ -14,11 +14,18 @@ from .errors import EXIT_CODES, EXIT_USAGE
 Commands = argparse._SubParsersAction  # of parsers; private by name only
 
 
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """With room for the longest command's name."""
+
+    def __init__(self, prog: str, **settings: Any) -> None:
+        super().__init__(prog, max_help_position=28, **settings)
+
+
 class Parser(argparse.ArgumentParser):
     """Keeps the examples' lines as they are, and says what is wrong in one sentence."""
 
     def __init__(self, **settings: Any) -> None:
-        settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        settings.setdefault("formatter_class", Formatter)
         super().__init__(**settings)
 
     def error(self, message: str) -> NoReturn:

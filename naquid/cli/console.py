@@ -15,6 +15,8 @@ from typing import Any
 Update = Callable[[float], None]
 Rows = Sequence[Sequence[str]]
 
+_drawing = False  # is there a bar now?
+
 
 def has_rich() -> bool:
     return importlib.util.find_spec("rich") is not None
@@ -51,8 +53,10 @@ def _bar(what: str, total: float) -> Iterator[Update]:
 
 @contextmanager
 def transferred(what: str, total: int | None, quiet: bool = False) -> Iterator[Update]:
-    """The same for bytes, with their rate; total None: nobody knows. Leaves nothing on a terminal."""
-    if quiet and not is_drawn():
+    """The same for bytes, with their rate; total None: nobody knows. Leaves nothing on a terminal, which has room for
+    one bar: of several at once the first is shown."""
+    global _drawing
+    if (quiet and not is_drawn()) or _drawing:
         yield lambda done: None
     elif is_drawn():
         from rich.console import Console
@@ -71,7 +75,11 @@ def transferred(what: str, total: int | None, quiet: bool = False) -> Iterator[U
         columns += [TransferSpeedColumn(), TimeRemainingColumn(compact=True)]
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(escape(what), total=total)
-            yield lambda done: bar.update(task, completed=done)
+            _drawing = True
+            try:
+                yield lambda done: bar.update(task, completed=done)
+            finally:
+                _drawing = False
     else:
         yield _Lines(what, total, "bytes", brief=True).update
 

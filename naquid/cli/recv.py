@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from . import transfer
 from .arguments import Commands, add_command, add_json, add_server, positive
 from .client import server_config
-from .console import transferred
+from .console import Update, transferred
 from .errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, CommandError
 from .signals import stop_event
 
@@ -93,12 +93,7 @@ class Receiver:
                 transfer.write_line(stream, accept=True)
                 begin = time.perf_counter()
                 with transferred(f"receiving {name}", size, self._options.json) as update:
-                    while chunk := await stream.read(transfer.CHUNK):
-                        file.feed(chunk)
-                        if size is not None and file.bytes > size:
-                            raise CommandError(f"more bytes came than the {size:,} that were announced")
-                        update(file.bytes)
-                digest = file.keep(size)
+                    digest = await _write(stream, file, size, update)
                 took = time.perf_counter() - begin
             transfer.write_line(stream, bytes=file.bytes, sha256=digest)
             stream.write_eof()
@@ -109,7 +104,7 @@ class Receiver:
             print(json.dumps(shown), flush=True)
         else:
             speed = transfer.rate(file.bytes, took)
-            print(f"{file.path}: {file.bytes:,} bytes in {took:.2f} s, {speed}; SHA-256 {digest}", flush=True)
+            print(f"{file.path}: {file.bytes:,} bytes in {took:.2f} s, {speed}\n  SHA-256 {digest}", flush=True)
 
     def _ended(self, name: str, who: str, error: str) -> None:
         if error:
@@ -119,6 +114,24 @@ class Receiver:
             self.good += 1
         if self._options.count is not None and self.good + self.bad >= self._options.count:
             self._enough.set()
+
+
+async def _write(stream: naquid.RawStream, file: transfer.Incoming, size: int | None, update: Update) -> str:
+    """Reads to the end, while a thread writes what came before: the disk may be slow, the connection must not be.
+    Returns the checksum."""
+    loop = asyncio.get_running_loop()
+    writing = loop.run_in_executor(None, file.feed, b"")
+    received = 0
+    while chunk := await stream.read(transfer.CHUNK):
+        received += len(chunk)
+        if size is not None and received > size + transfer.DIGEST:
+            raise CommandError(f"more bytes came than the {size:,} that were announced")
+        await writing
+        writing = loop.run_in_executor(None, file.feed, chunk)
+        update(file.bytes)
+    await writing
+    update(file.bytes)
+    return await loop.run_in_executor(None, file.keep, size)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -86,7 +86,7 @@ async def _send(options: argparse.Namespace, file: IO[bytes], name: str, size: i
     if options.json:
         print(json.dumps(transfer.fields(name, count, took, digest)))
     else:
-        print(f"sent {name}: {count:,} bytes in {took:.2f} s, {transfer.rate(count, took)}; SHA-256 {digest}")
+        print(f"sent {name}: {count:,} bytes in {took:.2f} s, {transfer.rate(count, took)}\n  SHA-256 {digest}")
     return EXIT_OK
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import threading
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -68,15 +69,22 @@ def write_line(stream: naquid.RawStream, **fields: object) -> None:
 
 
 class Incoming:
-    """A file that arrives: under a name of its own until `keep`. A context manager that leaves nothing half done."""
+    """A file that arrives: under a name of its own until `keep`. A context manager that leaves nothing half done.
+
+    `feed` and `keep` may run in another thread; `close` waits for them, and they do nothing after it.
+    """
 
     def __init__(self, folder: Path, name: str, force: bool) -> None:
         self.path = folder / name
         self._force = force
         self._check()
+        umask = os.umask(0)  # here and not in `keep`, which runs in a thread
+        os.umask(umask)
+        self._mode = 0o666 & ~umask
         handle, partial = tempfile.mkstemp(prefix=".naquid-", suffix=".part", dir=folder)
         self._partial = Path(partial)
         self._file = open(handle, "wb", buffering=0)  # noqa: SIM115 (closed by close)
+        self._lock = threading.Lock()
         self._hash = sha256()
         self._tail = b""
         self.bytes = 0
@@ -89,24 +97,31 @@ class Incoming:
 
     def feed(self, chunk: bytes) -> None:
         """Bytes of the stream; the last DIGEST of all are the checksum."""
-        chunk = self._tail + chunk
-        body, self._tail = chunk[:-DIGEST], chunk[-DIGEST:]
-        if body:
-            self._hash.update(body)
-            self.bytes += len(body)
-            view = memoryview(body)
-            while view:
-                view = view[self._file.write(view) :]
+        with self._lock:
+            if self._file.closed:
+                return
+            chunk = self._tail + chunk
+            body, self._tail = chunk[:-DIGEST], chunk[-DIGEST:]
+            if body:
+                self._hash.update(body)
+                self.bytes += len(body)
+                view = memoryview(body)
+                while view:
+                    view = view[self._file.write(view) :]
 
     def keep(self, size: int | None) -> str:
         """The stream has ended: gives the file its name. Returns the SHA-256 in hexadecimal digits."""
+        with self._lock:
+            if self._file.closed:
+                raise CommandError("the transfer was interrupted")
+            return self._keep(size)
+
+    def _keep(self, size: int | None) -> str:
         if len(self._tail) < DIGEST or (size is not None and self.bytes != size):
             raise CommandError(f"the transfer ended after {self.bytes:,} bytes" + (f" of {size:,}" if size else ""))
         if self._hash.digest() != self._tail:
             raise CommandError("the bytes that arrived do not have the checksum that came with them")
-        umask = os.umask(0)
-        os.umask(umask)
-        os.fchmod(self._file.fileno(), 0o666 & ~umask)
+        os.fchmod(self._file.fileno(), self._mode)
         os.fsync(self._file.fileno())
         self._file.close()
         self._check()
@@ -128,9 +143,10 @@ class Incoming:
             self._partial.unlink()
 
     def close(self) -> None:
-        self._file.close()
-        with suppress(FileNotFoundError):
-            self._partial.unlink()
+        with self._lock:
+            self._file.close()
+            with suppress(FileNotFoundError):
+                self._partial.unlink()
 
     def __enter__(self) -> Incoming:
         return self
