@@ -313,7 +313,7 @@ class Page:
         sources = " ".join(block.code for block in self.written.values())
         for name, block in self.written.items():
             stem = Path(name).stem
-            used = name in commands or re.search(rf"\b{stem}:\w", commands) or f"import {stem}" in sources
+            used = name in commands or re.search(rf"\b{stem}:\w", commands) or re.search(rf"(import|from) {stem}\b", sources)
             assert used, f"{block.where}: nothing runs {name}"
 
 

@@ -81,3 +81,11 @@ async def echo(folder: Path) -> AsyncIterator[dict[str, Any]]:
         naquid.connect("127.0.0.1", server.port, ca=folder / "ca.pem") as conn,
     ):
         yield {"naquid": naquid, "server": server, "conn": conn, "port": server.port}
+
+
+@contextlib.asynccontextmanager
+async def plugin(folder: Path) -> AsyncIterator[dict[str, Any]]:
+    """The pytest plugin where naquid is not installed but used from its tree."""
+    names = "_naquid_leaf, naquid_ca, naquid_client, naquid_relay, naquid_server"
+    (folder / "conftest.py").write_text(f"from naquid.testing.plugin import {names}  # noqa: F401\n")
+    yield {}
