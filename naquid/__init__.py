@@ -5,11 +5,11 @@ The asyncio interface is in here: `connect`, `serve`, `Handlers`. `naquid.capi` 
 
 from __future__ import annotations
 
-from ._naquid import EGOAWAY, ENOTSUPPORT, ETIMEOUT, EUSER, OK, Deferred, limits_table, versions
+from ._naquid import EGOAWAY, ENOTSUPPORT, ETIMEOUT, EUSER, OK, Deferred, RpcBatch, limits_table, versions
 from ._version import __version__
 from .client import connect
 from .config import ClientConfig, Limits, ServerConfig, TlsConfig
-from .connection import Connection, ConnectionStats
+from .connection import Connection, ConnectionState, ConnectionStats
 from .errors import (
     CallTimeout,
     ConfigError,
@@ -28,6 +28,7 @@ from .errors import (
 )
 from .handlers import Handlers
 from .raw_stream import RawStream
+from .reconnect import Backoff
 from .rpc import Rpc
 from .server import Server, serve
 from .stream import Stream
@@ -38,12 +39,14 @@ __all__ = [
     "ETIMEOUT",
     "EUSER",
     "OK",
+    "Backoff",
     "CallTimeout",
     "ClientConfig",
     "ConfigError",
     "Connection",
     "ConnectionError",
     "ConnectionLost",
+    "ConnectionState",
     "ConnectionStats",
     "Deferred",
     "Error",
@@ -56,6 +59,7 @@ __all__ = [
     "RawStream",
     "ResolveError",
     "Rpc",
+    "RpcBatch",
     "RpcError",
     "Server",
     "ServerConfig",

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Generator
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -14,6 +15,7 @@ from .config import Blob, ClientConfig
 from .connection import Connection, opened
 from .errors import ConfigError, ConnectionError, HandshakeFailed, ResolveError
 from .handlers import Handlers
+from .reconnect import Address, Reconnector
 
 __all__ = ["Connecting", "connect"]
 
@@ -90,10 +92,13 @@ class Connecting:
         )
         app = (self._app or Handlers())._compile(config.call_timeout, config.limits.max_handler_tasks)
         attempts = _Attempts(config, app, tls, config.server_name or self._host, config.limits.engine())
-        return await attempts.run(await _resolve(self._host, self._port))
+        connection = await attempts.run(await _resolve(self._host, self._port))
+        if config.reconnect is not None:
+            connection._keep(Reconnector(config.reconnect, partial(_resolve, self._host, self._port)))
+        return connection
 
 
-async def _resolve(host: str, port: int) -> list[tuple[str, int]]:
+async def _resolve(host: str, port: int) -> list[Address]:
     """Numeric addresses, families interleaved so that the second try is of the other one (RFC 8305 4)."""
     if _naquid.parse_address(host, port) is not None:
         return [(host, port)]
@@ -110,7 +115,7 @@ async def _resolve(host: str, port: int) -> list[tuple[str, int]]:
         raise ResolveError(f"the name {host!r} has no address")
     first = [a for a in addresses if (":" in a[0]) == (":" in addresses[0][0])]
     other = [a for a in addresses if a not in first]
-    mixed: list[tuple[str, int]] = []
+    mixed: list[Address] = []
     for at in range(max(len(first), len(other))):
         mixed += first[at : at + 1] + other[at : at + 1]
     return mixed
@@ -128,19 +133,19 @@ class _Attempts:
         self.name = name
         self.limits = limits
 
-    def start(self, address: tuple[str, int], quiet: bool) -> Connection:
+    def start(self, address: Address, quiet: bool) -> Connection:
         connection = Connection()
         engine = connection._engine = event_loop.acquire()
         try:
             connection._connect(
-                engine, *address, self.name, self.tls, self.app, self.limits, quiet, self.config.version
+                engine, *address, self.name, self.tls, self.app, self.limits, quiet, self.config.version, 0
             )
         except BaseException:
             connection._released()
             raise
         return connection
 
-    async def run(self, addresses: list[tuple[str, int]]) -> Connection:
+    async def run(self, addresses: list[Address]) -> Connection:
         if len(addresses) == 1:
             return await opened(self.start(addresses[0], False))
         left = addresses[::-1]

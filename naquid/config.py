@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from . import _naquid
 from .errors import ConfigError
+from .reconnect import Backoff
 
 __all__ = ["Blob", "ClientConfig", "Limits", "ServerConfig", "TlsConfig"]
 
@@ -169,6 +170,8 @@ class ClientConfig:
     """Seconds before the next address is tried beside one that does not answer (RFC 8305 5)."""
     version: int = 0
     """QUIC version to start with: 1, 0x6b3343cf (version 2), or 0 for the engine's choice."""
+    reconnect: Backoff | None = None
+    """How the connection comes back after it was lost; None: its loss is its end."""
 
     def __post_init__(self) -> None:
         _check_timeout("call_timeout", self.call_timeout)
@@ -176,6 +179,8 @@ class ClientConfig:
             raise ConfigError(f"attempt_delay is {self.attempt_delay} seconds: it must be from 0.01 to 60")
         if self.version not in (0, 1, 0x6B3343CF):
             raise ConfigError(f"version {self.version:#x}: use 0, 1 or 0x6b3343cf")
+        if self.reconnect is not None and not isinstance(self.reconnect, Backoff):
+            raise ConfigError(f"reconnect is a naquid.Backoff or None, not {type(self.reconnect).__name__}")
 
 
 def _check_timeout(name: str, value: float) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import enum
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
@@ -11,13 +12,29 @@ from typing import Any, TypeVar
 from . import _naquid, event_loop
 from .errors import ConnectionError, ConnectionLost, StreamError
 from .raw_stream import RawStream
+from .reconnect import Reconnector
 from .rpc import Rpc
 from .stream import Stream
 
-__all__ = ["Connection", "ConnectionStats"]
+__all__ = ["Connection", "ConnectionState", "ConnectionStats"]
 
 _RAW, _RECORD, _RPC = 0, 1, 2
 _S = TypeVar("_S", Rpc, Stream, RawStream)
+
+
+class ConnectionState(enum.Enum):
+    """Where a connection is in its life."""
+
+    CONNECTING = "connecting"
+    """A handshake is under way."""
+    OPEN = "open"
+    """The handshake is completed: it can be used."""
+    WAITING = "waiting"
+    """It was lost, and waits to be brought back (`ClientConfig.reconnect`). `Connection.error` tells why."""
+    CLOSING = "closing"
+    """This side closes it; what was queued is still sent."""
+    CLOSED = "closed"
+    """It has ended for good. `Connection.error` tells why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +66,23 @@ class Connection(_naquid.BaseConnection):
     """A connection. `naquid.connect` makes one; a server's handlers get theirs.
 
     As an async context manager it closes in order at the end of the block.
+
+    With `ClientConfig.reconnect` a client's connection object outlives the loss of its connection. What was open then
+    is gone: streams and calls in flight raise ConnectionLost, so do datagrams and PINGs until it is back; opening a
+    stream waits until then. `on_disconnect` and `on_connect` are called at each loss and each return.
     """
 
-    __slots__ = ("_engine", "_known")
+    __slots__ = ("_engine", "_known", "_queues", "_reconnector")
 
     _engine: _naquid.Loop | None  # held since event_loop.acquire
+    _queues: set[asyncio.Queue[ConnectionState]]  # of the iterators that states() made
+    _reconnector: Reconnector
     _known: dict[str, Any] | None  # _info() when last asked
 
     async def open_rpc(self, name: str, *, call_timeout: float | None = None) -> Rpc:
         """Opens an RPC stream of this name. Waits while the peer's stream limit is reached (RFC 9000 4.6).
+
+        While the connection is being brought back it waits for that too.
 
         call_timeout: seconds, the default for its calls; None is the configuration's. Requests that the peer sends on
         it go to this side's handlers of the same name. A name the peer has no handler for shows at the first call,
@@ -96,6 +121,33 @@ class Connection(_naquid.BaseConnection):
             raise self._lost()
         return rtt
 
+    @property
+    def state(self) -> ConnectionState:
+        """Where the connection is in its life."""
+        return ConnectionState(self._state)
+
+    async def states(self) -> AsyncIterator[ConnectionState]:
+        """`async for state in conn.states()`: the state it has now, and each that follows, to CLOSED, the last one."""
+        if not hasattr(self, "_queues"):
+            self._queues = set()
+            self._watch()
+        queue: asyncio.Queue[ConnectionState] = asyncio.Queue()
+        self._queues.add(queue)
+        try:
+            state = self.state
+            yield state
+            while state is not ConnectionState.CLOSED:
+                last, state = state, await queue.get()
+                if state is not last:
+                    yield state
+        finally:
+            self._queues.discard(queue)
+
+    async def wait_open(self) -> None:
+        """Waits until the connection is open; one that is brought back may take its time. Raises why it ended."""
+        while (waiter := self._open_wait()) is not None:
+            await waiter
+
     async def close(self, code: int = 0, reason: str = "") -> None:
         """Closes the connection in order and waits for its end. What streams have queued is sent first, for at most
         `Limits.shutdown_timeout` seconds; new streams and calls are refused at once.
@@ -118,7 +170,7 @@ class Connection(_naquid.BaseConnection):
     def stats(self) -> ConnectionStats:
         """Round trips, congestion window, packets, bytes. Raises ConnectionLost when the connection is gone."""
         info = self._info()
-        if info is None or self.is_closed:
+        if info is None or not self.is_open:
             raise self._lost()
         return ConnectionStats(**{name: info[name] for name in ConnectionStats.__dataclass_fields__})
 
@@ -148,8 +200,7 @@ class Connection(_naquid.BaseConnection):
         await self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self.is_closed else "open" if self.is_open else "connecting"
-        return f"<naquid.Connection to {self._fact('remote')} {state}>"
+        return f"<naquid.Connection to {self._fact('remote')} {self._state}>"
 
     # ---- inside ----
 
@@ -169,15 +220,22 @@ class Connection(_naquid.BaseConnection):
         return given
 
     async def _open(self, cls: type[_S], kind: int, name: str | None, uni: bool, call_timeout: float) -> _S:
-        stream = self._open_stream(cls, kind, name, uni, call_timeout)
-        try:
-            while (waiter := stream._open_wait()) is not None:
-                await waiter
-        except BaseException:
-            stream.reset()
-            stream.close()
-            raise
-        return stream
+        while True:
+            if not self.is_open:
+                await self.wait_open()
+            try:
+                stream = self._open_stream(cls, kind, name, uni, call_timeout)
+                try:
+                    while (waiter := stream._open_wait()) is not None:
+                        await waiter
+                except BaseException:
+                    stream.reset()
+                    stream.close()
+                    raise
+                return stream
+            except ConnectionLost:
+                if not self._lasting or self.is_open or self.is_closed:
+                    raise
 
     async def _serve(self, handler: Coroutine[Any, Any, Any], function: object) -> None:
         """Runs a coroutine handler of the connection itself."""
@@ -187,14 +245,22 @@ class Connection(_naquid.BaseConnection):
             if not (self.is_closed and isinstance(error, (ConnectionError, StreamError))):
                 self._failed(error, function)
 
-    def _lost(self) -> BaseException:
-        try:
-            self._open_wait()
-        except ConnectionError as error:
-            return error
-        return ConnectionLost("the connection is closed")
+    def _changed(self) -> None:
+        for queue in self._queues:
+            if queue.qsize() > 1000:  # nobody reads it
+                queue.get_nowait()
+            queue.put_nowait(self.state)
+
+    def _keep(self, reconnector: Reconnector) -> None:
+        self._reconnector = reconnector
+        self._survive()
+
+    def _interrupted(self) -> None:
+        self._reconnector.lost(self)
 
     def _released(self) -> None:
+        if self._lasting:
+            self._reconnector.stop()
         engine = getattr(self, "_engine", None)
         if engine is not None:
             self._engine = None

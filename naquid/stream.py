@@ -85,6 +85,8 @@ async def serve_stream(stream: Stream | _naquid.BaseRawStream, handler: Coroutin
         stream.close()
         raise
     except (ConnectionError, StreamReset, StreamClosed) as error:
+        if stream.connection._closing:
+            return  # what it has queued is being sent
         # How streams end when the peer goes away: nothing to report, unless this stream is as open as ever.
         if not stream.is_closed and not isinstance(error, (ConnectionError, StreamReset)):
             stream._failed(error, handler)

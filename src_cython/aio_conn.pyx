@@ -61,6 +61,10 @@ cdef class AppCore:
         return task
 
 
+cdef class Life:
+    pass
+
+
 @cython.no_gc_clear
 cdef class BaseConnection(ConnCore):
     """A connection's state; naquid.Connection adds the coroutines."""
@@ -69,12 +73,17 @@ cdef class BaseConnection(ConnCore):
 
     cdef int ev_open(self, const nq_event *e) except -1:
         self.opened = True
+        self.close_error = None
         if self.server is not None:
             self.server.live.add(self)
         if self.open_waiters is not None:
             wake_waiters(self.loop, self.open_waiters, None)
+        if self.attempt is not None:
+            self.attempted(None)
         if not self.quiet:
             self.announce()
+        if self.watched:
+            self.changed()
         return 0
 
     cdef int announce(self) except -1:
@@ -99,17 +108,61 @@ cdef class BaseConnection(ConnCore):
         self.keep_close(e)
         self.close_error = errors.from_close(self.why, self.code, self.reason,
                                              (self.close_flags & NQ_EVF_REMOTE) != 0, self.opened)
+        if self.lasting and not self.closing and not (self.why == NQ_WHY_APP and self.code == 0):
+            self.closed = False
+            self.life.error = self.close_error
         return 0
 
     cdef int ev_close(self, const nq_event *e) except -1:
         self.learn(e)
         if self.client:
-            # From here on the engine's object is nothing of ours.
             self.end_opening()
-            nq_conn_set_user(self.loop.l, self.handle, NULL)
-            nq_conn_free(self.loop.l, self.handle)
-            self.loop.unlink(self)
+            if not self.closed:
+                return self.interrupted()
+            self.give_up()
         return self.ended()
+
+    cdef int give_up(self) except -1:
+        """From here on the engine's object is nothing of ours."""
+        nq_conn_set_user(self.loop.l, self.handle, NULL)
+        nq_conn_free(self.loop.l, self.handle)
+        self.loop.unlink(self)
+        return 0
+
+    cdef int interrupted(self) except -1:
+        """The connection was lost and is to come back, or an attempt at that failed."""
+        cdef bint was_open = self.opened
+        self.opened = False
+        self.life = Life.__new__(Life)
+        if self.attempt is not None:
+            self.attempted(self.close_error)
+        if self.watched:
+            self.changed()
+        if not was_open:
+            return 0
+        if self.ping_waiters is not None:
+            wake_waiters(self.loop, self.ping_waiters, None)
+        self._interrupted()
+        if self.announced:
+            self.announced = False
+            self.run_handler(self.app.disconnect_fn, (self, self.close_error))
+        return 0
+
+    cdef int changed(self) except -1:
+        self.loop.woken = True
+        self._changed()
+        return 0
+
+    cdef int attempted(self, object error) except -1:
+        cdef object attempt = self.attempt
+        self.attempt = None
+        self.loop.woken = True
+        if not attempt.done():
+            attempt.set_result(error)
+        return 0
+
+    cdef bint is_up(self) noexcept:
+        return self.opened and not self.closed and (self.life is None or self.life.error is None)
 
     cdef int detached(self) except -1:
         if self.close_error is None:
@@ -119,6 +172,10 @@ cdef class BaseConnection(ConnCore):
 
     cdef int ended(self) except -1:
         self.closed = True
+        if self.attempt is not None:
+            self.attempted(self.close_error)
+        if self.watched:
+            self.changed()
         if self.server is not None:
             self.server.live.discard(self)
             if not self.server.live and self.server.idle_waiters is not None:
@@ -131,8 +188,17 @@ cdef class BaseConnection(ConnCore):
         self._released()
         return 0
 
+    # ---- for subclasses ----
+
     def _released(self):
-        """The connection needs its event loop's engine no more. For subclasses."""
+        """The connection needs its event loop's engine no more."""
+
+    def _changed(self):
+        """`_state` is another one. Only called once `_watch` was."""
+
+    def _interrupted(self):
+        """The connection was lost, and `_survive` was called before: bring it back by `_reconnect`, or end it by
+        `_end`."""
 
     cdef int ev_datagram(self, const nq_event *e) except -1:
         cdef PyObject *args[3]
@@ -167,11 +233,11 @@ cdef class BaseConnection(ConnCore):
         cdef HandlerEntry entry = <HandlerEntry>e.user
         cdef AioStream s = entry.cls.__new__(entry.cls)
         s.conn = self
+        s.life = self.life
         s.app = self.app
         s.name = entry.name
         if isinstance(s, BaseRpc):
-            (<BaseRpc>s).request_handler = entry.handler
-            (<BaseRpc>s).notify_handler = entry.notify
+            (<BaseRpc>s).use(entry)
         else:
             s.handler = entry.handler
         return s
@@ -180,29 +246,86 @@ cdef class BaseConnection(ConnCore):
         """A new exception that says why the connection is gone."""
         if self.close_error is not None:
             return errors.again(self.close_error)
+        if self.closing and not self.closed:
+            return errors.ConnectionLost("this side is closing the connection: it takes nothing new")
+        if not self.opened and not self.closed:
+            return errors.ConnectionLost("the connection is not established yet")
         return errors.ConnectionLost("the connection is closed", code=self.code, reason=self.reason,
                                      remote=(self.close_flags & NQ_EVF_REMOTE) != 0)
+
+    cdef int look_ahead(self) except -1:
+        """Learns of the end that is in events of this turn which are not dispatched yet."""
+        cdef const nq_event *e
+        cdef int i
+        if self.loop.l == NULL:
+            return 0
+        for i in range(self.loop.polled):
+            e = nq_loop_events(self.loop.l) + i
+            if e.kind == NQ_EV_CONN_CLOSE and e.handle == self.handle:
+                self.learn(e)
+        return 0
+
+    cdef int refused(self, int rc) except -1:
+        """The engine said no: raises the end of the connection when that is the reason."""
+        if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
+            self.look_ahead()
+            if not self.is_up():
+                raise self.lost()
+        return 0
 
     # ---- opening ----
 
     def _connect(self, Loop loop, str host, int port, str server_name, Tls tls, AppCore app, EngineLimits limits,
-                 bint quiet, uint32_t version):
-        """Starts to connect to a numeric address. quiet: on_connect waits for _announce()."""
+                 bint quiet, uint32_t version, uint32_t endpoint):
+        """Starts to connect to a numeric address. quiet: on_connect waits for _announce(). endpoint: 0, or the ID of
+        the endpoint whose socket is used."""
         cdef nq_addr a
         to_addr(&a, host, port)
         self.app = app
         self.quiet = quiet
-        self.connect(loop, &a, server_name, tls, app.hdmap, &limits.values, 0, version, True)
+        self.life = Life.__new__(Life)
+        self.connect(loop, &a, server_name, tls, app.hdmap, &limits.values, endpoint, version, True)
 
     def _announce(self):
         self.quiet = False
         self.announce()
 
+    def _lost(self):
+        return self.lost()
+
+    def _survive(self):
+        """From now on the loss of the connection is not its end: `_interrupted` is called."""
+        self.lasting = True
+
+    def _watch(self):
+        self.watched = True
+
+    def _reconnect(self, str host, int port):
+        """After a loss: starts to connect to a numeric address. A future of None, or of why it failed."""
+        cdef nq_addr a
+        to_addr(&a, host, port)
+        cdef int rc = nq_conn_reconnect(own(self.loop), self.handle, 0, &a)
+        if rc < 0:
+            engine_error(self.loop, rc, "reconnecting")
+        self.attempt = self.loop.aloop.create_future()
+        if self.watched:
+            self.changed()
+        return self.attempt
+
+    def _end(self, error):
+        """After a loss: the connection is not to come back; error says why."""
+        if not self.closed:
+            self.close_error = error
+            self.why = 0
+            own(self.loop)
+            self.give_up()
+            self.ended()
+
     def _open_wait(self):
         """None when the handshake is completed, else a future. Raises why it failed."""
-        if self.closed:
+        if self.closed or self.closing:
             raise self.lost()
-        if self.opened:
+        if self.is_up():
             return None
         if self.open_waiters is None:
             self.open_waiters = []
@@ -217,11 +340,12 @@ cdef class BaseConnection(ConnCore):
 
     def _ping(self):
         """A future of the round trip in seconds (None when the connection ended)."""
-        cdef nq_loop *l = own(self.loop) if not self.closed else NULL
-        if self.closed:
+        if self.closing or not self.is_up():
             raise self.lost()
+        cdef nq_loop *l = own(self.loop)
         cdef int rc = nq_conn_ping(l, self.handle)
         if rc < 0:
+            self.refused(rc)
             engine_error(self.loop, rc, "sending a PING")
         if self.ping_waiters is None:
             self.ping_waiters = []
@@ -231,7 +355,7 @@ cdef class BaseConnection(ConnCore):
         """A new outgoing stream object of class cls; kind: 0 raw, 1 record, 2 RPC."""
         cdef AioStream s = cls.__new__(cls)
         cdef HandlerEntry entry
-        if self.closed:
+        if self.closing or not self.is_up():
             raise self.lost()
         if not isinstance(name, str) and (name is not None or kind != 0):
             raise TypeError(f"a stream name is a str, not {type(name).__name__}")
@@ -240,10 +364,14 @@ cdef class BaseConnection(ConnCore):
         if isinstance(s, BaseRpc):
             entry = self.app.rpcs.get(name)
             if entry is not None:
-                (<BaseRpc>s).request_handler = entry.handler
-                (<BaseRpc>s).notify_handler = entry.notify
-        s.open_on(self, NQ_KIND_RAW if kind == 0 else NQ_KIND_RECORD if kind == 1 else NQ_KIND_RPC,
-                  None if name is None else name.encode(), uni, to_ns(call_timeout, "call_timeout"))
+                (<BaseRpc>s).use(entry)
+        s.life = self.life
+        try:
+            s.open_on(self, NQ_KIND_RAW if kind == 0 else NQ_KIND_RECORD if kind == 1 else NQ_KIND_RPC,
+                      None if name is None else name.encode(), uni, to_ns(call_timeout, "call_timeout"))
+        except errors.StreamClosed:
+            self.refused(NQ_ERR_STATE)
+            raise
         if name is not None:
             self.used_names = True
         return s
@@ -258,13 +386,14 @@ cdef class BaseConnection(ConnCore):
         """
         cdef View v
         cdef int rc
-        if self.closed:
+        if self.closing or not self.is_up():
             raise self.lost()
         cdef nq_loop *l = own(self.loop)
         view_get(&v, data)
         rc = nq_conn_send_datagram(l, self.handle, v.p, v.n)
         view_done(&v)
         if rc < 0:
+            self.refused(rc)
             engine_error(self.loop, rc, "sending a datagram")
 
     def _close(self, uint64_t code, str reason, bint now):
@@ -273,7 +402,24 @@ cdef class BaseConnection(ConnCore):
         if len(text) > 1024:
             raise ValueError("the reason of a close is at most 1024 bytes long")
         if not self.closed:
+            self.closing = True
+            if self.watched:
+                self.changed()
+            if self.lasting and not self.opened:  # no connection now that could be closed in order
+                self.keep_own_close(code, reason)
+                self.give_up()
+                self.ended()
+                return
             nq_conn_close(own(self.loop), self.handle, code, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), now)
+
+    cdef int keep_own_close(self, uint64_t code, str reason) except -1:
+        own(self.loop)
+        self.why = NQ_WHY_APP
+        self.code = code
+        self.reason = reason
+        self.close_flags = NQ_EVF_LOCAL
+        self.close_error = errors.from_close(self.why, code, reason, False, True)
+        return 0
 
     def flush(self):
         """Writes what is queued into packets now, not at the end of the event loop's turn."""
@@ -336,8 +482,8 @@ cdef class BaseConnection(ConnCore):
 
     @property
     def is_open(self):
-        """True from the completed handshake to the end."""
-        return self.opened and not self.closed
+        """True from the completed handshake to the end, or to its loss when the connection is one that comes back."""
+        return self.is_up()
 
     @property
     def is_closed(self):
@@ -346,14 +492,33 @@ cdef class BaseConnection(ConnCore):
 
     @property
     def error(self):
-        """Why the connection ended: an exception, or None while it lives and after a close in order (code 0)."""
-        if self.close_error is not None and self.why == NQ_WHY_APP and self.code == 0:
+        """Why the connection ended, or was lost last while it is not back: an exception. None while it is open and
+        after a close in order (code 0)."""
+        if self.is_up() or (self.why == NQ_WHY_APP and self.code == 0):
             return None
         return self.close_error
 
     @property
+    def _state(self):
+        if self.closed:
+            return "closed"
+        if self.closing:
+            return "closing"
+        if self.is_up():
+            return "open"
+        return "connecting" if self.attempt is not None or not self.lasting else "waiting"
+
+    @property
+    def _lasting(self):
+        return self.lasting
+
+    @property
     def _call_timeout(self):
         return self.app.call_timeout
+
+    @property
+    def _closing(self):
+        return self.closing
 
     @property
     def _named(self):

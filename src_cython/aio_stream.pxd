@@ -8,10 +8,12 @@ cdef struct ByteBuf:
     size_t len
 
 cdef class AppCore
+cdef class Life
 
 # What all streams of the facade share: names, waiting, closing.
 cdef class AioStream(StreamCore):
     cdef AppCore app
+    cdef Life life               # of the connection, when it may have several
     cdef readonly object name    # str, or None for a stream without a name
     cdef object handler          # of an incoming stream
     cdef bint above              # the send queue is above the high watermark
@@ -30,6 +32,8 @@ cdef class AioStream(StreamCore):
     cdef int stop_reading(self) except -1
     cdef int wake_all(self) except -1
     cdef int look_ahead(self) except -1
+    cdef bint is_lost(self) noexcept
+    cdef object lost(self)
     cdef int queue(self, object data) except -1
     cdef object send_failure(self, int rc, str what)
     cdef object read_failure(self)

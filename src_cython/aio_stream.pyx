@@ -113,18 +113,29 @@ cdef class AioStream(StreamCore):
                     self.stop_code = <int64_t>e.code
                 elif e.kind == NQ_EV_STREAM_CLOSE:
                     self.close_code = <int64_t>e.code
-            elif e.kind == NQ_EV_CONN_CLOSE and e.handle == self.conn.handle:
-                (<BaseConnection>self.conn).learn(e)
+        if not self.is_lost():
+            (<BaseConnection>self.conn).look_ahead()
         return 0
+
+    cdef bint is_lost(self) noexcept:
+        """Whether the connection is gone, or is not the one any more that this stream was opened on."""
+        return self.conn.closed or (self.life is not None and self.life.error is not None)
+
+    cdef object lost(self):
+        if self.life is not None and self.life.error is not None:
+            return errors.again(self.life.error)
+        return (<BaseConnection>self.conn).lost()
 
     cdef object send_failure(self, int rc, str what):
         """The exception for a send that was not accepted."""
         self.look_ahead()
         if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
-            if self.conn is not None and self.conn.closed:
-                return (<BaseConnection>self.conn).lost()
+            if self.is_lost() or (<BaseConnection>self.conn).closing:
+                return self.lost()
             if self.stop_code >= 0 and not self.ours:
                 return errors.StreamReset(self.stop_code, "the peer stopped reading this stream")
+            if self.reset_code >= 0 and not self.finished:
+                return errors.StreamReset(self.reset_code, "the peer broke the protocol on this stream, which ended it")
             return errors.StreamClosed(f"{what}: this side has closed it already" if self.finished
                                        else f"{what}: it is closed, or was opened by the peer to send only")
         try:
@@ -136,12 +147,12 @@ cdef class AioStream(StreamCore):
         """Why nothing more can be read: an exception, or None at the end of the stream."""
         if self.fin:
             return None
-        if self.deaf and not self.conn.closed:
+        if self.deaf and not self.is_lost():
             return errors.StreamClosed("this side has closed the stream, or stopped reading it")
         if self.reset_code >= 0:
             return errors.StreamReset(self.reset_code, "the peer reset this stream")
-        if self.conn is not None and self.conn.closed:
-            return (<BaseConnection>self.conn).lost()
+        if self.is_lost():
+            return self.lost()
         if self.close_code != 0:
             return errors.StreamReset(self.close_code, "the peer reset this stream")
         return errors.StreamClosed("this side has closed the stream")
@@ -170,8 +181,8 @@ cdef class AioStream(StreamCore):
     def _open_wait(self):
         """None when the stream has its ID, else a future to await before asking again. Raises when it never will."""
         if self.closed:
-            if self.conn is not None and self.conn.closed:
-                raise (<BaseConnection>self.conn).lost()
+            if self.is_lost():
+                raise self.lost()
             raise errors.StreamClosed("the stream was closed before it was opened")
         if self.opened or nq_stream_id(peek(self.loop), self.handle) >= 0:
             return None
@@ -182,7 +193,7 @@ cdef class AioStream(StreamCore):
     def _drain_wait(self):
         """None when the send queue is not above its high watermark, else a future. Raises when sending is over."""
         if self.closed or self.stop_code >= 0:
-            if self.closed and self.finished and self.stop_code < 0 and not self.conn.closed:
+            if self.closed and self.finished and self.stop_code < 0 and not self.is_lost():
                 return None
             raise self.send_failure(NQ_ERR_STALE, "draining a stream")
         if not self.above:

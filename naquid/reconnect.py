@@ -1,0 +1,121 @@
+"""Backoff, and what brings a lost connection back."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .errors import ConfigError, ConnectionLost, Error
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ["Address", "Backoff", "Reconnector"]
+
+Address = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How a client comes back after it has lost its connection; for `ClientConfig.reconnect`.
+
+    The wait before attempt n is `initial * factor ** (n - 1)` seconds, at most `maximum`, less a random part of up to
+    `jitter` of it, so that a server that comes back does not meet all its clients at once. An attempt resolves the name
+    again and tries each address. n starts over once a connection has lasted longer than the wait before it.
+
+    Only what was established comes back: the first attempt is `connect()`'s, which raises why it failed. After that
+    every failure is waited out, refused certificates and names that do not resolve too: both are mended while clients
+    run. The connection ends for good
+
+    * by `close()` or `abort()` of this side,
+    * when the peer closes it in order (application code 0),
+    * after `attempts` attempts in a row that failed: `error` is a ConnectionLost whose `__cause__` is the last failure.
+
+    Raises ConfigError when a value is out of range.
+    """
+
+    initial: float = 0.1
+    """Seconds before the first attempt."""
+    maximum: float = 30.0
+    """Seconds, the longest wait."""
+    factor: float = 2.0
+    """By how much a wait is longer than the one before, 1 or more."""
+    jitter: float = 0.5
+    """The part of a wait that is random, 0 to 1."""
+    attempts: int | None = None
+    """Attempts in a row that may fail; None: it never gives up."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.initial <= 86400:
+            raise ConfigError(f"initial is {self.initial} seconds: it must be from 0 to 86400")
+        if not self.initial <= self.maximum <= 86400:
+            raise ConfigError(f"maximum is {self.maximum} seconds: it must be from initial ({self.initial}) to 86400")
+        if not 1 <= self.factor <= 1000:
+            raise ConfigError(f"factor is {self.factor}: it must be from 1 to 1000")
+        if not 0 <= self.jitter <= 1:
+            raise ConfigError(f"jitter is {self.jitter}: it must be from 0 to 1")
+        if self.attempts is not None and (not isinstance(self.attempts, int) or self.attempts < 1):
+            raise ConfigError(f"attempts is {self.attempts}: it must be None, or an integer of 1 or more")
+
+    def delay(self, attempt: int) -> float:
+        """Seconds to wait before this attempt (1: the first one); another value each time."""
+        wait = min(self.maximum, self.initial * self.factor ** min(attempt - 1, 64))
+        return wait * (1 - self.jitter * random.random())
+
+
+class Reconnector:
+    """Brings one connection back, as often as it is lost."""
+
+    __slots__ = ("_attempt", "_backoff", "_opened", "_resolve", "_task", "_waited")
+
+    def __init__(self, backoff: Backoff, resolve: Callable[[], Awaitable[list[Address]]]) -> None:
+        self._backoff = backoff
+        self._resolve = resolve
+        self._attempt = 0
+        self._waited = 0.0
+        self._opened = time.monotonic()
+        self._task: asyncio.Task[None] | None = None
+
+    def lost(self, connection: Connection) -> None:
+        """The connection was lost a moment ago."""
+        if time.monotonic() - self._opened >= self._waited:
+            self._attempt = 0
+        self._task = asyncio.get_running_loop().create_task(self._run(connection))
+
+    def stop(self) -> None:
+        """The connection has ended for good."""
+        task, self._task = self._task, None
+        if task is not None and task is not _current() and not task.get_loop().is_closed():
+            task.cancel()
+
+    async def _run(self, connection: Connection) -> None:
+        failure: BaseException | None = connection.error
+        while self._backoff.attempts is None or self._attempt < self._backoff.attempts:
+            self._attempt += 1
+            self._waited = self._backoff.delay(self._attempt)
+            await asyncio.sleep(self._waited)
+            try:
+                for address in await self._resolve():
+                    try:
+                        failure = await connection._reconnect(*address)
+                    except OSError as error:  # such as a family that this machine cannot reach now
+                        failure = error
+                    if failure is None:
+                        self._opened = time.monotonic()
+                        return
+            except Error as error:
+                failure = error
+        end = ConnectionLost(f"gave up after {self._attempt} attempts to reconnect; the last failure: {failure}")
+        end.__cause__ = failure
+        connection._end(end)
+
+
+def _current() -> asyncio.Task[object] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
