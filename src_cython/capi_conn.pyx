@@ -459,9 +459,9 @@ cdef class CapiConnApi:
 
     @staticmethod
     def nq_conn_modify_hdmap(nq_conn_t conn not None, modifier):
-        """Gives the connection a new, empty handler map of its own and calls modifier(map) to fill it; the inherited map
-        is not looked at any more. Streams that are open keep their handlers. At once in the loop's thread, queued from
-        others. Raises TypeError. Original: nq_conn_modify_hdmap."""
+        """Gives the connection a new, empty handler map of its own and calls modifier(map) to fill it; the inherited
+        map is not looked at any more. Streams that are open keep their handlers. At once in the loop's thread,
+        queued from others. Raises TypeError. Original: nq_conn_modify_hdmap."""
         if not callable(modifier):
             raise TypeError("the modifier must be callable")
         if conn.live:
@@ -472,7 +472,8 @@ cdef class CapiConnApi:
 
     @staticmethod
     def nq_conn_is_client(nq_conn_t conn not None):
-        """Whether the handle is a client connection's, also when it is stale. Any thread. Original: nq_conn_is_client."""
+        """Whether the handle is a client connection's, also when it is stale. Any thread.
+        Original: nq_conn_is_client."""
         return conn.client
 
     @staticmethod

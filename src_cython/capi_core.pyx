@@ -1,6 +1,6 @@
 # capi_core.pyx: naquid.capi: handles, loops and their queues.
 #
-# The functions of the C API are static methods of classes (CapiConnApi, ...): the engine's functions have the same names.
+# The functions of the C API are static methods of classes (CapiConnApi, ...): the engine's have the same names.
 from posix.types cimport clockid_t
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, nanosleep, timespec
 

@@ -155,8 +155,8 @@ cdef int rpc_call_now(nq_rpc_t rpc, int type, object data, object cb, uint64_t t
 
 
 cdef int rpc_gone(nq_rpc_t rpc, object cb) except -1:
-    """The reply of a call that cannot be sent: after on_rpc_close when the stream is ending, in the loop's next tick when
-    it has ended, at once when there is no loop any more."""
+    """The reply of a call that cannot be sent: after on_rpc_close when the stream is ending, in the loop's next tick
+    when it has ended, at once when there is no loop any more."""
     if rpc.live and not rpc.core.told:
         if rpc.core.late is None:
             rpc.core.late = []

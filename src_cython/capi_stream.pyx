@@ -208,25 +208,25 @@ cdef class CapiStream(StreamCore):
         cdef View v
         cdef CapiMark mark
         cdef int rc
-        cdef nq_loop *l = self.loop.l
-        if self.refused or self.told or l == NULL:
+        cdef nq_loop *loop = self.loop.l
+        if self.refused or self.told or loop == NULL:
             return 0
         if self.entry.framed:
             data = self.entry.writer(self.stream, data)
             if data is None or not len(data):
-                nq_stream_close(l, self.handle)
+                nq_stream_close(loop, self.handle)
                 return 0
         if self.partial is not None:
             raw = bytes_of(data)
             data = record_head(len(raw)) + raw
         view_get(&v, data)
         if opt is None:
-            rc = nq_stream_send(l, self.handle, v.p, v.n)
+            rc = nq_stream_send(loop, self.handle, v.p, v.n)
         else:
             mark = CapiMark.__new__(CapiMark)
             mark.on_ack = opt.on_ack
             mark.on_retransmit = opt.on_retransmit
-            rc = nq_stream_send_marked(l, self.handle, v.p, v.n, <void *>mark)
+            rc = nq_stream_send_marked(loop, self.handle, v.p, v.n, <void *>mark)
             if rc >= 0:
                 (<CapiLoop>self.loop).marks.add(mark)
         view_done(&v)
@@ -307,9 +307,9 @@ cdef class CapiStreamApi:
     @staticmethod
     def nq_stream_send_ex(nq_stream_t s not None, data, opt):
         """nq_stream_send that tells what became of it: opt is an nq_stream_opt_t. on_ack(nbytes, delay_ns) is called as
-        its bytes (framing included, the name not) are acknowledged, delay_ns after they were sent; on_retransmit(nbytes)
-        when some were lost and are sent again (an estimate). Errors and thread rule as nq_stream_send.
-        Original: nq_stream_send_ex."""
+        its bytes (framing included, the name not) are acknowledged, delay_ns after they were sent;
+        on_retransmit(nbytes) when some were lost and are sent again (an estimate). Errors and thread rule as
+        nq_stream_send. Original: nq_stream_send_ex."""
         cdef CapiStream core = s.core
         need_callable(opt.on_ack, "on_ack")
         need_callable(opt.on_retransmit, "on_retransmit")
@@ -322,8 +322,8 @@ cdef class CapiStreamApi:
 
     @staticmethod
     def nq_stream_task(nq_stream_t s not None, cb):
-        """Calls cb(s) in the thread of the stream's loop, if the stream still exists then. Raises TypeError. Any thread:
-        queued. Original: nq_stream_task."""
+        """Calls cb(s) in the thread of the stream's loop, if the stream still exists then. Raises TypeError.
+        Any thread: queued. Original: nq_stream_task."""
         if not callable(cb):
             raise TypeError("a task must be callable")
         handle_post(s, CAPI_OP_TASK, None, cb)
