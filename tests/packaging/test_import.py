@@ -1,0 +1,136 @@
+"""The package in unusual surroundings: strict, optimised, isolated, homeless, with other OpenSSLs in the process."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import naquid
+from naquid import _naquid
+
+ROOT = Path(__file__).resolve().parents[2]
+SMOKE = str(Path(__file__).with_name("smoke.py"))
+
+
+def script(name: str) -> types.ModuleType:
+    """One of scripts/, as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def python(*arguments: str, env: dict[str, str] | None = None) -> str:
+    """What a fresh interpreter prints; it must succeed and complain of nothing."""
+    done = subprocess.run(
+        [sys.executable, *arguments], env=env, capture_output=True, encoding="utf-8", errors="replace", timeout=100
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def without(*names: str, **more: str) -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key not in names} | more
+
+
+def test_no_warnings() -> None:
+    python("-W", "error", "-X", "dev", "-c", "import naquid")
+    python("-W", "error", "-c", "import naquid.capi, naquid.cli.main")
+
+
+def test_nothing_but_the_standard_library_is_imported() -> None:
+    told = python(
+        "-c",
+        "import sys; before = set(sys.modules); import naquid, naquid.capi\n"
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before})",
+    )
+    made_by_cython = {"cython_runtime"}
+    assert set(told.split()) - sys.stdlib_module_names - made_by_cython == {"naquid"}
+
+
+def test_optimised() -> None:
+    assert "ok" in python(SMOKE, env=without(PYTHONOPTIMIZE="2"))
+
+
+def test_isolated() -> None:
+    assert "ok" in python("-I", SMOKE)
+
+
+def test_without_docstrings_and_asserts_the_command_line_explains_itself() -> None:
+    assert "versions" in python("-m", "naquid", "--help", env=without(PYTHONOPTIMIZE="2"))
+
+
+@pytest.mark.parametrize("home", [None, "/dev/null", "/nowhere/at/all"])
+def test_no_home_directory(home: str | None) -> None:
+    env = without("HOME", "USER", "LOGNAME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
+    assert "ok" in python(SMOKE, env=env if home is None else env | {"HOME": home})
+
+
+@pytest.mark.parametrize("settings", [{"LC_ALL": "C"}, {"LC_ALL": "POSIX", "PYTHONIOENCODING": "latin-1"}])
+def test_a_locale_that_is_not_utf_8(settings: dict[str, str]) -> None:
+    env = without("LANG", "LC_CTYPE", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", **settings)
+    assert "ok" in python(SMOKE, env=env)
+    assert python("-m", "naquid", "--help", env=env)
+    assert naquid.__version__ in python("-m", "naquid", "versions", env=env)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["ssl", "cryptography", "naquid"])), ids="-".join)
+def test_other_openssls_in_the_process(order: tuple[str, ...]) -> None:
+    assert "ok" in python(SMOKE, "--import", ",".join(order))
+
+
+def test_windows_is_refused_in_one_sentence() -> None:
+    code = f"import runpy, sys; sys.platform = 'win32'; runpy.run_path({str(ROOT / 'setup.py')!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == "error: naquid does not support Windows yet: install it in WSL, on Linux or on macOS.\n"
+
+
+def test_versions_tell_how_it_was_built() -> None:
+    told = naquid.versions()
+    pins = told["pins"]
+    assert pins["ngtcp2"]["version"] == told["ngtcp2"]
+    assert {"ngtcp2"} < set(pins) <= {"ngtcp2", "aws-lc", "boringssl"}
+    assert all(len(bytes.fromhex(pin["sha256"])) == 32 for pin in pins.values())
+    assert told["variant"] in ("release", "debug", "asan", "tsan")
+    assert "-fvisibility=hidden" in told["flags"]
+    assert told["compiler"]
+    json.dumps(told)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads ELF")
+def test_what_the_extension_module_links_exports_and_protects() -> None:
+    if naquid.versions()["variant"] != "release":
+        pytest.skip("only releases are hardened")
+    data = Path(_naquid.__file__).read_bytes()
+    assert script("check_wheel").extension_problems(data) == []
+    assert str(ROOT).encode() not in data
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads ELF")
+def test_what_is_wrong_with_an_extension_module_is_seen(tmp_path: Path) -> None:
+    """The checks can fail."""
+    source, target = tmp_path / "bad.c", tmp_path / "bad.so"
+    source.write_text("int PyInit__naquid(void) { return 0; } int leak(void) { return 1; }\n")
+    cc = os.environ.get("CC", "cc").split()
+    argv = [*cc, "-shared", "-fPIC", "-Wl,-z,lazy,-z,norelro,-z,execstack,-rpath,/opt", "-Wl,--no-as-needed", "-lm"]
+    made = subprocess.run([*argv, "-o", str(target), str(source)], capture_output=True)
+    if made.returncode:
+        pytest.skip("this linker knows other options")
+    problems = " ".join(script("check_wheel").extension_problems(target.read_bytes()))
+    for word in ("leak", "BIND_NOW", "RELRO", "stack", "PATH"):
+        assert word in problems
+    target.write_bytes(Path(_naquid.__file__).read_bytes().replace(b"libc.so.6\0", b"liba.so.6\0"))
+    assert "it needs liba.so.6" in script("check_wheel").extension_problems(target.read_bytes())
