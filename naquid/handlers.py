@@ -42,6 +42,7 @@ class Handlers:
         self._notifies: dict[str, NotifyHandler] = {}
         self._streams: dict[str, StreamHandler] = {}
         self._raw_named: dict[str, RawStreamHandler] = {}
+        self._natives: dict[str | None, object] = {}
         self._raw: RawStreamHandler | None = None
         self._uni: RawStreamHandler | None = None
         self._datagram: DatagramHandler | None = None
@@ -76,6 +77,24 @@ class Handlers:
     def rpc_notify(self, name: str) -> Callable[[_F], _F]:
         """Notifications on RPC streams of this name: `(rpc, type, payload) -> None`."""
         return self._named(self._notifies, name)
+
+    def rpc_native(self, name: str, capsule: object) -> None:
+        """Requests and notifications on RPC streams of this name go to C functions, without the interpreter lock.
+
+        capsule: a PyCapsule as `naquid_native.h` describes (`naquid.get_include()` is where it is). A function that the
+        table leaves out leaves its events to the Python handlers of the name.
+        """
+        self._named(self._requests, name)(self._requests.get(name, _nobody))
+        self._natives[name] = capsule
+
+    def stream_native(self, name: str, capsule: object) -> None:
+        """Records of streams of this name go to a C function, without the interpreter lock; see `rpc_native`."""
+        self._named(self._streams, name)(self._streams.get(name, _nobody))
+        self._natives[name] = capsule
+
+    def datagram_native(self, capsule: object) -> None:
+        """Datagrams go to a C function, without the interpreter lock; see `rpc_native`."""
+        self._natives[None] = capsule
 
     def stream(self, name: str) -> Callable[[_F], _F]:
         """Record streams of this name: `async (stream) -> None`. The stream is closed when the coroutine ends, and
@@ -146,7 +165,8 @@ class Handlers:
                 if both := names & others:
                     raise ConfigError(f"the name {min(both)!r} has a handler of {kind} and one of {other}: rename one")
         for name in rpcs:
-            app.add_rpc(Rpc, name, self._requests.get(name), self._notifies.get(name))
+            request = self._requests.get(name)
+            app.add_rpc(Rpc, name, None if request is _nobody else request, self._notifies.get(name))
         for name, stream in self._streams.items():
             app.add_stream(Stream, name, stream, False)
         for name, raw in self._raw_named.items():
@@ -160,8 +180,14 @@ class Handlers:
                 app.add_stream(RawStream, RAW_NAME, self._raw, True)
         if uni := self._uni or self._raw:
             app.set_uni(RawStream, uni)
+        for native, capsule in self._natives.items():
+            _naquid.attach_native(app, native, capsule)
         app.set_events(self._datagram, self._connect, self._disconnect)
         return app
+
+
+def _nobody(*args: object) -> None:
+    """Stands for the Python handler of a name that has a native one only."""
 
 
 def _callable(handler: Any) -> Any:

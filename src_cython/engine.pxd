@@ -193,6 +193,17 @@ cdef extern from "engine/engine.h" nogil:
                      void *user)
     int nq_hdmap_raw(nq_hdmap *m, nq_stream_kind kind, void *user)
     int nq_hdmap_uni(nq_hdmap *m, void *user)
+    int nq_hdmap_native(nq_hdmap *m, const char *name, size_t namelen, const naquid_handler *native)
+    int nq_stream_set_native(nq_loop *l, nq_handle s, const naquid_handler *native)
+    const naquid_api *nq_native_api()
+    enum:
+        NAQUID_NATIVE_VERSION
+    const char *NAQUID_HANDLER_CAPSULE
+    const char *NAQUID_API_CAPSULE
+    ctypedef struct naquid_api:
+        pass
+    ctypedef struct naquid_handler:
+        uint32_t version
 
     # ---- endpoints ----
     ctypedef struct nq_endpoint_options:

@@ -2,6 +2,7 @@
 cdef class HandlerMap:
     cdef nq_hdmap *m
     cdef dict entries   # (kind, name) -> the object whose pointer the engine has
+    cdef list natives   # capsules whose tables the engine has
     cdef list replaced  # objects that were overwritten; streams may still start with them
     cdef int keep(self, object key, object user) except -1
     # user is kept alive as long as the map is. STREAM_OPEN carries its pointer as e.user.

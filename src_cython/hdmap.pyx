@@ -6,6 +6,7 @@ cdef class HandlerMap:
     def __cinit__(self):
         self.entries = {}
         self.replaced = []
+        self.natives = []
         self.m = nq_hdmap_new()
         if self.m == NULL:
             raise MemoryError()

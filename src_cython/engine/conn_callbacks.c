@@ -205,6 +205,8 @@ static int cb_datagram(ngtcp2_conn *q, uint32_t flags, const uint8_t *data, size
     return 0;
   if (len)
     memcpy(copy, data, len);
+  if (nq_hdmap_datagram(c->hdmap))
+    l->natives = 1;
   nq_event *e = nq_events_push(&l->batch, NQ_EV_DATAGRAM, c->h);
   e->data = copy;
   e->len = len;

@@ -15,6 +15,7 @@
 
 #include "io.h"
 #include "limit.h"
+#include "../../naquid/include/naquid_native.h"
 #include "tls.h"
 
 #ifdef __cplusplus
@@ -175,6 +176,12 @@ int nq_hdmap_add(nq_hdmap *m, const char *name, size_t namelen, nq_stream_kind k
 int nq_hdmap_raw(nq_hdmap *m, nq_stream_kind kind, void *user);
 /* Incoming unidirectional streams (always without a name). Unset: they are refused (STOP_SENDING). */
 int nq_hdmap_uni(nq_hdmap *m, void *user);
+
+/* Streams of this name (which nq_hdmap_add has put in), or datagrams (name NULL), go to native functions inside the poll.
+ * The table must live as long as the map and every stream accepted by it. */
+int nq_hdmap_native(nq_hdmap *m, const char *name, size_t namelen, const naquid_handler *native);
+int nq_stream_set_native(nq_loop *l, nq_handle s, const naquid_handler *native); /* NULL: no more */
+const naquid_api *nq_native_api(void);
 
 /* ---- endpoints: one local UDP address ---- */
 typedef struct nq_endpoint_options {

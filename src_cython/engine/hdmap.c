@@ -12,6 +12,7 @@ struct nq_hdmap {
   uint32_t n, cap;
   nq_handler raw, uni;
   int has_raw, has_uni;
+  const naquid_handler *datagram;
 };
 
 static uint32_t name_hash(const void *name, size_t len) { /* FNV-1a: only our own side fills the map */
@@ -127,5 +128,23 @@ int nq_hdmap_uni(nq_hdmap *m, void *user) {
   m->uni.kind = NQ_KIND_RAW;
   m->uni.user = user;
   m->has_uni = 1;
+  return NQ_DONE;
+}
+
+const naquid_handler *nq_hdmap_datagram(const nq_hdmap *m) { return m ? m->datagram : NULL; }
+
+int nq_hdmap_native(nq_hdmap *m, const char *name, size_t len, const naquid_handler *native) {
+  if (native && native->version != NAQUID_NATIVE_VERSION)
+    return NQ_ERR_ARG;
+  if (!name) {
+    m->datagram = native;
+    return NQ_DONE;
+  }
+  nq_handler *h = m->buckets[name_hash(name, len) & (m->cap - 1)];
+  while (h && (h->name_len != len || memcmp(h->name, name, len) != 0))
+    h = h->next;
+  if (!h)
+    return NQ_ERR_ARG;
+  h->native = native;
   return NQ_DONE;
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "conn.h"
+#include "native.h"
 #include "stream.h"
 #include "wait.h"
 
@@ -262,6 +263,8 @@ int nq_loop_poll(nq_loop *l, int64_t max_wait) {
   nq_inbox_run(l);
   if (l->resumed)
     run_resumed(l);
+  if (l->natives)
+    nq_native_run(l);
   if (l->batch.oom)
     return NQ_ERR_NOMEM;
   l->stats.events += l->batch.n;

@@ -46,6 +46,7 @@ typedef struct nq_stream {
   uint64_t stop_code, reset_code, peer_reset_code, close_code;
   nq_bytes held;        /* arrived while paused, not decoded */
   nq_calls *calls;      /* RPC */
+  const naquid_handler *native;
   nq_mark *marks, **marks_tail;
   size_t losses;        /* packets with our data that ngtcp2 had counted as lost */
 } nq_stream;
