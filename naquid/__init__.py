@@ -27,6 +27,7 @@ from .errors import (
     StreamReset,
 )
 from .handlers import Handlers
+from .native import get_include, native_api
 from .raw_stream import RawStream
 from .reconnect import Backoff
 from .rpc import Rpc
@@ -70,7 +71,9 @@ __all__ = [
     "TlsConfig",
     "__version__",
     "connect",
+    "get_include",
     "limits_table",
+    "native_api",
     "serve",
     "versions",
 ]

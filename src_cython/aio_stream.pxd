@@ -25,6 +25,7 @@ cdef class AioStream(StreamCore):
     cdef int64_t stop_code       # of the peer's STOP_SENDING, -1
     cdef int64_t close_code      # of the end of the stream, 0: in order
     cdef bint paused
+    cdef object native           # capsule of the functions that take its events
     cdef list open_waiters
     cdef list read_waiters
     cdef list write_waiters

@@ -117,6 +117,22 @@ cdef class AioStream(StreamCore):
             (<BaseConnection>self.conn).look_ahead()
         return 0
 
+    def use_native(self, capsule):
+        """Gives the events of this stream to the C functions of a PyCapsule (see naquid_native.h), or with None back to
+        Python. Replies to calls that Python made still come to Python. Raises TypeError, ConfigError, StreamClosed."""
+        cdef const naquid_handler *table = NULL
+        if capsule is not None:
+            table = native_table(capsule)
+        if nq_stream_set_native(own(self.loop), self.handle, table) < 0:
+            raise errors.StreamClosed("the stream has ended: it has no events any more")
+        self.native = capsule
+
+    def native_address(self):
+        """(loop, stream): what the functions of naquid_native.h take, as integers. Good while the stream is, and only in
+        the thread that runs its loop."""
+        return <size_t>peek(self.loop), self.handle
+
+
     cdef bint is_lost(self) noexcept:
         """Whether the connection is gone, or is not the one any more that this stream was opened on."""
         return self.conn.closed or (self.life is not None and self.life.error is not None)
