@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -46,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:  # argparse has said what was wrong
         return end.code if isinstance(end.code, int) else EXIT_USAGE
     _log_plainly()
+    for stream in (sys.stdout, sys.stderr):  # a file's name may be in no encoding, and a terminal in an old one
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = options.run(options)
         sys.stdout.flush()

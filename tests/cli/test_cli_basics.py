@@ -111,6 +111,7 @@ def test_versions() -> None:
     found = run("versions", "--json").fine().json
     assert found["naquid"] == naquid.__version__
     assert {"ngtcp2", "tls", "compiler", "flags", "pins", "python", "platform"} <= found.keys()
+    assert "ngtcp2" in found["pins"]
     for pin in found["pins"].values():
         assert re.fullmatch("[0-9a-f]{64}", pin["sha256"])
     text = run("versions").fine().out
@@ -275,6 +276,11 @@ def test_without_rich_everything_is_plain(tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_a_terminal_of_an_old_encoding() -> None:
+    done = run("bench", "rpc", "--connections", 1, "--requests", 50, "--window", 1, env={"PYTHONIOENCODING": "ascii"})
+    assert done.fine().out.isascii()
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:
