@@ -9,7 +9,7 @@ import contextlib
 
 import naquid
 
-SLOW = 1  # why a stream is reset: this program's own code
+SLOW = 0x100  # why a stream is reset: this program's own code
 app = naquid.Handlers()
 members: dict[naquid.Stream, str] = {}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import naquid
 
-REFUSED = 1  # why a stream is reset: this program's own code
+REFUSED = 0x100  # why a stream is reset: this program's own code
 app = naquid.Handlers()
 folder = Path(sys.argv[1])
 

@@ -28,6 +28,7 @@ import asyncio
 import contextlib
 import inspect
 import io
+import logging
 import os
 import re
 import signal
@@ -44,6 +45,7 @@ from typing import Any
 import preambles
 
 ROOT = Path(__file__).resolve().parents[2]
+LOGGER = logging.getLogger("naquid")
 PATIENCE = 20.0  # seconds for what a program is to print
 FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[a-z]+.*)?$")
 DIRECTIVE = re.compile(r"^ *<!-- test: (?P<text>.+?) -->$")
@@ -158,6 +160,7 @@ class Page:
         preambles.certificates(self.folder)
         self.environment = preambles.environment(self.folder)
         hook, sys.unraisablehook = sys.unraisablehook, self.caught.append
+        handlers = list(LOGGER.handlers)
         try:
             for at, block in enumerate(self.blocks):
                 for name in block.values("preamble"):
@@ -171,6 +174,7 @@ class Page:
             self.end()
         finally:
             sys.unraisablehook = hook
+            LOGGER.handlers[:] = handlers
             for each in self.background:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(each.process.pid, signal.SIGKILL)
