@@ -23,7 +23,8 @@ EPILOG = """\
 Opens a connection, then measures the time from each PING frame to its acknowledgement. Any QUIC server that agrees on
 the application protocol "nq/1" will do. A PING without an answer within --timeout counts as lost, although QUIC goes on
 repeating it. The time includes how long the peer holds an acknowledgement back (RFC 9000 13.2.1), often a millisecond:
-`naquid call` has no such delay. Ctrl-C ends it with the summary. Exit code 1 when nothing was answered or the connection was lost.
+`naquid call` has no such delay. Ctrl-C ends it with the summary. Exit code 1 when nothing was answered or the
+connection was lost.
 
 examples:
   naquid ping game.test 8443
