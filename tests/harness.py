@@ -17,9 +17,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import uvloop
+
 import naquid
 import naquid.event_loop
-import uvloop
 from naquid import _naquid
 
 T = TypeVar("T")
@@ -70,20 +71,29 @@ class Variant:
 async def settled() -> None:
     """Waits until the engine of the running event loop is closed, as it is once nothing uses it."""
     async with asyncio.timeout(PATIENCE):
-        while asyncio.get_running_loop() in naquid.event_loop._loops:
+        while asyncio.get_running_loop() in naquid.event_loop._loops:  # noqa: ASYNC110
             await asyncio.sleep(0)
 
 
 async def until(condition: Callable[[], object]) -> None:
     """Waits until the condition holds."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.002)
 
 
 def engine() -> _naquid.Loop:
     """The engine loop of the running event loop."""
     return naquid.event_loop._loops[asyncio.get_running_loop()].engine
+
+
+class Unraisable(list["sys.UnraisableHookArgs"]):
+    """What went to sys.unraisablehook: the exceptions that handlers raised. A test takes what it expects."""
+
+    def take(self) -> list[BaseException]:
+        errors = [item.exc_value for item in self if item.exc_value is not None]
+        self.clear()
+        return errors
 
 
 class Bench:

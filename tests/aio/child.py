@@ -14,8 +14,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-import naquid
 from harness import IO_VARIABLE, engine, packet_io, rss_kb
+
+import naquid
 
 
 def handlers(held: list[Any], taken: list[int]) -> naquid.Handlers:

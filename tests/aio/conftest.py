@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from harness import Bench, Variant
+from harness import Bench, Unraisable, Variant
 
 VARIANTS = {
     "asyncio": Variant(),
@@ -31,15 +31,6 @@ def run_once() -> Variant:
 def bench(ca: object, leaf: object) -> Bench:
     """A maker of servers and clients whose certificates fit."""
     return Bench(ca, leaf)
-
-
-class Unraisable(list["sys.UnraisableHookArgs"]):
-    """What went to sys.unraisablehook: the exceptions that handlers raised. A test takes what it expects."""
-
-    def take(self) -> list[BaseException]:
-        errors = [item.exc_value for item in self if item.exc_value is not None]
-        self.clear()
-        return errors
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from conftest import Unraisable
-from harness import Bench, Variant
+from harness import Bench, Unraisable, Variant
 
 import naquid
 

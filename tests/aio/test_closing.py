@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import naquid
 import pytest
 from harness import Bench, Variant, engine, noise, until
+
+import naquid
 
 MIB = 1 << 20
 
@@ -251,11 +252,11 @@ def test_close_from_inside_handlers(run: Variant, bench: Bench) -> None:
             for type in (1, 2, 3):
                 conn = await bench.connect(server.port)
                 rpc = await conn.open_rpc("quit")
-                results: list[Any] = []
+                results: list[int] = []
                 for _ in range(20):
-                    rpc.call_soon(type, b"", lambda *result: results.append(result))
-                await until(lambda: len(results) == 20)
-                assert all(result in (naquid.EGOAWAY, 0) for result, _ in results)
+                    rpc.call_soon(type, b"", lambda result, payload, to=results: to.append(result))
+                await until(lambda to=results: len(to) == 20)
+                assert set(results) <= {naquid.EGOAWAY, 0}
                 if type == 1:
                     await conn.wait_closed()
                     assert isinstance(conn.error, naquid.ConnectionLost)

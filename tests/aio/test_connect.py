@@ -7,10 +7,11 @@ import errno
 import socket
 from typing import Any
 
-import naquid
 import pytest
 from cryptography import x509
 from harness import HOST, Bench, Variant, engine, free_port, until
+
+import naquid
 
 
 def test_handshake(run: Variant, bench: Bench) -> None:
@@ -232,10 +233,14 @@ def test_server_refuses_while_it_shuts_down(run: Variant, bench: Bench) -> None:
             await entered.wait()
             port = server.port
             ending = asyncio.ensure_future(server.shutdown(grace=30))
-            with pytest.raises(naquid.HandshakeFailed):
+
+            async def connect_again_and_again() -> None:
                 while True:  # the shutdown begins in another task
                     await asyncio.sleep(0)
                     await (await bench.connect(port)).close()
+
+            with pytest.raises(naquid.HandshakeFailed):
+                await connect_again_and_again()
             leave.set()
             assert await call == b"still answered"
             await ending

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
-import naquid
 import pytest
-from harness import HOST, IO_VARIABLE, Bench, Child, Variant, engine, noise, rss_kb
+from harness import HOST, IO_VARIABLE, Bench, Child, Variant, engine, noise, rss_kb, until
+
+import naquid
 
 SCRIPT = Path(__file__).with_name("child.py")
 SECRET = "a secret of the server, 32 bytes"
@@ -204,20 +206,16 @@ asyncio.run(main())
 """
 
     async def main() -> None:
-        import sys
-
         limits = naquid.Limits(idle_timeout=0.5)
         async with bench.serve(app, limits=limits) as listening:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", client, HOST, str(listening.port), str(bench.ca.ca)
             )
             assert await process.wait() == 3
-            while not gone:
-                await asyncio.sleep(0.01)
+            await until(lambda: gone)
             assert isinstance(gone[0], naquid.IdleTimeout)
             assert not listening.connections
-            while not ended:
-                await asyncio.sleep(0)
+            await until(lambda: ended)
             assert isinstance(ended[0], naquid.IdleTimeout)
 
     run(main)

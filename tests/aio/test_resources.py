@@ -7,8 +7,9 @@ import gc
 import weakref
 from typing import Any
 
-import naquid
 from harness import Bench, Variant, descriptors, engine, rss_kb, until
+
+import naquid
 
 MIB = 1 << 20
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import naquid
 import pytest
-from conftest import Unraisable
-from harness import Bench, Variant, engine, noise, until
+from harness import Bench, Unraisable, Variant, engine, noise, until
+
+import naquid
 
 
 def echo_app() -> naquid.Handlers:
@@ -329,7 +329,7 @@ def test_unknown_name(run: Variant, bench: Bench) -> None:
     async def main() -> None:
         async with bench.pair(echo_app()) as (_, conn):
             rpc = await conn.open_rpc("no such name")
-            with pytest.raises(naquid.ConnectionLost, match="handler of the name .no such name.") as caught:
+            with pytest.raises(naquid.ConnectionLost, match="handler of the name 'no such name'") as caught:
                 await rpc.call(1)
             assert caught.value.code == 2  # NQ_STREAM_UNKNOWN_PROTOCOL
             await rpc.wait_closed()

@@ -8,9 +8,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import naquid
 import pytest
 from harness import HOST, Bench, Variant
+
+import naquid
 
 DAY = datetime.timedelta(days=1)
 
@@ -24,9 +25,7 @@ def attempt(
         config = naquid.ServerConfig(**(server or {}))
         async with naquid.serve(naquid.Handlers(), HOST, cert=leaf.cert, key=leaf.key, config=config) as listening:
             try:
-                conn = await naquid.connect(
-                    host, listening.port, ca=trusted, config=naquid.ClientConfig(**client)
-                )
+                conn = await naquid.connect(host, listening.port, ca=trusted, config=naquid.ClientConfig(**client))
             except naquid.Error:
                 async with naquid.connect(HOST, listening.port, insecure=True) as other:
                     if not (server or {}):
@@ -52,7 +51,9 @@ def test_not_in_the_systems_roots(run_once: Variant, leaf: Any) -> None:
 
 
 def test_wrong_name(run: Variant, ca: Any) -> None:
-    with pytest.raises(naquid.HandshakeFailed, match="certificate is not for .game.example. but for .another.example.") as caught:
+    with pytest.raises(
+        naquid.HandshakeFailed, match=r"certificate is not for 'game\.example' but for 'another\.example'"
+    ) as caught:
         attempt(run, ca.issue("another.example"), ca.ca, server_name="game.example")
     assert caught.value.alert is not None
 
@@ -98,7 +99,7 @@ def test_insecure_takes_any_and_warns(run_once: Variant, other_ca: Any, caplog: 
 
 
 def test_alpn_mismatch(run: Variant, leaf: Any, ca: Any) -> None:
-    with pytest.raises(naquid.HandshakeFailed, match="(?i)no_application_protocol") as caught:
+    with pytest.raises(naquid.HandshakeFailed, match=r"(?i)no_application_protocol") as caught:
         attempt(run, leaf, ca.ca, tls=naquid.TlsConfig(alpn=("chess/2",)))
     assert caught.value.alert == 120
     assert caught.value.remote
@@ -148,13 +149,13 @@ def test_mutual_tls(run: Variant, ca: Any, bench: Bench) -> None:
 
 def test_mutual_tls_without_a_certificate(run: Variant, ca: Any, bench: Bench) -> None:
     """The client is done before the server looks at its certificate, so it may learn of it later (RFC 8446 4.4.2)."""
-    with pytest.raises(naquid.ConnectionError, match="(?i)certificate_required") as caught:
+    with pytest.raises(naquid.ConnectionError, match=r"(?i)certificate_required") as caught:
         mutual(run, ca, bench, None)
     assert caught.value.remote
 
 
 def test_mutual_tls_with_one_of_another_authority(run: Variant, ca: Any, other_ca: Any, bench: Bench) -> None:
-    with pytest.raises(naquid.ConnectionError, match="(?i)unknown_ca") as caught:
+    with pytest.raises(naquid.ConnectionError, match=r"(?i)unknown_ca") as caught:
         mutual(run, ca, bench, other_ca.issue("player two", client=True))
     assert caught.value.remote
 
@@ -234,9 +235,7 @@ def labels(log: Path) -> dict[str, set[str]]:
     return found
 
 
-def test_keylog_by_environment(
-    run: Variant, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_keylog_by_environment(run: Variant, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = tmp_path / "secrets.keys"
     monkeypatch.setenv("SSLKEYLOGFILE", str(log))
 

@@ -6,8 +6,9 @@ import dataclasses
 import pickle
 from typing import Any
 
-import naquid
 import pytest
+
+import naquid
 from naquid import errors
 
 # ---- limits ----
