@@ -3,10 +3,11 @@
 PY := .venv/bin/python
 ENGINE_TESTS := $(MAKE) --no-print-directory -C tests/engine PYTHON=../../.venv/bin/python
 C_FILES := src_cython/engine/*.[ch] tests/engine/*.[ch]
+WORKFLOWS := .github/workflows/*.yml
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-python soak engine-test asan tsan lint format bench debug build vendor wheel sdist clean distclean \
-  venv-run venv-dev docs
+  venv-run venv-dev docs test-packaging test-wheels
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -39,6 +40,11 @@ lint: venv-dev ## formatting, types and style of Python, Cython and C
 	check mypy $(PY) -m mypy; \
 	PATH=.venv/bin:$$PATH check cython-lint .venv/bin/cython-lint src_cython; \
 	check clang-format .venv/bin/clang-format --dry-run --Werror $(C_FILES); \
+	check zizmor .venv/bin/zizmor --quiet --offline .github; \
+	check 'workflow schema' .venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows $(WORKFLOWS); \
+	check 'dependabot schema' .venv/bin/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml; \
+	actionlint=$$(PATH=.venv/bin:$$PATH command -v actionlint); \
+	if [ -n "$$actionlint" ]; then check actionlint $$actionlint; else echo "lint: actionlint (skipped: not installed)"; fi; \
 	exit $$failed
 
 format: venv-dev ## let the formatters have their way
@@ -51,25 +57,28 @@ bench: venv-dev build ## the benchmarks (ARGS="..." goes to them)
 build: venv-run ## the extension module, in place
 	@$(PY) setup.py --quiet build_ext --inplace
 
-debug: venv-run ## the same with assertions, -O1 -g
+debug: venv-run ## the same with assertions, -O1 -g, line tracing (gdb -x scripts/gdb_naquid.py)
 	@NAQUID_DEBUG=1 $(PY) setup.py --quiet build_ext --inplace
 
 docs: venv-dev build ## the documentation site in build/site; a broken link is an error
 	@$(PY) -c 'import material, mkdocstrings' 2>/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check \
 	  $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])')
-	@$(PY) -m mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict
 
 vendor: venv-run ## only the native libraries; prints where they are
 	@$(PY) vendor/build.py
 
-wheel: venv-run ## a wheel in dist/
-	@rm -rf build/lib.* build/bdist.*
-	@$(PY) -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir dist .
-	@ls -l dist/*.whl
+wheel: venv-dev ## source distribution and a checked wheel for every CPython here, in dist/ (ARGS="--python ...")
+	@$(PY) scripts/build_wheels.py $(ARGS)
 
-sdist: venv-run ## a source distribution in dist/
-	@$(PY) setup.py --quiet sdist
-	@ls -l dist/*.tar.gz
+sdist: venv-run ## only the source distribution, in dist/
+	@$(PY) scripts/build_wheels.py --sdist
+
+test-packaging: wheel build ## install, use and remove those wheels in empty environments (minutes)
+	@NAQUID_TEST_WHEELS=dist $(PY) -m pytest tests/packaging
+
+test-wheels: wheel build ## the same, and the suites of Python tests on each wheel
+	@NAQUID_TEST_WHEELS=dist NAQUID_TEST_WHEELS_SUITE=1 $(PY) -m pytest tests/packaging
 
 clean: ## what was built in this tree (the cache of native libraries stays)
 	rm -rf build dist naquid.egg-info naquid/*.so naquid/.*.so.new

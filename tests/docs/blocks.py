@@ -84,7 +84,9 @@ class Block:
 
 
 def pages() -> list[Path]:
-    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    """README.md and the pages of the site. capi_intro.md is a part of capi.md."""
+    found = [path for path in (ROOT / "docs").rglob("*.md") if "assets" not in path.parts]
+    return [ROOT / "README.md", *sorted(path for path in found if path.name != "capi_intro.md")]
 
 
 def parse(path: Path) -> list[Block]:
