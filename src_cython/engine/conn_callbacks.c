@@ -129,8 +129,12 @@ static int cb_stop_sending(ngtcp2_conn *q, int64_t id, uint64_t code, void *user
     return 0;
   s->shut = 1; /* ngtcp2 resets our side with that code */
   c->queued -= nq_sendq_queued(&s->out);
-  if (s->opened)
+  if (s->opened) {
     nq_events_push(&c->l->batch, NQ_EV_STREAM_STOP, s->h)->code = code;
+  } else {
+    s->stop_late = 1;
+    s->peer_stop_code = code;
+  }
   return 0;
 }
 

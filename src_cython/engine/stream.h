@@ -42,8 +42,9 @@ typedef struct nq_stream {
   uint8_t stop_wanted, reset_wanted;
   uint8_t extend;       /* the peer may open another one once this one has ended */
   uint8_t reset_late, close_late; /* the peer reset it, ngtcp2 forgot it, while bytes were still held back */
+  uint8_t stop_late;    /* the peer wants no more of it, and its name has not arrived */
   uint16_t name_bytes;            /* of out: the protocol name */
-  uint64_t stop_code, reset_code, peer_reset_code, close_code;
+  uint64_t stop_code, reset_code, peer_reset_code, peer_stop_code, close_code;
   nq_bytes held;        /* arrived while paused, not decoded */
   nq_calls *calls;      /* RPC */
   const naquid_handler *native;

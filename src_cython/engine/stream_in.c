@@ -53,6 +53,8 @@ static void accept_as(nq_stream *s, const nq_handler *h) {
   e->flags = s->uni ? NQ_EVF_UNI : 0;
   e->conn = s->c->h;
   e->user = h->user;
+  if (s->stop_late)
+    nq_events_push(&s->c->l->batch, NQ_EV_STREAM_STOP, s->h)->code = s->peer_stop_code;
 }
 
 /* The name at the start of an incoming stream. Returns the bytes used. */
