@@ -303,6 +303,36 @@ def test_nobody_answers(run: Variant, network: Network) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("end", ["stop_sending", "close"])
+def test_a_stop_that_comes_with_the_first_bytes(run: Variant, network: Network, end: str) -> None:
+    """STOP_SENDING may stand before the name in the same packet: the handler is told all the same."""
+    outcomes: list[BaseException] = []
+
+    async def main() -> None:
+        app = naquid.Handlers()
+
+        @app.raw_stream("raw")
+        async def raw(stream: naquid.RawStream) -> None:
+            await stream.read(1)
+            try:
+                while True:
+                    stream.write(b"x")
+                    await stream.drain()
+                    await asyncio.sleep(0)
+            except naquid.StreamError as error:
+                outcomes.append(error)
+
+        async with network.serve(app) as server, network.connect(server) as conn:
+            for _ in range(10):
+                stream = await conn.open_raw_stream("raw")
+                stream.write(b"x")
+                getattr(stream, end)()
+            await until(lambda: len(outcomes) == 10)
+            assert all(isinstance(outcome, naquid.StreamReset) for outcome in outcomes), outcomes
+
+    run(main)
+
+
 def test_a_slow_network_makes_the_writer_wait(run: Variant, network: Network) -> None:
     """Four times what may be queued is written over a thin line: it must all arrive, and never wait in memory."""
     limits = {"send_high": 64 << 10, "send_low": 16 << 10}
