@@ -10,6 +10,7 @@ from ._version import __version__
 from .client import connect
 from .config import ClientConfig, Limits, ServerConfig, TlsConfig
 from .connection import Connection, ConnectionState, ConnectionStats
+from .endpoint import Endpoint
 from .errors import (
     CallTimeout,
     ConfigError,
@@ -26,6 +27,7 @@ from .errors import (
     StreamError,
     StreamReset,
 )
+from .event_loop import LoopStats, loop_stats
 from .handlers import Handlers
 from .native import get_include, native_api
 from .raw_stream import RawStream
@@ -50,11 +52,13 @@ __all__ = [
     "ConnectionState",
     "ConnectionStats",
     "Deferred",
+    "Endpoint",
     "Error",
     "Handlers",
     "HandshakeFailed",
     "IdleTimeout",
     "Limits",
+    "LoopStats",
     "MessageTooBig",
     "QueueFull",
     "RawStream",
@@ -73,6 +77,7 @@ __all__ = [
     "connect",
     "get_include",
     "limits_table",
+    "loop_stats",
     "native_api",
     "serve",
     "versions",

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, TypeVarTuple, final
 
 from .connection import Connection
 from .errors import ConnectionError
+from .event_loop import LoopStats
 from .raw_stream import RawStream
 from .rpc import Rpc
 from .stream import Stream
@@ -210,7 +211,7 @@ class BaseConnection(ConnCore):
     def error(self) -> Exception | None: ...
     def send_datagram(self, data: _Buffer) -> None: ...
     def flush(self) -> None: ...
-    def loop_stats(self) -> dict[str, int]: ...
+    def loop_stats(self) -> LoopStats: ...
     @property
     def _named(self) -> bool: ...
     @property
@@ -226,7 +227,7 @@ class BaseConnection(ConnCore):
         limits: EngineLimits,
         quiet: bool,
         version: int,
-        endpoint: int,
+        server: BaseServer | None,
     ) -> None: ...
     def _announce(self) -> None: ...
     def _lost(self) -> BaseException: ...
@@ -266,7 +267,7 @@ class BaseServer(EndpointCore):
         loop: Loop,
         host: str,
         port: int,
-        tls: Tls,
+        tls: Tls | None,
         app: AppCore,
         limits: EngineLimits,
         conn_class: type[Connection],

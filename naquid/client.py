@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 from collections.abc import Generator
-from functools import partial
+from functools import lru_cache
 from types import TracebackType
 from typing import Any
 
 from . import _naquid, event_loop
 from .config import Blob, ClientConfig
 from .connection import Connection, opened
+from .contexts import client_context
 from .errors import ConfigError, ConnectionError, HandshakeFailed, ResolveError
 from .handlers import Handlers
 from .reconnect import Address, Reconnector
@@ -20,6 +22,8 @@ from .reconnect import Address, Reconnector
 __all__ = ["Connecting", "connect"]
 
 logger = logging.getLogger("naquid")
+
+_DEFAULT = ClientConfig()
 
 
 def connect(
@@ -36,20 +40,28 @@ def connect(
     host: a name or a numeric address. A name with several addresses is tried in the resolver's order, the next one
     `ClientConfig.attempt_delay` seconds after one that does not answer (RFC 8305). ca: what the server's certificate
     must be signed by; None trusts the system's roots. insecure: accept any certificate, which protects against nobody
-    who can touch the packets; a warning is logged. app: handlers for what the server opens and sends.
+    who can touch the packets; a warning is logged, once for each host and port. app: handlers for what the server opens
+    and sends.
 
     Awaiting raises HandshakeFailed, ResolveError, ConfigError (a bad `ca`, an argument out of range), OSError.
     """
-    return Connecting(host, port, ca, app, config or ClientConfig(), insecure)
+    return Connecting(host, port, ca, app, config, insecure)
 
 
 class Connecting:
     """A connection to be made: await it, or use it in `async with`."""
 
-    __slots__ = ("_app", "_ca", "_config", "_connection", "_host", "_insecure", "_port")
+    __slots__ = ("_app", "_ca", "_config", "_connection", "_host", "_insecure", "_port", "_server")
 
     def __init__(
-        self, host: str, port: int, ca: Blob | None, app: Handlers | None, config: ClientConfig, insecure: bool
+        self,
+        host: str,
+        port: int,
+        ca: Blob | None,
+        app: Handlers | None,
+        config: ClientConfig | None,
+        insecure: bool,
+        server: _naquid.BaseServer | None = None,
     ) -> None:
         if not isinstance(port, int) or not 1 <= port <= 65535:
             raise ConfigError(f"port {port!r}: use 1 to 65535")
@@ -57,7 +69,8 @@ class Connecting:
         self._port = port
         self._ca = ca
         self._app = app
-        self._config = config
+        self._config = config if config is not None else _DEFAULT
+        self._server = server
         self._insecure = insecure
         self._connection: Connection | None = None
 
@@ -76,26 +89,51 @@ class Connecting:
 
     async def _connect(self) -> Connection:
         config = self._config
-        settings = config.tls
         if self._insecure:
-            logger.warning("insecure=True: the certificate of %s port %d is not verified", self._host, self._port)
-        tls = _naquid.Tls(
-            server=False,
-            cert=settings.cert,
-            key=settings.key,
-            ca=self._ca if self._ca is not None else settings.ca,
-            insecure=self._insecure,
-            alpn=settings.alpn,
-            groups=settings.groups,
-            ciphersuites=settings.ciphersuites,
-            keylog=settings.keylog,
-        )
-        app = (self._app or Handlers())._compile(config.call_timeout, config.limits.max_handler_tasks)
-        attempts = _Attempts(config, app, tls, config.server_name or self._host, config.limits.engine())
-        connection = await attempts.run(await _resolve(self._host, self._port))
+            _warn(self._host, self._port)
+        tls = client_context(config.tls, self._ca, self._insecure)
+        if self._app is None:
+            app = _no_handlers(config.call_timeout, config.limits.max_handler_tasks)
+        else:
+            app = self._app._compile(config.call_timeout, config.limits.max_handler_tasks)
+        limits = config.limits.engine()
+        attempts = _Attempts(config, app, tls, config.server_name or self._host, limits, self._server)
+        connection = await attempts.run(await self._resolve())
         if config.reconnect is not None:
-            connection._keep(Reconnector(config.reconnect, partial(_resolve, self._host, self._port)))
+            connection._keep(Reconnector(config.reconnect, self._resolve))
         return connection
+
+    async def _resolve(self) -> list[Address]:
+        addresses = await _resolve(self._host, self._port)
+        bound = self._server.address if self._server is not None else None
+        return addresses if bound is None else _from(bound[0], addresses)
+
+
+@lru_cache(maxsize=64)
+def _no_handlers(call_timeout: float, max_tasks: int) -> _naquid.AppCore:
+    return Handlers()._compile(call_timeout, max_tasks)
+
+
+_warned: set[Address] = set()
+
+
+def _warn(host: str, port: int) -> None:
+    if (host, port) not in _warned:
+        if len(_warned) >= 1024:
+            _warned.clear()
+        _warned.add((host, port))
+        logger.warning("insecure=True: the certificate of %s port %d is not verified", host, port)
+
+
+def _from(bound: str, addresses: list[Address]) -> list[Address]:
+    """What can be reached from a socket that is bound to this address; IPv4 from one of IPv6 by its mapped form."""
+    if ":" in bound:
+        return [(host if ":" in host else f"::ffff:{host}", port) for host, port in addresses]
+    reached = [address for address in addresses if ":" not in address[0]]
+    if not reached:
+        host = addresses[0][0]
+        raise OSError(errno.EAFNOSUPPORT, f"{host} cannot be reached from {bound}: bind the endpoint to '::'")
+    return reached
 
 
 async def _resolve(host: str, port: int) -> list[Address]:
@@ -125,20 +163,27 @@ class _Attempts:
     """Tries addresses, the next one a little later, until one answers."""
 
     def __init__(
-        self, config: ClientConfig, app: _naquid.AppCore, tls: _naquid.Tls, name: str, limits: _naquid.EngineLimits
+        self,
+        config: ClientConfig,
+        app: _naquid.AppCore,
+        tls: _naquid.Tls,
+        name: str,
+        limits: _naquid.EngineLimits,
+        server: _naquid.BaseServer | None,
     ) -> None:
         self.config = config
         self.app = app
         self.tls = tls
         self.name = name
         self.limits = limits
+        self.server = server
 
     def start(self, address: Address, quiet: bool) -> Connection:
         connection = Connection()
         engine = connection._engine = event_loop.acquire()
         try:
             connection._connect(
-                engine, *address, self.name, self.tls, self.app, self.limits, quiet, self.config.version, 0
+                engine, *address, self.name, self.tls, self.app, self.limits, quiet, self.config.version, self.server
             )
         except BaseException:
             connection._released()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from types import MappingProxyType
 
 from . import _naquid
@@ -76,10 +77,13 @@ class Limits:
     def __post_init__(self) -> None:
         if not isinstance(self.max_handler_tasks, int) or not 1 <= self.max_handler_tasks <= 1 << 20:
             raise ConfigError(f"max_handler_tasks is {self.max_handler_tasks}: it must be from 1 to {1 << 20}")
-        self.engine()
+        self._make()
 
     def engine(self) -> _naquid.EngineLimits:
         """The same in the engine's form: times in ns."""
+        return _engine_limits(self)
+
+    def _make(self) -> _naquid.EngineLimits:
         values: dict[str, int] = {}
         for item in fields(self):
             value = getattr(self, item.name)
@@ -96,6 +100,11 @@ class Limits:
             else:
                 raise ConfigError(f"{item.name} is {value}: it must be an integer")
         return _naquid.EngineLimits(**values)
+
+
+@lru_cache(maxsize=128)
+def _engine_limits(limits: Limits) -> _naquid.EngineLimits:
+    return limits._make()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

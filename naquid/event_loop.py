@@ -4,10 +4,68 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+from typing import TypedDict, cast
 
 from . import _naquid
+from .errors import Error
 
-__all__ = ["acquire", "release"]
+__all__ = ["LoopStats", "acquire", "loop_stats", "release"]
+
+
+class LoopStats(TypedDict):
+    """Counters of an event loop's engine, which all its servers and connections share. Since its start, unless said."""
+
+    ticks: int
+    events: int
+    """Events given to Python code."""
+    connections: int
+    """Alive now; as the next three."""
+    streams: int
+    alarms: int
+    pending_calls: int
+    rx_calls: int
+    """System calls that received."""
+    rx_messages: int
+    """Messages they gave; with GRO one holds several datagrams."""
+    rx_datagrams: int
+    rx_bytes: int
+    rx_dropped: int
+    """Datagrams that were truncated, or failed to be read."""
+    tx_calls: int
+    """System calls that sent."""
+    tx_messages: int
+    """Messages they took; with GSO one holds several datagrams."""
+    tx_datagrams: int
+    tx_bytes: int
+    tx_errors: int
+    accepted: int
+    refused: int
+    retries_sent: int
+    """Clients that were asked to prove their address (RFC 9000 8.1.2)."""
+    resets_sent: int
+    """Stateless resets (RFC 9000 10.3)."""
+    version_negotiations: int
+    forwarded: int
+    """Datagrams handed to another worker."""
+    handshakes: int
+    """Completed, in both roles."""
+    lost_packets: int
+    """Of connections that have ended."""
+    send_buffer_bytes: int
+    """Memory of what waits to be sent or acknowledged, now."""
+    gso: int
+    """1 when in use: GSO, as the next ones are GRO, recvmmsg and sendmmsg, and ECN."""
+    gro: int
+    mmsg: int
+    ecn: int
+
+
+def loop_stats() -> LoopStats:
+    """Counters of the running event loop's engine. Raises naquid.Error when nothing of naquid lives in it."""
+    shared = _loops.get(asyncio.get_running_loop())
+    if shared is None or shared.engine.closed:
+        raise Error("no server and no connection lives in this event loop")
+    return cast(LoopStats, shared.engine.stats())
 
 
 class _Shared:

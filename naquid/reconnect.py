@@ -107,7 +107,7 @@ class Reconnector:
                     if failure is None:
                         self._opened = time.monotonic()
                         return
-            except Error as error:
+            except (Error, OSError) as error:
                 failure = error
         end = ConnectionLost(f"gave up after {self._attempt} attempts to reconnect; the last failure: {failure}")
         end.__cause__ = failure

@@ -6,12 +6,13 @@ import asyncio
 import socket
 from collections.abc import Generator
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from . import _naquid, event_loop
 from .config import Blob, ServerConfig
 from .connection import Connection
-from .errors import ConfigError, ResolveError
+from .errors import ConfigError, Error, ResolveError
+from .event_loop import LoopStats
 from .handlers import Handlers
 
 __all__ = ["Server", "Serving", "serve"]
@@ -58,6 +59,12 @@ class Server(_naquid.BaseServer):
     def connections(self) -> frozenset[Connection]:
         """The connections that are open now."""
         return frozenset(self.live)
+
+    def stats(self) -> LoopStats:
+        """Counters of the event loop's engine (`naquid.loop_stats`). Raises naquid.Error once the server is closed."""
+        if self._engine is None:
+            raise Error("the server is closed")
+        return cast(LoopStats, self._engine.stats())
 
     async def shutdown(self, grace: float = 5.0) -> None:
         """Ends the server in order. New clients are refused at once; handlers that run have `grace` seconds to end;
@@ -118,7 +125,15 @@ class Serving:
     __slots__ = ("_app", "_cert", "_config", "_host", "_key", "_port", "_server")
 
     def __init__(
-        self, app: Handlers, host: str, port: int, cert: Blob | None, key: Blob | None, config: ServerConfig
+        self,
+        app: Handlers,
+        host: str,
+        port: int,
+        cert: Blob | None,
+        key: Blob | None,
+        config: ServerConfig,
+        *,
+        optional: bool = False,
     ) -> None:
         if not isinstance(app, Handlers):
             raise ConfigError(f"the first argument of serve() is a Handlers object, not {type(app).__name__}")
@@ -131,7 +146,7 @@ class Serving:
         self._key = key if key is not None else config.tls.key
         self._config = config
         self._server: Server | None = None
-        if self._cert is None or self._key is None:
+        if (self._cert is None or self._key is None) and not (optional and self._cert is self._key):
             raise ConfigError("a server needs cert= and key=: `naquid cert` makes a pair for development")
 
     def __await__(self) -> Generator[Any, None, Server]:
@@ -150,17 +165,19 @@ class Serving:
     async def _serve(self) -> Server:
         config = self._config
         settings = config.tls
-        tls = _naquid.Tls(
-            server=True,
-            cert=self._cert,
-            key=self._key,
-            ca=settings.ca,
-            verify_client=settings.verify_client,
-            alpn=settings.alpn,
-            groups=settings.groups,
-            ciphersuites=settings.ciphersuites,
-            keylog=settings.keylog,
-        )
+        tls = None
+        if self._cert is not None:
+            tls = _naquid.Tls(
+                server=True,
+                cert=self._cert,
+                key=self._key,
+                ca=settings.ca,
+                verify_client=settings.verify_client,
+                alpn=settings.alpn,
+                groups=settings.groups,
+                ciphersuites=settings.ciphersuites,
+                keylog=settings.keylog,
+            )
         app = self._app._compile(config.call_timeout, config.limits.max_handler_tasks)
         host = await _numeric(self._host, self._port)
         server = Server()

@@ -276,15 +276,17 @@ cdef class BaseConnection(ConnCore):
     # ---- opening ----
 
     def _connect(self, Loop loop, str host, int port, str server_name, Tls tls, AppCore app, EngineLimits limits,
-                 bint quiet, uint32_t version, uint32_t endpoint):
-        """Starts to connect to a numeric address. quiet: on_connect waits for _announce(). endpoint: 0, or the ID of
-        the endpoint whose socket is used."""
+                 bint quiet, uint32_t version, BaseServer server):
+        """Starts to connect to a numeric address. quiet: on_connect waits for _announce(). server: None, or the one
+        whose socket is used and whose end ends the connection."""
         cdef nq_addr a
         to_addr(&a, host, port)
         self.app = app
         self.quiet = quiet
         self.life = Life.__new__(Life)
-        self.connect(loop, &a, server_name, tls, app.hdmap, &limits.values, endpoint, version, True)
+        self.server = server
+        self.connect(loop, &a, server_name, tls, app.hdmap, &limits.values, 0 if server is None else server.id,
+                     version, True)
 
     def _announce(self):
         self.quiet = False
