@@ -89,7 +89,7 @@ static void refuse(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_pkt_hd *h
   if (!may_answer(ep))
     return;
   ngtcp2_ssize n =
-    ngtcp2_crypto_write_connection_close(buf, sizeof buf, hd->version, &hd->scid, &hd->dcid, code, NULL, 0);
+      ngtcp2_crypto_write_connection_close(buf, sizeof buf, hd->version, &hd->scid, &hd->dcid, code, NULL, 0);
   if (n > 0)
     nq_endpoint_send(ep, buf, (size_t)n, d->remote, ep->wildcard ? d->local : NULL);
 }
@@ -106,8 +106,8 @@ static token_kind check_token(nq_endpoint *ep, const nq_datagram *d, const ngtcp
     /* unreadable: perhaps somebody else's NEW_TOKEN; invalid: ours, but wrong (RFC 9000 8.1.3) */
     return rv == 0 ? TOKEN_RETRY : rv == NGTCP2_CRYPTO_ERR_UNREADABLE_TOKEN ? TOKEN_NONE : TOKEN_BAD;
   }
-  if (ngtcp2_crypto_verify_regular_token2(NULL, 0, hd->token, hd->tokenlen, ep->secret, NQ_SECRET_LEN,
-                                          &d->remote->sa, d->remote->len, NQ_REGULAR_TOKEN_TIMEOUT, l->now) >= 0)
+  if (ngtcp2_crypto_verify_regular_token2(NULL, 0, hd->token, hd->tokenlen, ep->secret, NQ_SECRET_LEN, &d->remote->sa,
+                                          d->remote->len, NQ_REGULAR_TOKEN_TIMEOUT, l->now) >= 0)
     return TOKEN_REGULAR;
   return TOKEN_NONE;
 }

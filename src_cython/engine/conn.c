@@ -276,8 +276,8 @@ void nq_conn_opened(nq_conn *c) {
       nq_stream_schedule(s);
 }
 
-/* The newest packet acknowledged just now left latest_rtt ago: was that the PING, or one after it? On a new path nothing
-   is in flight and no round trip is known (RFC 9002 9.4, the PING went out before): then ask again. */
+/* The newest packet acknowledged just now left latest_rtt ago: was that the PING, or one after it? On a new path
+   nothing is in flight and no round trip is known (RFC 9002 9.4, the PING went out before): then ask again. */
 static void look_for_pong(nq_conn *c, const ngtcp2_conn_info *before) {
   nq_loop *l = c->l;
   ngtcp2_conn_info info;

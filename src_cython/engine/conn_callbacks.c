@@ -5,9 +5,7 @@
 #include "conn.h"
 #include "stream.h"
 
-static void cb_rand(uint8_t *dst, size_t n, const ngtcp2_rand_ctx *ctx) {
-  nq_loop_random(ctx->native_handle, dst, n);
-}
+static void cb_rand(uint8_t *dst, size_t n, const ngtcp2_rand_ctx *ctx) { nq_loop_random(ctx->native_handle, dst, n); }
 
 static int cb_new_cid(ngtcp2_conn *q, ngtcp2_cid *cid, ngtcp2_stateless_reset_token *token, size_t len, void *user) {
   (void)q;
@@ -219,34 +217,34 @@ static int cb_datagram(ngtcp2_conn *q, uint32_t flags, const uint8_t *data, size
 }
 
 const ngtcp2_callbacks nq_conn_callbacks = {
-  .client_initial = ngtcp2_crypto_client_initial_cb,
-  .recv_client_initial = ngtcp2_crypto_recv_client_initial_cb,
-  .recv_crypto_data = cb_crypto_data,
-  .handshake_completed = cb_handshake_completed,
-  .handshake_confirmed = cb_handshake_confirmed,
-  .encrypt = ngtcp2_crypto_encrypt_cb,
-  .decrypt = ngtcp2_crypto_decrypt_cb,
-  .hp_mask = ngtcp2_crypto_hp_mask_cb,
-  .recv_stream_data = cb_stream_data,
-  .acked_stream_data_offset = cb_acked,
-  .stream_open = cb_stream_open,
-  .stream_close = cb_stream_close,
-  .stream_reset = cb_stream_reset,
-  .recv_stop_sending = cb_stop_sending,
-  .extend_max_local_streams_bidi = cb_more_streams,
-  .extend_max_local_streams_uni = cb_more_streams,
-  .extend_max_stream_data = cb_stream_credit,
-  .recv_retry = ngtcp2_crypto_recv_retry_cb,
-  .rand = cb_rand,
-  .get_new_connection_id2 = cb_new_cid,
-  .remove_connection_id = cb_remove_cid,
-  .dcid_status2 = cb_dcid_status,
-  .update_key = ngtcp2_crypto_update_key_cb,
-  .delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb,
-  .delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb,
-  .get_path_challenge_data2 = ngtcp2_crypto_get_path_challenge_data2_cb,
-  .version_negotiation = ngtcp2_crypto_version_negotiation_cb,
-  .recv_stateless_reset2 = cb_stateless_reset,
-  .recv_new_token = cb_new_token,
-  .recv_datagram = cb_datagram,
+    .client_initial = ngtcp2_crypto_client_initial_cb,
+    .recv_client_initial = ngtcp2_crypto_recv_client_initial_cb,
+    .recv_crypto_data = cb_crypto_data,
+    .handshake_completed = cb_handshake_completed,
+    .handshake_confirmed = cb_handshake_confirmed,
+    .encrypt = ngtcp2_crypto_encrypt_cb,
+    .decrypt = ngtcp2_crypto_decrypt_cb,
+    .hp_mask = ngtcp2_crypto_hp_mask_cb,
+    .recv_stream_data = cb_stream_data,
+    .acked_stream_data_offset = cb_acked,
+    .stream_open = cb_stream_open,
+    .stream_close = cb_stream_close,
+    .stream_reset = cb_stream_reset,
+    .recv_stop_sending = cb_stop_sending,
+    .extend_max_local_streams_bidi = cb_more_streams,
+    .extend_max_local_streams_uni = cb_more_streams,
+    .extend_max_stream_data = cb_stream_credit,
+    .recv_retry = ngtcp2_crypto_recv_retry_cb,
+    .rand = cb_rand,
+    .get_new_connection_id2 = cb_new_cid,
+    .remove_connection_id = cb_remove_cid,
+    .dcid_status2 = cb_dcid_status,
+    .update_key = ngtcp2_crypto_update_key_cb,
+    .delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb,
+    .delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb,
+    .get_path_challenge_data2 = ngtcp2_crypto_get_path_challenge_data2_cb,
+    .version_negotiation = ngtcp2_crypto_version_negotiation_cb,
+    .recv_stateless_reset2 = cb_stateless_reset,
+    .recv_new_token = cb_new_token,
+    .recv_datagram = cb_datagram,
 };

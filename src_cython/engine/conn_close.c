@@ -52,8 +52,7 @@ void nq_conn_forget_routes(nq_endpoint *ep, nq_conn *c) {
   }
   n = ngtcp2_conn_get_active_dcid2(c->q, peers);
   for (size_t i = 0; i < n; i++)
-    if (peers[i].token_present &&
-        nq_cidmap_get(&ep->resets, peers[i].token.data, sizeof peers[i].token.data) == c)
+    if (peers[i].token_present && nq_cidmap_get(&ep->resets, peers[i].token.data, sizeof peers[i].token.data) == c)
       nq_cidmap_del(&ep->resets, peers[i].token.data, sizeof peers[i].token.data);
 }
 

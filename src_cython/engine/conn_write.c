@@ -172,9 +172,9 @@ void nq_conn_write(nq_conn *c) {
     ngtcp2_pkt_info pi = {0};
     size_t segment = 0;
     ngtcp2_ssize n =
-      pace ? ngtcp2_conn_write_aggregate_pkt(c->q, &path, &pi, buf, train * payload, &segment, write_packet, l->now)
-           : ngtcp2_conn_write_aggregate_pkt2(c->q, &path, &pi, buf, train * payload, &segment, write_packet, train,
-                                              l->now);
+        pace ? ngtcp2_conn_write_aggregate_pkt(c->q, &path, &pi, buf, train * payload, &segment, write_packet, l->now)
+             : ngtcp2_conn_write_aggregate_pkt2(c->q, &path, &pi, buf, train * payload, &segment, write_packet, train,
+                                                l->now);
     if (n < 0) {
       nq_conn_liberr(c, (int)n);
       return;

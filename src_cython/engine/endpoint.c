@@ -238,8 +238,8 @@ static void routed(nq_endpoint *ep, nq_route *r, const nq_datagram *d) {
 static int looks_like_reset(nq_endpoint *ep, const nq_datagram *d) {
   if (d->len < 21)
     return 0;
-  nq_conn *c = nq_cidmap_get(&ep->resets, d->data + d->len - NGTCP2_STATELESS_RESET_TOKENLEN,
-                             NGTCP2_STATELESS_RESET_TOKENLEN);
+  nq_conn *c =
+      nq_cidmap_get(&ep->resets, d->data + d->len - NGTCP2_STATELESS_RESET_TOKENLEN, NGTCP2_STATELESS_RESET_TOKENLEN);
   if (!c)
     return 0;
   nq_conn_packet(c, d); /* ngtcp2 compares the token itself and says draining */

@@ -13,9 +13,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../../naquid/include/naquid_native.h"
 #include "io.h"
 #include "limit.h"
-#include "../../naquid/include/naquid_native.h"
 #include "tls.h"
 
 #ifdef __cplusplus
@@ -57,34 +57,35 @@ typedef enum nq_event_kind {
   NQ_EV_NONE = 0,       /* skip */
   /* connections: handle = connection */
   NQ_EV_CONN_OPEN,      /* handshake completed. flags: NQ_EVF_CLIENT */
-  NQ_EV_CONN_CLOSE,     /* ended, after its streams' events. code, why, flags; data = reason text. A server's handle is
-                           gone after the batch. A client's stays: nq_conn_reconnect or nq_conn_free decides */
-  NQ_EV_CONN_FREED,     /* the object is going away; the last event of its handle. user = nq_conn_user */
+  NQ_EV_CONN_CLOSE, /* ended, after its streams' events. code, why, flags; data = reason text. A server's handle is
+                       gone after the batch. A client's stays: nq_conn_reconnect or nq_conn_free decides */
+  NQ_EV_CONN_FREED, /* the object is going away; the last event of its handle. user = nq_conn_user */
   /* streams: handle = stream, conn = its connection */
-  NQ_EV_STREAM_OPEN,    /* user = handler's user. flags: NQ_EVF_OUTGOING, NQ_EVF_UNI. Later events follow in this batch */
-  NQ_EV_STREAM_DATA,    /* bytes of a raw stream */
-  NQ_EV_STREAM_RECORD,  /* one record */
-  NQ_EV_RPC_REQUEST,    /* type, msgid, data */
-  NQ_EV_RPC_NOTIFY,     /* type, data */
-  NQ_EV_RPC_REPLY,      /* type = result, msgid, data, user = the call's user. flags: NQ_EVF_LOCAL: no reply came, code
-                           = NQ_CALL_TIMEOUT or NQ_CALL_GONE. Exactly one for every call that was not cancelled */
-  NQ_EV_STREAM_FIN,     /* the peer finished sending (all data was delivered) */
-  NQ_EV_STREAM_RESET,   /* the peer reset its sending side: code. Or it sent what is no message, which ended both
-                           sides with this code */
-  NQ_EV_STREAM_STOP,    /* the peer asked to stop sending: code (our side was reset for it) */
-  NQ_EV_STREAM_WRITABLE,/* the send queue fell to send_low after having been above send_high */
-  NQ_EV_STREAM_ACKED,   /* everything sent, FIN included, was acknowledged */
-  NQ_EV_STREAM_CLOSE,   /* gone, both directions; before the replies NQ_CALL_GONE of its calls. code: of the reset, or 0 */
-  NQ_EV_SEND_ACKED,     /* of nq_stream_send_marked: user, len = bytes acknowledged now (framing included), value = ns
-                           since the send. flags: NQ_EVF_LAST: all of it, user is not used again; NQ_EVF_LOCAL too: the
-                           stream ended first */
-  NQ_EV_SEND_LOST,      /* of nq_stream_send_marked: user, len = bytes that are sent again (an estimate) */
+  NQ_EV_STREAM_OPEN, /* user = handler's user. flags: NQ_EVF_OUTGOING, NQ_EVF_UNI. Later events follow in this batch */
+  NQ_EV_STREAM_DATA, /* bytes of a raw stream */
+  NQ_EV_STREAM_RECORD, /* one record */
+  NQ_EV_RPC_REQUEST, /* type, msgid, data */
+  NQ_EV_RPC_NOTIFY, /* type, data */
+  NQ_EV_RPC_REPLY, /* type = result, msgid, data, user = the call's user. flags: NQ_EVF_LOCAL: no reply came, code
+                      = NQ_CALL_TIMEOUT or NQ_CALL_GONE. Exactly one for every call that was not cancelled */
+  NQ_EV_STREAM_FIN, /* the peer finished sending (all data was delivered) */
+  NQ_EV_STREAM_RESET, /* the peer reset its sending side: code. Or it sent what is no message, which ended both
+                         sides with this code */
+  NQ_EV_STREAM_STOP, /* the peer asked to stop sending: code (our side was reset for it) */
+  NQ_EV_STREAM_WRITABLE, /* the send queue fell to send_low after having been above send_high */
+  NQ_EV_STREAM_ACKED, /* everything sent, FIN included, was acknowledged */
+  NQ_EV_STREAM_CLOSE, /* gone, both directions; before the replies NQ_CALL_GONE of its calls. code: of the reset, or 0
+                       */
+  NQ_EV_SEND_ACKED, /* of nq_stream_send_marked: user, len = bytes acknowledged now (framing included), value = ns
+                       since the send. flags: NQ_EVF_LAST: all of it, user is not used again; NQ_EVF_LOCAL too: the
+                       stream ended first */
+  NQ_EV_SEND_LOST, /* of nq_stream_send_marked: user, len = bytes that are sent again (an estimate) */
   /* rest */
-  NQ_EV_DATAGRAM,       /* handle = connection, data */
-  NQ_EV_PONG,           /* handle = connection; an answer to nq_conn_ping. value = round trip, ns */
-  NQ_EV_ALARM,          /* handle = alarm, user. One shot: nq_alarm_set arms it again */
-  NQ_EV_TASK,           /* posted by nq_loop_post_task; handle (0 or alive), user */
-  NQ_EV_LOG             /* type = level ('D','I','W','E'), data = text, then key=value pairs in JSON after a NUL */
+  NQ_EV_DATAGRAM, /* handle = connection, data */
+  NQ_EV_PONG, /* handle = connection; an answer to nq_conn_ping. value = round trip, ns */
+  NQ_EV_ALARM, /* handle = alarm, user. One shot: nq_alarm_set arms it again */
+  NQ_EV_TASK, /* posted by nq_loop_post_task; handle (0 or alive), user */
+  NQ_EV_LOG /* type = level ('D','I','W','E'), data = text, then key=value pairs in JSON after a NUL */
 } nq_event_kind;
 
 enum { NQ_EVF_CLIENT = 1, NQ_EVF_OUTGOING = 2, NQ_EVF_UNI = 4, NQ_EVF_LOCAL = 8, NQ_EVF_REMOTE = 16, NQ_EVF_LAST = 32 };
@@ -93,20 +94,20 @@ enum { NQ_CALL_TIMEOUT = 1, NQ_CALL_GONE = 2 };
 
 /* why of NQ_EV_CONN_CLOSE */
 enum {
-  NQ_WHY_APP = 1,          /* CONNECTION_CLOSE 0x1d: code is the application's (also our own close) */
-  NQ_WHY_TRANSPORT,        /* CONNECTION_CLOSE 0x1c: code is a QUIC transport error (RFC 9000 20.1) */
-  NQ_WHY_TLS,              /* TLS alert: code = 0x100 + alert; the reason says what was wrong with the certificate */
-  NQ_WHY_IDLE,             /* idle timeout */
-  NQ_WHY_HANDSHAKE_TIMEOUT,/* no completed handshake in time */
-  NQ_WHY_RESET,            /* stateless reset */
-  NQ_WHY_VERSION,          /* no common QUIC version */
-  NQ_WHY_SYSTEM            /* socket error or out of memory */
+  NQ_WHY_APP = 1, /* CONNECTION_CLOSE 0x1d: code is the application's (also our own close) */
+  NQ_WHY_TRANSPORT, /* CONNECTION_CLOSE 0x1c: code is a QUIC transport error (RFC 9000 20.1) */
+  NQ_WHY_TLS, /* TLS alert: code = 0x100 + alert; the reason says what was wrong with the certificate */
+  NQ_WHY_IDLE, /* idle timeout */
+  NQ_WHY_HANDSHAKE_TIMEOUT, /* no completed handshake in time */
+  NQ_WHY_RESET, /* stateless reset */
+  NQ_WHY_VERSION, /* no common QUIC version */
+  NQ_WHY_SYSTEM /* socket error or out of memory */
 };
 
 typedef struct nq_event {
-  uint8_t kind;   /* nq_event_kind */
-  uint8_t flags;  /* NQ_EVF_* */
-  int16_t type;   /* RPC type or result; log level */
+  uint8_t kind; /* nq_event_kind */
+  uint8_t flags; /* NQ_EVF_* */
+  int16_t type; /* RPC type or result; log level */
   uint32_t msgid; /* RPC message ID; why of a close */
   nq_handle handle;
   union {
@@ -122,11 +123,11 @@ typedef struct nq_event {
 /* ---- loop ---- */
 typedef struct nq_loop_options {
   const nq_env *env; /* NULL: the system's clock and the TLS library's randomness */
-  int portable;      /* portable packet I/O only */
+  int portable; /* portable packet I/O only */
   int no_gso, no_gro;
-  uint64_t timer_floor;    /* timers of connections are not served more often; 0: 1 ms */
-  uint64_t busy_poll;      /* spin this long before sleeping; 0: never */
-  uint32_t socket_buffer;  /* bytes; 0: 16 MiB */
+  uint64_t timer_floor; /* timers of connections are not served more often; 0: 1 ms */
+  uint64_t busy_poll; /* spin this long before sleeping; 0: never */
+  uint32_t socket_buffer; /* bytes; 0: 16 MiB */
 } nq_loop_options;
 
 int nq_loop_new(nq_loop **out, const nq_loop_options *o);
@@ -157,7 +158,7 @@ typedef struct nq_loop_stats {
   uint64_t rx_calls, rx_messages, rx_datagrams, rx_bytes, rx_dropped;
   uint64_t tx_calls, tx_messages, tx_datagrams, tx_bytes, tx_errors;
   uint64_t accepted, refused, retries_sent, resets_sent, version_negotiations, forwarded;
-  uint64_t handshakes;  /* completed */
+  uint64_t handshakes; /* completed */
   uint64_t lost_packets; /* of closed and living connections */
   uint64_t send_buffer_bytes;
   int gso, gro, mmsg, ecn; /* in use on the first endpoint */
@@ -177,8 +178,8 @@ int nq_hdmap_raw(nq_hdmap *m, nq_stream_kind kind, void *user);
 /* Incoming unidirectional streams (always without a name). Unset: they are refused (STOP_SENDING). */
 int nq_hdmap_uni(nq_hdmap *m, void *user);
 
-/* Streams of this name (which nq_hdmap_add has put in), or datagrams (name NULL), go to native functions inside the poll.
- * The table must live as long as the map and every stream accepted by it. */
+/* Streams of this name (which nq_hdmap_add has put in), or datagrams (name NULL), go to native functions inside the
+ * poll. The table must live as long as the map and every stream accepted by it. */
 int nq_hdmap_native(nq_hdmap *m, const char *name, size_t namelen, const naquid_handler *native);
 int nq_stream_set_native(nq_loop *l, nq_handle s, const naquid_handler *native); /* NULL: no more */
 const naquid_api *nq_native_api(void);
@@ -191,10 +192,10 @@ typedef struct nq_endpoint_options {
   nq_tls *tls;
   nq_hdmap *hdmap;
   nq_limits limits;
-  void *user;            /* nq_conn_user of accepted connections, until nq_conn_set_user */
-  const char *secret;    /* for tokens and resets, so that they survive a restart; NULL: random */
+  void *user; /* nq_conn_user of accepted connections, until nq_conn_set_user */
+  const char *secret; /* for tokens and resets, so that they survive a restart; NULL: random */
   size_t secret_len;
-  int always_retry;      /* every client must validate its address first */
+  int always_retry; /* every client must validate its address first */
 } nq_endpoint_options;
 
 /* Opens and binds; *id names the endpoint. NQ_ERR_SYS: nq_loop_errno (EADDRINUSE, ...). */
@@ -217,13 +218,13 @@ int nq_group_join(nq_group *g, nq_loop *l, uint32_t number); /* loop keeps a ref
 /* ---- connections ---- */
 typedef struct nq_connect_options {
   nq_addr remote;
-  uint32_t endpoint;       /* 0: the loop's own client socket for that family, opened when first needed */
+  uint32_t endpoint; /* 0: the loop's own client socket for that family, opened when first needed */
   nq_tls *tls;
   const char *server_name; /* SNI and the name to verify */
-  nq_hdmap *hdmap;         /* may be NULL: streams opened by the peer are refused */
+  nq_hdmap *hdmap; /* may be NULL: streams opened by the peer are refused */
   nq_limits limits;
   void *user;
-  uint32_t version;        /* 0: QUIC v1 (and v2 by compatible negotiation); else 0x00000001 or 0x6b3343cf */
+  uint32_t version; /* 0: QUIC v1 (and v2 by compatible negotiation); else 0x00000001 or 0x6b3343cf */
 } nq_connect_options;
 
 int nq_conn_connect(nq_loop *l, const nq_connect_options *o, nq_handle *conn);
@@ -274,11 +275,11 @@ size_t nq_conn_peer_cert(const nq_loop *l, nq_handle conn, unsigned i, uint8_t *
 /* ---- streams ---- */
 typedef struct nq_stream_options {
   nq_stream_kind kind;
-  int uni;             /* unidirectional: RAW, no name */
-  const char *name;    /* NULL: no name on the wire */
+  int uni; /* unidirectional: RAW, no name */
+  const char *name; /* NULL: no name on the wire */
   size_t name_len;
   uint64_t call_timeout; /* RPC: default for its calls; 0: 30 s */
-  void *user;            /* nq_stream_user, and user of its STREAM_OPEN event */
+  void *user; /* nq_stream_user, and user of its STREAM_OPEN event */
 } nq_stream_options;
 
 /* The handle is good at once; STREAM_OPEN (outgoing) comes when it has its stream ID: connected, and the peer's limit
@@ -296,9 +297,9 @@ int nq_stream_send(nq_loop *l, nq_handle s, const uint8_t *data, size_t len);
 /* The same, and tells how it fares by SEND_ACKED and SEND_LOST events with this user. */
 int nq_stream_send_marked(nq_loop *l, nq_handle s, const uint8_t *data, size_t len, void *user);
 uint64_t nq_stream_queued(const nq_loop *l, nq_handle s); /* bytes not yet acknowledged */
-int nq_stream_finish(nq_loop *l, nq_handle s);                 /* FIN after what is queued */
-int nq_stream_reset(nq_loop *l, nq_handle s, uint64_t code);   /* RESET_STREAM */
-int nq_stream_stop(nq_loop *l, nq_handle s, uint64_t code);    /* STOP_SENDING; what still comes is dropped */
+int nq_stream_finish(nq_loop *l, nq_handle s); /* FIN after what is queued */
+int nq_stream_reset(nq_loop *l, nq_handle s, uint64_t code); /* RESET_STREAM */
+int nq_stream_stop(nq_loop *l, nq_handle s, uint64_t code); /* STOP_SENDING; what still comes is dropped */
 /* Both directions: FIN after what is queued, STOP_SENDING for what comes. */
 int nq_stream_close(nq_loop *l, nq_handle s);
 /* Stop/continue delivering. While paused data is held back and its credit too, so the peer stops after a window. */
@@ -318,13 +319,19 @@ int nq_rpc_reply(nq_loop *l, nq_handle s, uint32_t msgid, int16_t result, const 
 /* ---- alarms ---- */
 int nq_alarm_new(nq_loop *l, void *user, nq_handle *alarm);
 int nq_alarm_set(nq_loop *l, nq_handle alarm, uint64_t deadline); /* monotonic, as nq_loop_now; UINT64_MAX: stop */
-void *nq_alarm_free(nq_loop *l, nq_handle alarm);                 /* returns its user */
+void *nq_alarm_free(nq_loop *l, nq_handle alarm); /* returns its user */
 void *nq_alarm_user(const nq_loop *l, nq_handle alarm);
 int nq_alarm_alive(const nq_loop *l, nq_handle alarm); /* [any thread] */
 
 /* ---- from other threads: queued with a copy of the data, done at the start of the next tick, in order ---- */
 typedef enum nq_post_op {
-  NQ_POST_SEND = 1, NQ_POST_CALL, NQ_POST_NOTIFY, NQ_POST_REPLY, NQ_POST_STREAM_CLOSE, NQ_POST_CONN_CLOSE, NQ_POST_TASK
+  NQ_POST_SEND = 1,
+  NQ_POST_CALL,
+  NQ_POST_NOTIFY,
+  NQ_POST_REPLY,
+  NQ_POST_STREAM_CLOSE,
+  NQ_POST_CONN_CLOSE,
+  NQ_POST_TASK
 } nq_post_op;
 
 /* [any thread] What a stale handle means is found when it is done: a CALL then ends in RPC_REPLY (local, CALL_GONE), a

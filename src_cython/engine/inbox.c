@@ -101,8 +101,8 @@ static void run(nq_loop *l, const nq_post *p) {
   }
   case NQ_POST_PACKET: {
     nq_endpoint *ep = nq_endpoint_get(l, p->msgid);
-    nq_datagram d = {.data = p->data, .len = (uint32_t)p->len, .ecn = (uint8_t)p->type, .remote = &p->remote,
-                     .local = &p->local};
+    nq_datagram d = {
+        .data = p->data, .len = (uint32_t)p->len, .ecn = (uint8_t)p->type, .remote = &p->remote, .local = &p->local};
     if (ep)
       nq_endpoint_packet(ep, &d);
     break;

@@ -41,7 +41,7 @@ typedef struct nq_io_stats {
 
 typedef struct nq_io_caps {
   uint8_t mmsg, gso, gro, ecn, pktinfo; /* 1 when in use right now */
-  uint32_t rcvbuf, sndbuf;              /* bytes the kernel granted */
+  uint32_t rcvbuf, sndbuf; /* bytes the kernel granted */
   uint32_t rcvbuf_asked;
 } nq_io_caps;
 
@@ -76,7 +76,7 @@ struct nq_io {
 /* The clock and the randomness of a loop; the tests have their own. */
 typedef struct nq_env {
   void *ctx;
-  uint64_t (*now)(void *ctx);                        /* monotonic, ns */
+  uint64_t (*now)(void *ctx); /* monotonic, ns */
   void (*random)(void *ctx, uint8_t *dst, size_t n); /* cryptographic */
 } nq_env;
 

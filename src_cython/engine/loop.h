@@ -92,7 +92,7 @@ struct nq_loop {
 
 static inline void nq_loop_random(nq_loop *l, uint8_t *dst, size_t n) { l->env.random(l->env.ctx, dst, n); }
 void nq_loop_log(nq_loop *l, char level, const char *msg, const char *json_fmt, ...)
-  __attribute__((format(printf, 4, 5)));
+    __attribute__((format(printf, 4, 5)));
 /* Adds/removes a descriptor to what the loop waits for; data is given back by the wait. */
 int nq_loop_watch(nq_loop *l, int fd, uint32_t endpoint, int writable, int modify);
 void nq_loop_unwatch(nq_loop *l, int fd);

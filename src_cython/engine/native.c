@@ -84,8 +84,8 @@ void nq_native_run(nq_loop *l) {
       b->v[kept++] = e;
       continue;
     }
-    naquid_event out = {.api = &api, .loop = l, .handle = e.handle, .type = e.type, .msgid = e.msgid, .data = e.data,
-                        .len = e.len};
+    naquid_event out = {
+        .api = &api, .loop = l, .handle = e.handle, .type = e.type, .msgid = e.msgid, .data = e.data, .len = e.len};
     if (e.kind == NQ_EV_RPC_REPLY)
       out.type = (int16_t)result_of(&e);
     fn(h->user, &out);

@@ -98,9 +98,7 @@ static int source_open(source *s, const nq_tls_blob *b, const char *what, char *
   return -1;
 }
 
-static int has_text(const source *s, const char *word) {
-  return memmem(s->data, s->len, word, strlen(word)) != NULL;
-}
+static int has_text(const source *s, const char *word) { return memmem(s->data, s->len, word, strlen(word)) != NULL; }
 
 static int is_pem(const source *s) { return has_text(s, "-----BEGIN "); }
 
@@ -132,7 +130,7 @@ static int no_certificate(const source *s, char *err, size_t errlen) {
 }
 
 /* All certificates of s in their order, NULL (with a sentence) when there is none or one is damaged. */
-static STACK_OF(X509) *read_certificates(const source *s, char *err, size_t errlen) {
+static STACK_OF(X509) * read_certificates(const source *s, char *err, size_t errlen) {
   STACK_OF(X509) *all = sk_X509_new_null();
   BIO *bio = is_pem(s) ? BIO_new_mem_buf(s->data, (int)s->len) : NULL;
   size_t off = 0;
@@ -210,7 +208,7 @@ static EVP_PKEY *read_key(const source *s, char *err, size_t errlen) {
 
 /* ---- identity ---- */
 
-static int mismatch(STACK_OF(X509) *certs, EVP_PKEY *key, const source *cert, const source *keysrc, char *err,
+static int mismatch(STACK_OF(X509) * certs, EVP_PKEY *key, const source *cert, const source *keysrc, char *err,
                     size_t errlen) {
   for (size_t i = 1; i < sk_X509_num(certs); i++)
     if (X509_check_private_key(sk_X509_value(certs, i), key))
@@ -220,7 +218,7 @@ static int mismatch(STACK_OF(X509) *certs, EVP_PKEY *key, const source *cert, co
                      keysrc->name, cert->name);
 }
 
-static int use(SSL_CTX *ctx, STACK_OF(X509) *certs, EVP_PKEY *key, const source *cert, const source *keysrc, char *err,
+static int use(SSL_CTX *ctx, STACK_OF(X509) * certs, EVP_PKEY *key, const source *cert, const source *keysrc, char *err,
                size_t errlen) {
   X509 *leaf = sk_X509_value(certs, 0);
   if (!X509_check_private_key(leaf, key))
@@ -367,8 +365,9 @@ static X509_STORE *read_roots(const char *file, const char *dir, char *err, size
   if (!store) {
     nq_tls_fail(err, errlen, "no memory for the system's trusted roots");
   } else if (!file && !dir) {
-    nq_tls_fail(err, errlen, "no trusted roots found on this system: install its CA certificates package, set "
-                             "SSL_CERT_FILE or SSL_CERT_DIR, or give ca");
+    nq_tls_fail(err, errlen,
+                "no trusted roots found on this system: install its CA certificates package, set "
+                "SSL_CERT_FILE or SSL_CERT_DIR, or give ca");
   } else if (file && add_anchors(store, &b, err, errlen)) {
     ; /* the sentence is there */
   } else if (dir && !add_dirs(store, dir) && !file) {

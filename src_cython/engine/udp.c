@@ -15,9 +15,7 @@
 
 /* Shared buffers */
 
-nq_udp_buffers *nq_udp_buffers_new(void) {
-  return calloc(1, sizeof(nq_udp_buffers));
-}
+nq_udp_buffers *nq_udp_buffers_new(void) { return calloc(1, sizeof(nq_udp_buffers)); }
 
 void nq_udp_buffers_free(nq_udp_buffers *b) {
   if (!b)
@@ -150,8 +148,7 @@ uint32_t nq_udp_deliver(nq_udp *u, uint32_t count, uint32_t i, uint32_t len, uin
   }
   for (uint32_t k = 0; k < n; k++, offset += segment) {
     uint32_t rest = len - offset;
-    rx->out[count++] = (nq_datagram){
-        rx->data[i] + offset, rest < segment ? rest : segment, ecn, &rx->remote[i], local};
+    rx->out[count++] = (nq_datagram){rx->data[i] + offset, rest < segment ? rest : segment, ecn, &rx->remote[i], local};
   }
   u->io.stats.rx_datagrams += n;
   u->io.stats.rx_bytes += len;
@@ -383,9 +380,7 @@ static const nq_io_ops udp_ops = {udp_recv, udp_tx_room, udp_tx_push, udp_flush,
 
 /* Opening */
 
-int nq_udp_set(int fd, int level, int name, int value) {
-  return setsockopt(fd, level, name, &value, sizeof value);
-}
+int nq_udp_set(int fd, int level, int name, int value) { return setsockopt(fd, level, name, &value, sizeof value); }
 
 static int non_blocking_socket(int family) {
 #ifdef SOCK_NONBLOCK
@@ -488,13 +483,9 @@ static int set_up(nq_udp *u, const nq_udp_options *o) {
   return getsockname(fd, &u->io.local.sa, &u->io.local.len) ? -errno : 0;
 }
 
-static ssize_t sys_sendmsg(int fd, const struct msghdr *m) {
-  return sendmsg(fd, m, MSG_DONTWAIT);
-}
+static ssize_t sys_sendmsg(int fd, const struct msghdr *m) { return sendmsg(fd, m, MSG_DONTWAIT); }
 
-static ssize_t sys_recvmsg(int fd, struct msghdr *m) {
-  return recvmsg(fd, m, MSG_DONTWAIT);
-}
+static ssize_t sys_recvmsg(int fd, struct msghdr *m) { return recvmsg(fd, m, MSG_DONTWAIT); }
 
 int nq_udp_open(nq_io **out, nq_udp_buffers *shared, const nq_udp_options *o) {
   *out = NULL;

@@ -19,13 +19,9 @@
 #define SO_ATTACH_REUSEPORT_CBPF 51
 #endif
 
-static int sys_sendmmsg(int fd, struct mmsghdr *m, unsigned n) {
-  return sendmmsg(fd, m, n, MSG_DONTWAIT);
-}
+static int sys_sendmmsg(int fd, struct mmsghdr *m, unsigned n) { return sendmmsg(fd, m, n, MSG_DONTWAIT); }
 
-static int sys_recvmmsg(int fd, struct mmsghdr *m, unsigned n) {
-  return recvmmsg(fd, m, n, MSG_DONTWAIT, NULL);
-}
+static int sys_recvmmsg(int fd, struct mmsghdr *m, unsigned n) { return recvmmsg(fd, m, n, MSG_DONTWAIT, NULL); }
 
 void nq_udp_linux_init(nq_udp *u, const nq_udp_options *o) {
   int fd = u->io.fd, segment = 0;
@@ -112,9 +108,7 @@ int nq_udp_linux_recv(nq_udp *u, const nq_datagram **out) {
 
 /* Sending */
 
-static int is_v4(const nq_addr *a) {
-  return a->sa.sa_family == AF_INET || IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr);
-}
+static int is_v4(const nq_addr *a) { return a->sa.sa_family == AF_INET || IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr); }
 
 static size_t put_ecn(struct cmsghdr *c, const nq_addr *remote, int ecn) {
   c->cmsg_level = is_v4(remote) ? IPPROTO_IP : IPPROTO_IPV6;

@@ -1,4 +1,5 @@
-/* wait.h: how a loop sleeps: on its sockets, its timer and its wake-up. wait_epoll.c on Linux, wait_poll.c elsewhere. */
+/* wait.h: how a loop sleeps: on its sockets, its timer and its wake-up. wait_epoll.c on Linux, wait_poll.c elsewhere.
+ */
 #ifndef NQ_WAIT_H
 #define NQ_WAIT_H
 

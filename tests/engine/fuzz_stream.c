@@ -47,8 +47,7 @@ static void start(void) {
   MUST(nq_loop_new(&l, NULL) == 0);
   map = nq_hdmap_new();
   MUST(map && !nq_hdmap_add(map, "rpc", 3, NQ_KIND_RPC, 0, NULL) &&
-       !nq_hdmap_add(map, "r", 1, NQ_KIND_RECORD, 0, NULL) &&
-       !nq_hdmap_add(map, "raw", 3, NQ_KIND_RAW, 0, NULL));
+       !nq_hdmap_add(map, "r", 1, NQ_KIND_RECORD, 0, NULL) && !nq_hdmap_add(map, "raw", 3, NQ_KIND_RAW, 0, NULL));
 }
 
 static void put(outcome *o, const void *p, size_t n) {

@@ -15,10 +15,10 @@ typedef struct sim_packet {
 
 typedef struct sim {
   uint64_t now, state;
-  uint64_t delay, jitter;      /* ns; jitter reorders */
+  uint64_t delay, jitter; /* ns; jitter reorders */
   unsigned loss, dup, corrupt; /* per mille */
-  int cut;                     /* nothing passes */
-  uint8_t cut_to;              /* nothing reaches this host */
+  int cut; /* nothing passes */
+  uint8_t cut_to; /* nothing reaches this host */
   uint64_t sent, lost, duplicated;
   sim_packet *flight; /* by due */
   nq_env env;

@@ -25,9 +25,22 @@ static void test_text(void) {
 }
 
 static void test_refused(void) {
-  static const char *const bad[] = {"",        "localhost",       "1.2.3",     "1.2.3.4.5", "256.1.1.1", "0x7f.1",
-                                    "[::1]",   "::1::",           "fe80::1%",  "%lo",       "1.2.3.4%lo", " ::1",
-                                    "12345::", "fe80::1%nosuch0", "fe80::1%0", "fe80::1%4294967296",
+  static const char *const bad[] = {"",
+                                    "localhost",
+                                    "1.2.3",
+                                    "1.2.3.4.5",
+                                    "256.1.1.1",
+                                    "0x7f.1",
+                                    "[::1]",
+                                    "::1::",
+                                    "fe80::1%",
+                                    "%lo",
+                                    "1.2.3.4%lo",
+                                    " ::1",
+                                    "12345::",
+                                    "fe80::1%nosuch0",
+                                    "fe80::1%0",
+                                    "fe80::1%4294967296",
                                     "1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa:bbbb:cccc:dddd:eeee:ffff"};
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     nq_addr a;
@@ -48,8 +61,8 @@ static void test_equal(void) {
   static const struct {
     const char *host;
     uint16_t port;
-  } all[] = {{"127.0.0.1", 1}, {"127.0.0.2", 1}, {"127.0.0.1", 2},  {"::1", 1},
-             {"::1", 2},       {"::2", 1},       {"fe80::1%10", 1}, {"fe80::1%11", 1}, {"::ffff:127.0.0.1", 1}};
+  } all[] = {{"127.0.0.1", 1},  {"127.0.0.2", 1},  {"127.0.0.1", 2},       {"::1", 1}, {"::1", 2}, {"::2", 1},
+             {"fe80::1%10", 1}, {"fe80::1%11", 1}, {"::ffff:127.0.0.1", 1}};
   enum { N = sizeof all / sizeof *all };
   nq_addr a[N + 1], b[N + 1];
   memset(a, 0, sizeof a); /* the last: no address */

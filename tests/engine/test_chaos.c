@@ -71,15 +71,20 @@ static void act(chaos *t) {
   size_t n = rnd(t, 5) ? rnd(t, 300) : rnd(t, sizeof p);
   uint32_t id = 0;
   switch (rnd(t, 34)) {
-  case 0: case 1:
+  case 0:
+  case 1:
     if (!t->quiet)
       client_conn(t);
     break;
-  case 2: case 3: case 4: {
+  case 2:
+  case 3:
+  case 4: {
     static const char *const names[] = {"rpc", "rec", "raw", "nobody"};
     uint32_t k = rnd(t, 4);
     nq_stream_options o = {.kind = (nq_stream_kind[]){NQ_KIND_RPC, NQ_KIND_RECORD, NQ_KIND_RAW, NQ_KIND_RPC}[k],
-                           .name = names[k], .name_len = strlen(names[k]), .call_timeout = 200 * MS};
+                           .name = names[k],
+                           .name_len = strlen(names[k]),
+                           .call_timeout = 200 * MS};
     if (rnd(t, 8) == 0)
       o = (nq_stream_options){.kind = NQ_KIND_RAW, .uni = 1};
     nq_handle h;
@@ -87,10 +92,18 @@ static void act(chaos *t) {
       keep(t->streams[who], &t->n_streams[who], h);
     break;
   }
-  case 5: case 6: case 7: case 8:
+  case 5:
+  case 6:
+  case 7:
+  case 8:
     nq_stream_send(l, s, p, n);
     break;
-  case 9: case 10: case 11: case 12: case 13: case 14:
+  case 9:
+  case 10:
+  case 11:
+  case 12:
+  case 13:
+  case 14:
     t->calls += nq_rpc_call(l, s, (int16_t)(1 + rnd(t, 2000)), p, n, rnd(t, 3) ? 0 : rnd(t, 100) * MS, t, &id) >= 0;
     if (id && rnd(t, 8) == 0)
       t->cancelled += nq_rpc_cancel(l, s, id) == t;
@@ -101,13 +114,18 @@ static void act(chaos *t) {
   case 16:
     nq_rpc_reply(l, s, 1 + rnd(t, 100), 0, p, n);
     break;
-  case 17: case 18: case 19: case 20:
+  case 17:
+  case 18:
+  case 19:
+  case 20:
     end_stream(t, l, s, n);
     break;
-  case 21: case 22:
+  case 21:
+  case 22:
     nq_stream_pause(l, s);
     break;
-  case 23: case 24:
+  case 23:
+  case 24:
     nq_stream_resume(l, s);
     break;
   case 25:
@@ -223,7 +241,8 @@ static void run(uint64_t seed) {
   CHECK_EQ(stats(t->w.s.l).pending_calls, 0);
   CHECK_EQ(stats(t->w.s.l).send_buffer_bytes, 0);
   CHECK_EQ(t->w.s.count[NQ_EV_CONN_OPEN], t->w.s.count[NQ_EV_CONN_FREED]);
-  uint64_t left = stats(t->w.c.l).connections; /* objects whose handles were overwritten: closed, with nothing on them */
+  uint64_t left =
+      stats(t->w.c.l).connections; /* objects whose handles were overwritten: closed, with nothing on them */
   CHECK(left < 12);
   if (!left) {
     CHECK_EQ(stats(t->w.c.l).streams, 0);
@@ -245,7 +264,8 @@ static void test_chaos(void) {
     if (check_failed != before)
       fprintf(stderr, "  ... with seed %u\n", (unsigned)seed);
   }
-  printf("    %u messages, %u connections, %u calls answered\n", (unsigned)traffic, (unsigned)opened, (unsigned)answered);
+  printf("    %u messages, %u connections, %u calls answered\n", (unsigned)traffic, (unsigned)opened,
+         (unsigned)answered);
   CHECK(traffic > 50 * seeds && answered > 20 * seeds);
 }
 

@@ -46,8 +46,9 @@ static int see(side *x, const nq_event *e) {
   switch (e->kind) {
   case NQ_EV_STREAM_OPEN:
     if (!(e->flags & NQ_EVF_OUTGOING)) /* in the order of opening, but packets may come in another */
-      *(nq_stream_id(x->l, e->handle) == 0 ? &t->raw : nq_stream_id(x->l, e->handle) == 4 ? &t->rec : &t->rpc) =
-        e->handle;
+      *(nq_stream_id(x->l, e->handle) == 0   ? &t->raw
+        : nq_stream_id(x->l, e->handle) == 4 ? &t->rec
+                                             : &t->rpc) = e->handle;
     return 0;
   case NQ_EV_STREAM_DATA:
     t->wrong += !right(e, 1, t->raw_in);
@@ -194,9 +195,9 @@ static uint64_t run(uint64_t seed, const network *n, uint32_t steps, uint64_t st
 
 static void test_networks(void) {
   static const network nets[] = {
-    {0, 0, 0, 10 * MS, 0},           {10, 10, 5, 10 * MS, 5 * MS},   {50, 20, 20, 20 * MS, 20 * MS},
-    {100, 50, 50, 5 * MS, 30 * MS}, {200, 100, 50, 15 * MS, 15 * MS}, {0, 500, 0, 10 * MS, 50 * MS},
-    {0, 0, 200, 10 * MS, 0},
+      {0, 0, 0, 10 * MS, 0},          {10, 10, 5, 10 * MS, 5 * MS},     {50, 20, 20, 20 * MS, 20 * MS},
+      {100, 50, 50, 5 * MS, 30 * MS}, {200, 100, 50, 15 * MS, 15 * MS}, {0, 500, 0, 10 * MS, 50 * MS},
+      {0, 0, 200, 10 * MS, 0},
   };
   for (uint32_t i = 0; i < sizeof nets / sizeof *nets; i++)
     for (uint64_t seed = 1; seed <= 3; seed++) {

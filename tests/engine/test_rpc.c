@@ -243,9 +243,24 @@ static int see_payload(side *x, const nq_event *e) {
 }
 
 static void test_payloads_both_ways(void) {
-  static const size_t sizes[] = {0,    1,     2,     127,   128,   1000,      1023,          1024,          1025,
-                                 1400, 16383, 16384, 65535, 65536, 1u << 20, (1u << 21) + 1,
-                                 (16u << 20) - 1, 16u << 20};
+  static const size_t sizes[] = {0,
+                                 1,
+                                 2,
+                                 127,
+                                 128,
+                                 1000,
+                                 1023,
+                                 1024,
+                                 1025,
+                                 1400,
+                                 16383,
+                                 16384,
+                                 65535,
+                                 65536,
+                                 1u << 20,
+                                 (1u << 21) + 1,
+                                 (16u << 20) - 1,
+                                 16u << 20};
   const uint32_t n = sizeof sizes / sizeof *sizes;
   fixture f;
   begin(&f);
@@ -385,7 +400,8 @@ static void test_gone(void) {
   CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_CLOSE], 1, 1000));
   CHECK_EQ(f.w.c.gone, 4);
   f.w.c.order[f.w.c.n_order] = 0;
-  CHECK(strcmp(f.w.c.order, "Osscrrr" "crC") == 0);
+  CHECK(strcmp(f.w.c.order, "Osscrrr"
+                            "crC") == 0);
   end(&f);
 }
 

@@ -332,7 +332,11 @@ static void test_split_name(void) {
   for (size_t chunk = 1; chunk <= 16; chunk++) {
     fixture f;
     begin(&f);
-    nq_handle s = by_hand(&f, (const uint8_t *)"rec\0\x83" "abc\x80\x85" "defgh", 15, chunk, 1);
+    nq_handle s = by_hand(&f,
+                          (const uint8_t *)"rec\0\x83"
+                                           "abc\x80\x85"
+                                           "defgh",
+                          15, chunk, 1);
     CHECK(world_until(&f.w, &f.w.s.count[NQ_EV_STREAM_FIN], 1, 1000));
     CHECK_EQ(f.w.s.count[NQ_EV_STREAM_RECORD], 3);
     CHECK_EQ(f.w.s.n_kept, 8);
@@ -373,7 +377,9 @@ static void test_frame_errors(void) {
   refused("rpc\0\x80\0\0\0\0\0", 10, 1, 0, NQ_CODE_FRAME_ERROR, 1);
   refused("rpc\0\x04\0\x80", 7, 7, 0, NQ_CODE_FRAME_ERROR, 1);          /* a notify of type 0 */
   refused("rpc\0\x05\x01\0\0\x80", 9, 9, 0, NQ_CODE_FRAME_ERROR, 1);    /* ID 0 */
-  refused("rec\0\x85" "ab", 7, 7, 1, NQ_CODE_FRAME_ERROR, 1);           /* ends in a payload */
+  refused("rec\0\x85"
+          "ab",
+          7, 7, 1, NQ_CODE_FRAME_ERROR, 1);           /* ends in a payload */
   refused("rec\0\x05", 5, 5, 1, NQ_CODE_FRAME_ERROR, 1);                /* ends in a header */
   refused("rpc\0\x05\x01\0", 7, 1, 1, NQ_CODE_FRAME_ERROR, 1);
 }

@@ -18,8 +18,18 @@ static void test_invalid_handles(void) {
   REQUIRE(nq_table_init(&t) == 0);
   const nq_handle gen1 = 1ull << 32;
   const nq_handle never[] = {
-      0,          1,          gen1,            2 * gen1,         ~0ull,             0xffffffffull,
-      1ull << 63, 3ull << 32, gen1 | 0xffffff, gen1 | 0x1000000, gen1 | 0xffffffff, ~0ull << 32,
+      0,
+      1,
+      gen1,
+      2 * gen1,
+      ~0ull,
+      0xffffffffull,
+      1ull << 63,
+      3ull << 32,
+      gen1 | 0xffffff,
+      gen1 | 0x1000000,
+      gen1 | 0xffffffff,
+      ~0ull << 32,
   };
   for (int filled = 0; filled < 2; filled++) {
     for (size_t i = 0; i < sizeof never / sizeof *never; i++) {

@@ -139,9 +139,9 @@ static void servers_open(servers *s) {
 static int scatter(servers *s) {
 #if defined(__linux__) && defined(SO_ATTACH_REUSEPORT_CBPF)
   struct sock_filter code[] = {
-    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(SKF_AD_OFF + SKF_AD_RANDOM)),
-    BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, WORKERS),
-    BPF_STMT(BPF_RET | BPF_A, 0),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(SKF_AD_OFF + SKF_AD_RANDOM)),
+      BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, WORKERS),
+      BPF_STMT(BPF_RET | BPF_A, 0),
   };
   struct sock_fprog program = {3, code};
   int fd = nq_endpoint_fd(s->w[0].l, s->w[0].ep);
@@ -320,11 +320,14 @@ static void *meddle(void *arg) {
     size_t n = (r >> 16) % sizeof data;
     nq_loop *l = w->l;
     switch ((r >> 20) % 16) {
-    case 0: case 1: case 2:
+    case 0:
+    case 1:
+    case 2:
       f->wrong += nq_loop_post(l, NQ_POST_CALL, st, 3, 0, 300 * MS, &mark, data, n) != 0;
       posted_calls++;
       break;
-    case 3: case 4:
+    case 3:
+    case 4:
       f->wrong += nq_loop_post(l, NQ_POST_NOTIFY, st, 3, 0, 0, NULL, data, n) != 0;
       break;
     case 5:
@@ -333,7 +336,9 @@ static void *meddle(void *arg) {
     case 6:
       f->wrong += nq_loop_post(l, NQ_POST_SEND, st, 0, 0, 0, NULL, data, n) != 0;
       break;
-    case 7: case 8: case 9:
+    case 7:
+    case 8:
+    case 9:
       f->wrong += nq_loop_post(l, NQ_POST_TASK, r & 1 ? st : 0, 0, 0, 0, &mark, NULL, 0) != 0;
       posted_tasks++;
       break;

@@ -62,8 +62,8 @@ static void test_before_the_handshake(void) {
 
 static void test_names(void) {
   nq_test_cert *c = nq_test_make_leaf(ca, "a.example,*.wild.example", "127.0.0.1,::1,fe80::1", 0);
-  static const char *const right[] = {"a.example", "A.Example",  "a.example.",   "x.wild.example", "127.0.0.1",
-                                      "::1",       "[::1]",      "0:0:0:0:0:0:0:1", "fe80::1%eth0"};
+  static const char *const right[] = {"a.example", "A.Example", "a.example.",      "x.wild.example", "127.0.0.1",
+                                      "::1",       "[::1]",     "0:0:0:0:0:0:0:1", "fe80::1%eth0"};
   for (size_t i = 0; i < sizeof right / sizeof *right; i++)
     good(make_client(ca), make_server(c), right[i]);
   bad(make_client(ca), make_server(c), "b.example", SSL_AD_BAD_CERTIFICATE,
@@ -83,8 +83,8 @@ static void test_names(void) {
 
 /* SNI carries names, never addresses, and nothing that is no name. */
 static void test_sni(void) {
-  static const char *const hosts[][2] = {{"127.0.0.1", NULL}, {"::1", NULL},         {"[::1]", NULL},
-                                         {"a b", NULL},       {"a.example.", "a.example"}, {"X_1", "X_1"}};
+  static const char *const hosts[][2] = {{"127.0.0.1", NULL},         {"::1", NULL}, {"[::1]", NULL}, {"a b", NULL},
+                                         {"a.example.", "a.example"}, {"X_1", "X_1"}};
   for (size_t i = 0; i < sizeof hosts / sizeof *hosts; i++) {
     nq_tls *t = make((nq_tls_options){.insecure = 1, ALPN(NQ1)});
     quic_pair *p = shake(t, make_server(leaf), hosts[i][0]);
@@ -182,10 +182,14 @@ static void test_alpn(void) {
 
 static void test_mutual(void) {
   nq_test_cert *me = nq_test_make_leaf(other_ca, "player", NULL, 0);
-  nq_tls_options s = {.server = 1, .cert = nq_test_cert_blob(leaf), .key = nq_test_key_blob(leaf),
-                      .ca = nq_test_cert_blob(other_ca), .verify_client = 1, ALPN(NQ1)};
-  nq_tls_options c = {.ca = nq_test_cert_blob(ca), .cert = nq_test_cert_blob(me), .key = nq_test_key_blob(me),
+  nq_tls_options s = {.server = 1,
+                      .cert = nq_test_cert_blob(leaf),
+                      .key = nq_test_key_blob(leaf),
+                      .ca = nq_test_cert_blob(other_ca),
+                      .verify_client = 1,
                       ALPN(NQ1)};
+  nq_tls_options c = {
+      .ca = nq_test_cert_blob(ca), .cert = nq_test_cert_blob(me), .key = nq_test_key_blob(me), ALPN(NQ1)};
   quic_pair *p = shake(make(c), make(s), "localhost");
   CHECK(p->client.confirmed);
   uint8_t der[4096];

@@ -53,7 +53,7 @@ static void test_forms(void) {
     nq_tls_blob certs[] = {nq_test_cert_blob(c), bytes(c->der, c->der_len),
                            write_file("cert.pem", nq_test_cert_blob(c)),
                            write_file("cert.der", bytes(c->der, c->der_len))};
-    nq_tls_blob keys[] = {nq_test_key_blob(c), p8, write_file("key.pem", nq_test_key_blob(c)),
+    nq_tls_blob keys[] = {nq_test_key_blob(c),       p8,  write_file("key.pem", nq_test_key_blob(c)),
                           write_file("key.der", p8), own, own_pem};
     for (size_t j = 0; j < 6; j++)
       for (size_t k = 0; k < 4; k++)
@@ -163,8 +163,7 @@ static void test_pipe(void) {
   int fd = open(path_of("pipe"), O_WRONLY);
   REQUIRE(hold >= 0 && fd >= 0 && write(fd, leaf->key, strlen(leaf->key)) == (ssize_t)strlen(leaf->key));
   close(fd);
-  nq_tls_unref(
-      make((nq_tls_options){.server = 1, .cert = nq_test_cert_blob(leaf), .key = file("pipe"), ALPN(NQ1)}));
+  nq_tls_unref(make((nq_tls_options){.server = 1, .cert = nq_test_cert_blob(leaf), .key = file("pipe"), ALPN(NQ1)}));
   close(hold);
 }
 
@@ -227,8 +226,11 @@ static void check_keylog(const char *path, int handshakes) {
 
 static void test_keylog(void) {
   nq_tls_options c = {.ca = nq_test_cert_blob(ca), .keylog_path = path_of("client.keys"), ALPN(NQ1)};
-  nq_tls_options s = {.server = 1, .cert = nq_test_cert_blob(leaf), .key = nq_test_key_blob(leaf),
-                      .keylog_path = path_of("server.keys"), ALPN(NQ1)};
+  nq_tls_options s = {.server = 1,
+                      .cert = nq_test_cert_blob(leaf),
+                      .key = nq_test_key_blob(leaf),
+                      .keylog_path = path_of("server.keys"),
+                      ALPN(NQ1)};
   good(make(c), make(s), "localhost");
   check_keylog(path_of("client.keys"), 1);
   check_keylog(path_of("server.keys"), 1);

@@ -119,13 +119,9 @@ static void every_path(void (*test)(const char *, nq_udp_options)) {
   test("::1", o);
 }
 
-static void test_trains(void) {
-  every_path(trains);
-}
+static void test_trains(void) { every_path(trains); }
 
-static void test_many(void) {
-  every_path(many);
-}
+static void test_many(void) { every_path(many); }
 
 static void test_full_queue(void) {
   /* More than the queue holds, in bytes and in messages, without a flush by the caller. */

@@ -48,9 +48,7 @@ static int faulty_sendmmsg(int fd, struct mmsghdr *m, unsigned n) {
   return sent ? (int)sent : -1;
 }
 
-static ssize_t faulty_sendmsg(int fd, const struct msghdr *m) {
-  return faulty(m) ? -1 : sendmsg(fd, m, MSG_DONTWAIT);
-}
+static ssize_t faulty_sendmsg(int fd, const struct msghdr *m) { return faulty(m) ? -1 : sendmsg(fd, m, MSG_DONTWAIT); }
 
 static nq_io *open_faulty(int portable, int error, int times) {
   nq_udp_options o = options("127.0.0.1");

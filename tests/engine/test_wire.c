@@ -302,9 +302,9 @@ static int same_rpc(const uint8_t *p, size_t n) {
   return r == expected && same_frame(&f, &m);
 }
 
-static const uint32_t some_ids[] = {1,      2,      127,        128,        255,        256,       0x7fff,
-                                    0x8000, 0xffff, 0x10000,    0x10001,    0x00ff0000, 0x1000000, 0x7fffffff,
-                                    0x80000000, 0xffff0000, 0xfffffffeu, 0xffffffffu};
+static const uint32_t some_ids[] = {1,         2,          127,        128,        255,         256,
+                                    0x7fff,    0x8000,     0xffff,     0x10000,    0x10001,     0x00ff0000,
+                                    0x1000000, 0x7fffffff, 0x80000000, 0xffff0000, 0xfffffffeu, 0xffffffffu};
 static const uint32_t some_lengths[] = {0, 1, 127, 128, 16383, 16384, 2097151, 2097152, 268435455, 268435456, ~0u};
 
 static int round_trip_rpc(int type, uint32_t id, uint32_t length) {
@@ -317,8 +317,10 @@ static int round_trip_rpc(int type, uint32_t id, uint32_t length) {
     return 0;
   if (type <= 0 && id == 0)
     return nq_wire_rpc_get(p, n, &f) == NQ_WIRE_ERROR;
-  nq_frame expected = {id == 0 ? NQ_FRAME_NOTIFY : type > 0 ? NQ_FRAME_REQUEST : NQ_FRAME_REPLY, (int16_t)type, id,
-                       length};
+  nq_frame expected = {id == 0    ? NQ_FRAME_NOTIFY
+                       : type > 0 ? NQ_FRAME_REQUEST
+                                  : NQ_FRAME_REPLY,
+                       (int16_t)type, id, length};
   return nq_wire_rpc_get(p, n, &f) == (int)n && same_frame(&f, &expected) && same_rpc(p, n);
 }
 

@@ -37,13 +37,9 @@ static inline nq_io *open_with(nq_udp_options o) {
   return io;
 }
 
-static inline nq_io *open_on(const char *host) {
-  return open_with(options(host));
-}
+static inline nq_io *open_on(const char *host) { return open_with(options(host)); }
 
-static inline nq_udp_sys *sys_of(nq_io *io) {
-  return &((nq_udp *)io)->sys;
-}
+static inline nq_udp_sys *sys_of(nq_io *io) { return &((nq_udp *)io)->sys; }
 
 /* Sends `count` packets as one push: all of `segment` bytes, the last of `last`. */
 static inline void push_from(nq_io *io, const nq_io *to, const nq_addr *from, uint32_t seq, uint32_t count,
@@ -60,9 +56,7 @@ static inline void push(nq_io *io, const nq_io *to, uint32_t seq, uint32_t count
   push_from(io, to, NULL, seq, count, segment, last, 0);
 }
 
-static inline void flush(nq_io *io) {
-  CHECK_EQ(io->ops->flush(io), 0);
-}
+static inline void flush(nq_io *io) { CHECK_EQ(io->ops->flush(io), 0); }
 
 /* What is left of the batch received last. */
 static struct {
