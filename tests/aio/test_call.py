@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 
-import naquid
 import pytest
 from harness import Bench, Variant
+
+import naquid
 
 who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
 
