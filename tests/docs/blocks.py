@@ -18,6 +18,7 @@ of its own before a block says what is special about it:
     <!-- test: input TEXT -->           with background: a line typed at once, may be repeated
     <!-- test: raises NAME -->          the block ends with this exception
     <!-- test: numbers vary -->         numbers in the output are examples
+    <!-- test: any order -->            so is the order of its lines
     <!-- test: not run: REASON -->      it is not run, and pytest reports that as a skip
 """
 
@@ -294,8 +295,12 @@ class Page:
     def wait(self, each: Background, expected: str) -> None:
         """Waits until the output begins with what is expected, for as long as the program runs."""
         end = time.monotonic() + PATIENCE
+        lines = set(varied(expected, each.block).splitlines())
         pattern = pattern_of(expected, each.block)
-        while not pattern.match(varied(each.file.read_text(), each.block)):
+        while True:
+            printed = varied(each.file.read_text(), each.block)
+            if pattern.match(printed) or ("any order" in each.block.directives and lines <= set(printed.splitlines())):
+                return
             if time.monotonic() > end or each.process.poll() is not None:
                 return
             time.sleep(0.02)
@@ -324,10 +329,11 @@ class Page:
 
 
 def varied(text: str, block: Block) -> str:
-    if block.values("numbers vary") or "numbers vary" in block.directives:
+    if "numbers vary" in block.directives:
         text = re.sub(r"\d[\d,.]*", "#", text)
         text = re.sub(r" +", " ", text)
-    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+    lines = [line.rstrip() for line in text.strip().splitlines()]
+    return "\n".join(sorted(lines) if "any order" in block.directives else lines)
 
 
 def pattern_of(expected: str, block: Block) -> re.Pattern[str]:
