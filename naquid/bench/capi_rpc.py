@@ -1,4 +1,4 @@
-"""The RPC workload over `naquid.capi`: a client that polls, a server with one worker thread."""
+"""The RPC workload over `naquid.capi`: a client that polls, a server with worker threads."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def echo(rpc: capi.nq_rpc_t, type: int, msgid: int, data: bytes) -> None:
     capi.nq_rpc_reply(rpc, msgid, data)
 
 
-def serve(cert: str, key: str) -> None:
+def serve(cert: str, key: str, workers: int) -> None:
     """Serves until standard input is closed; see `process` for what is said to the parent."""
     capi.nq_log_config(capi.nq_logconf_t(callback=log))
-    server = capi.nq_server_create(1)
+    server = capi.nq_server_create(workers)
     if server is None:
         raise BenchError("the server could not be made; the log says why")
     limits = capi.nq_svconf_t(
@@ -109,7 +109,7 @@ def _without_rpc(reply: Reply) -> Callable[[capi.nq_rpc_t, int, bytes], None]:
 def run(options: RpcOptions, files: Files, progress: Progress) -> RpcResult:
     """`rpc.run` over this API."""
     load = Load(options)
-    with ServerProcess(files, api="capi") as server:
+    with ServerProcess(files, api="capi", workers=options.workers) as server:
         spent = Clock(server.usage)
         client = _Client(options, server.port, files)
         try:

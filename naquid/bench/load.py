@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from naquid import Error
 
@@ -48,8 +49,9 @@ def percentile(latencies: Sequence[int], p: float) -> float:
 
 @dataclass(frozen=True)
 class RpcOptions:
-    """requests: of each connection. window: requests outstanding on each. payload: bytes. limit: seconds, after
-    which the run is ended and what is missing counts as errors."""
+    """requests: of each stream. window: requests outstanding on each. payload: bytes. limit: seconds, after which the
+    run is ended and what is missing counts as errors. streams: RPC streams of each connection. workers: threads of the
+    server, for mode "capi". native: the built extension of examples/native, for mode "native"."""
 
     connections: int = 100
     requests: int = 5000
@@ -57,10 +59,18 @@ class RpcOptions:
     payload: int = 8
     mode: str = "python"
     limit: float = 120.0
+    streams: int = 1
+    workers: int = 1
+    native: Path | None = None
+
+    @property
+    def lines(self) -> int:
+        """RPC streams of all connections."""
+        return self.connections * self.streams
 
     @property
     def total(self) -> int:
-        return self.connections * self.requests
+        return self.lines * self.requests
 
 
 @dataclass
@@ -107,14 +117,14 @@ def differs(got: bytes, expected: bytes) -> str:
 
 
 class Load:
-    """Payloads, latencies and errors of one run, shared by its connections."""
+    """Payloads, latencies and errors of one run, shared by its lines: the RPC streams of its connections."""
 
     def __init__(self, options: RpcOptions) -> None:
         self.options = options
         self.window = min(options.window, options.requests)
         self.sample_every = max(n for n in range(1, SAMPLE_MOST + 1) if self.window % n == 0)
         self.latencies: list[int] = []
-        self.answered: list[Callable[[], int]] = []  # of each connection
+        self.answered: list[Callable[[], int]] = []  # of each line, or of some
         self.first_errors: list[str] = []
         self.wrong = 0
         self.finished = 0
@@ -124,10 +134,10 @@ class Load:
         self._begin = time.perf_counter()
 
     def _payloads(self) -> list[bytes]:
-        """Counters. Connection c starts at c * STEP, so that what is outstanding on a connection is distinct, and a
-        reply that reached the wrong connection is seen."""
+        """Counters. Line n starts at n * STEP, so that what is outstanding on a line is distinct, and a reply that
+        reached the wrong line is seen."""
         size = self.options.payload
-        count = self.options.requests + STEP * self.options.connections
+        count = self.options.requests + STEP * self.options.lines
         distinct = max(16, min(count, PAYLOAD_MEMORY // (size + 48)))
         if size < 8:
             made = [(k % (1 << 8 * size)).to_bytes(size, "big") for k in range(distinct)]
@@ -137,7 +147,7 @@ class Load:
         return (made * (count // distinct + 1))[:count]
 
     def payloads(self, number: int) -> list[bytes]:
-        """The requests of connection `number`, in order."""
+        """The requests of line `number`, in order."""
         return self._pool[number * STEP : number * STEP + self.options.requests]
 
     def total_answered(self) -> int:
@@ -158,14 +168,14 @@ class Load:
             self.first_errors.append(text)
 
     def finish(self) -> None:
-        """A connection has nothing more to wait for."""
+        """A line has nothing more to wait for."""
         self.finished += 1
-        if self.finished == self.options.connections:
+        if self.finished == self.options.lines:
             self.on_end()
 
     @property
     def ended(self) -> bool:
-        return self.finished >= self.options.connections
+        return self.finished >= self.options.lines
 
     def errors(self, answered: int) -> int:
         """Wrong replies, and requests without one."""
@@ -185,7 +195,7 @@ def pipeline(
     call: Callable[[int, bytes, Callable[..., object]], object],
     adapt: Callable[[Reply], Callable[..., object]] = lambda reply: reply,
 ) -> Callable[[], None]:
-    """The callback form of one connection: returns the function that sends the first window. From there each reply is
+    """The callback form of one line: returns the function that sends the first window. From there each reply is
     compared and sends the next request. Replies of one RPC stream come in order, as the handler is a plain function;
     one out of order counts as wrong. call: takes a type, a payload and what to call with the reply. adapt: makes of a
     Reply what `call` wants."""
@@ -204,7 +214,7 @@ def pipeline(
             if result:
                 stop(f"ended with result {result}")
                 return
-            load.error(f"connection {number}, request {i}: {differs(payload, payloads[i])}")
+            load.error(f"stream {number}, request {i}: {differs(payload, payloads[i])}")
         answered = i + 1
         if not i % every:
             latency(clock() - unstamp())
@@ -222,7 +232,7 @@ def pipeline(
         """A call cannot be made or was lost: nothing more is asked here. What is missing is counted in the end."""
         nonlocal refill, total
         if total:
-            load.error(f"connection {number}, request {answered}: {why}", count=0)
+            load.error(f"stream {number}, request {answered}: {why}", count=0)
             total = refill = 0
             load.finish()
 

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+import naquid
+
 HOST = "127.0.0.1"
 PATIENCE = 30  # seconds in which the server process has to answer
 
@@ -66,32 +68,40 @@ def rss_kb() -> int:
 
 def loop_stats() -> dict[str, int]:
     """Counters of the engine loop behind the running asyncio event loop."""
-    from naquid import event_loop
-
-    engine = event_loop.acquire()
-    try:
-        return {name: int(value) for name, value in engine.stats().items()}
-    finally:
-        event_loop.release(engine)
+    return {name: value for name, value in naquid.loop_stats().items() if isinstance(value, int)}
 
 
-def usage_line(loop: Mapping[str, int], **extra: int) -> str:
+def usage_line(loop: Mapping[str, object], **extra: int) -> str:
     """The server's answer to a request for statistics."""
     fields = {
         "cpu_seconds": cpu_seconds(),
         "rss_kb": rss_kb(),
-        "loop": {name: int(value) for name, value in loop.items()},
+        "loop": dict(loop),
         "extra": extra,
     }
     return json.dumps(fields)
 
 
 class ServerProcess:
-    """A server in its own process; a context manager. api: "asyncio" or "capi"."""
+    """A server in its own process; a context manager. api: "asyncio" or "capi". streams: that a client may open.
+    workers: threads, of "capi". native: the built extension of examples/native."""
 
-    def __init__(self, files: Files, api: str = "asyncio", idle_timeout: float = 60.0) -> None:
-        command = [sys.executable, "-m", "naquid.bench.server", "--api", api]
+    def __init__(
+        self,
+        files: Files,
+        api: str = "asyncio",
+        *,
+        idle_timeout: float = 60.0,
+        streams: int = 0,
+        workers: int = 1,
+        native: Path | None = None,
+    ) -> None:
+        command = [sys.executable, "-m", "naquid.bench.server", "--api", api, "--workers", str(workers)]
         command += ["--cert", str(files.cert), "--key", str(files.key), "--idle-timeout", str(idle_timeout)]
+        if streams > naquid.Limits().max_streams_bidi:
+            command += ["--streams", str(streams)]
+        if native is not None:
+            command += ["--native", str(native)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:
             self.port = int(self._read()["port"])

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import naquid
 
+from . import native
 from .load import (
     INTERVAL,
     TYPE,
@@ -24,8 +25,11 @@ from .load import (
     pipeline,
 )
 from .process import HOST, Files, ServerProcess, Usage, cpu_seconds, loop_stats, rss_kb
+from .server import BATCH_NAME, NATIVE_NAME, RPC_NAME
 
-MODES = ("python", "asyncio", "capi")
+CONNECTS_AT_ONCE = 256  # that many do not wait longer than a handshake may take
+MODES = ("python", "asyncio", "batch", "native", "capi")
+NAMES = {"batch": BATCH_NAME, "native": NATIVE_NAME}
 
 
 class Clock:
@@ -84,7 +88,7 @@ async def _with_callbacks(load: Load, rpcs: list[naquid.Rpc]) -> None:
 
 
 async def _with_tasks(load: Load, rpcs: list[naquid.Rpc]) -> None:
-    """`await rpc.call`: as many tasks on each connection as the window is wide."""
+    """`await rpc.call`: as many tasks on each stream as the window is wide."""
     answered = [0] * len(rpcs)
     load.answered.append(lambda: sum(answered))
 
@@ -111,17 +115,75 @@ async def _with_tasks(load: Load, rpcs: list[naquid.Rpc]) -> None:
     await asyncio.gather(*tasks)
 
 
+async def _with_batches(load: Load, rpcs: list[naquid.Rpc]) -> None:
+    """`await rpc.call_many`: a window of requests at a time, the next one when all of it was answered."""
+    answered = [0] * len(rpcs)
+    load.answered.append(lambda: sum(answered))
+
+    async def work(number: int, rpc: naquid.Rpc) -> None:
+        payloads = load.payloads(number)
+        for start in range(0, len(payloads), load.window):
+            part = payloads[start : start + load.window]
+            begin = clock()
+            try:
+                replies = await rpc.call_many(TYPE, part)
+            except naquid.Error as error:
+                load.error(f"stream {number}: {error}", count=0)  # the requests count as missing
+                return
+            load.latencies.append(clock() - begin)
+            if replies != part:
+                for reply, payload in zip(replies, part, strict=True):
+                    if reply != payload:
+                        load.error(f"stream {number}: {differs(reply, payload)}")
+            answered[number] += len(replies)
+
+    await asyncio.gather(*(work(number, rpc) for number, rpc in enumerate(rpcs)))
+
+
+async def _natively(load: Load, rpcs: list[naquid.Rpc]) -> None:
+    """Native handlers at both ends: Python only looks now and then whether they are done."""
+    options = load.options
+    assert options.native is not None
+    module = native.load(options.native)
+    loads = [module.Load(options.requests, load.window) for _ in rpcs]
+    load.answered.append(lambda: sum(one.answered for one in loads))
+    for one, rpc in zip(loads, rpcs, strict=True):
+        rpc.use_native(one.capsule())
+    for one, rpc in zip(loads, rpcs, strict=True):
+        one.start(rpc)
+    left = list(loads)
+    try:
+        while left:
+            await asyncio.sleep(0.001)
+            while left and left[-1].finished:
+                left.pop()
+    finally:
+        for rpc in rpcs:
+            with suppress(naquid.Error):
+                rpc.use_native(None)  # the loads end with this function
+        wrong = sum(one.errors for one in loads)
+        if wrong:
+            load.error(f"{wrong} replies were not what was asked for", wrong)
+
+
+WORK = {"python": _with_callbacks, "asyncio": _with_tasks, "batch": _with_batches, "native": _natively}
+
+
 async def _drive(
     options: RpcOptions, port: int, files: Files, usage: Callable[[], Usage], progress: Progress
 ) -> RpcResult:
     load = Load(options)
     spent = Clock(usage)
     conns: list[naquid.Connection] = []
+    config = naquid.ClientConfig()
+    name = NAMES.get(options.mode, RPC_NAME)
+    at_once = asyncio.Semaphore(CONNECTS_AT_ONCE)
 
-    async def connect() -> naquid.Rpc:
-        conn = await naquid.connect(HOST, port, ca=str(files.ca))
+    async def connect() -> list[naquid.Rpc]:
+        async with at_once:
+            conn = await naquid.connect(HOST, port, ca=str(files.ca), config=config)
         conns.append(conn)
-        return await conn.open_rpc("bench")
+        return list(await asyncio.gather(*(conn.open_rpc(name) for _ in range(options.streams))))
 
     async def show() -> None:
         while True:
@@ -129,13 +191,13 @@ async def _drive(
             await asyncio.sleep(INTERVAL)
 
     try:
-        rpcs = await asyncio.gather(*(connect() for _ in range(options.connections)))
+        opened = await asyncio.gather(*(connect() for _ in range(options.connections)))
+        rpcs = [rpc for of_one in opened for rpc in of_one]
         spent.handshakes_done()
         load.begin()
         shown = asyncio.ensure_future(show())
-        work = _with_tasks if options.mode == "asyncio" else _with_callbacks
         with suppress(TimeoutError):  # what is missing is counted
-            await asyncio.wait_for(work(load, list(rpcs)), options.limit)
+            await asyncio.wait_for(WORK[options.mode](load, rpcs), options.limit)
         spent.requests_done()
         shown.cancel()
         progress(load.snapshot())
@@ -146,15 +208,22 @@ async def _drive(
 
 
 def run(options: RpcOptions, files: Files, progress: Progress = no_progress) -> RpcResult:
-    """Runs it: mode "python" is a callback for each reply, `Rpc.call_soon`, "asyncio" is
-    `await rpc.call`, "capi" is `naquid.capi` on both sides. The server's handler is a plain function in both."""
+    """Runs it: mode "python" is a callback for each reply, `Rpc.call_soon`, "asyncio" is `await rpc.call`, "capi" is
+    `naquid.capi` on both sides; the server's handler is a plain function in all three. "batch" is a batch handler and
+    `await rpc.call_many`, "native" native handlers on both sides."""
     if options.mode not in MODES:
         raise ValueError(f"mode is one of {', '.join(MODES)}")
+    if options.mode == "native" and (options.native is None or options.payload != 8):
+        raise ValueError('mode "native" needs the extension of examples/native, and has payloads of 8 bytes')
+    if options.mode == "capi" and options.streams != 1:
+        raise ValueError('mode "capi" has one stream on each connection')
+    if options.mode != "capi" and options.workers != 1:
+        raise ValueError('only mode "capi" has worker threads')
     gc.collect()
     gc.freeze()
     if options.mode == "capi":
         from . import capi_rpc
 
         return capi_rpc.run(options, files, progress)
-    with ServerProcess(files) as server:
+    with ServerProcess(files, streams=options.streams, native=options.native) as server:
         return asyncio.run(_drive(options, server.port, files, server.usage, progress))

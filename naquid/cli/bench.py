@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from .arguments import Commands, add_json, positive, seconds
 from .console import Live, is_drawn, micros, number, progress, spark, table
-from .errors import EXIT_CODES, EXIT_FAILED, EXIT_OK
+from .errors import EXIT_CODES, EXIT_FAILED, EXIT_OK, UsageError
 
 if TYPE_CHECKING:
-    from naquid.bench.load import Snapshot
+    from naquid.bench.load import RpcOptions, Snapshot
     from naquid.bench.process import Files
 
 EPILOG = f"""\
@@ -84,21 +84,23 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     both = "the rate over time and the percentiles of latency"
     rpc = workload("rpc", "requests and replies on one RPC stream of each connection", run_rpc, RPC_EPILOG, both)
     rpc.add_argument("--connections", type=positive(int), default=100, metavar="N", help="default: 100")
+    rpc.add_argument("--requests", type=positive(int), default=5000, metavar="M", help="of each stream; default: 5000")
     rpc.add_argument(
-        "--requests", type=positive(int), default=5000, metavar="M", help="of each connection; default: 5000"
-    )
-    rpc.add_argument(
-        "--window", type=positive(int), default=16, metavar="W", help="outstanding on each connection; default: 16"
+        "--window", type=positive(int), default=16, metavar="W", help="outstanding on each stream; default: 16"
     )
     rpc.add_argument(
         "--payload", type=positive(int, 0), default=8, metavar="B", help="bytes of a request and a reply; default: 8"
     )
     rpc.add_argument(
         "--mode",
-        choices=["python", "asyncio", "capi"],
+        choices=["python", "asyncio", "batch", "native", "capi"],
         default="python",
-        help="python: rpc.call_soon, a callback for each reply; asyncio: await rpc.call(...); capi: naquid.capi",
+        help="python: rpc.call_soon, a callback for each reply; asyncio: await rpc.call(...); batch: await "
+        "rpc.call_many(...) and a batch handler; native: native handlers on both sides; capi: naquid.capi",
     )
+    rpc.add_argument("--streams", type=positive(int), default=1, metavar="S", help="of each connection; default: 1")
+    rpc.add_argument("--workers", type=positive(int), default=1, metavar="T", help="server threads, for capi")
+    rpc.add_argument("--native", type=Path, metavar="FILE", help="the built extension of examples/native, for native")
     rpc.add_argument("--limit", type=seconds, default=120.0, metavar="S", help="give up after S seconds; default: 120")
 
     bulk = workload(
@@ -207,15 +209,29 @@ def _ready(options: argparse.Namespace) -> None:
         check(options.plot)
 
 
+def _check(work: RpcOptions) -> None:
+    """Raises UsageError for what does not go together."""
+    if work.mode == "native" and work.native is None:
+        raise UsageError("--mode native needs --native FILE: build examples/native and name the result")
+    if work.mode == "native" and work.payload != 8:
+        raise UsageError("--mode native has payloads of 8 bytes")
+    if work.mode == "capi" and work.streams != 1:
+        raise UsageError("--mode capi has one stream on each connection")
+    if work.mode != "capi" and work.workers != 1:
+        raise UsageError("--workers is for --mode capi")
+
+
 def run_rpc(options: argparse.Namespace) -> int:
     from naquid.bench import rpc
     from naquid.bench.load import RpcOptions
 
     _ready(options)
-    names = ("connections", "requests", "window", "payload", "mode", "limit")
+    names = ("connections", "requests", "window", "payload", "mode", "limit", "streams", "workers", "native")
     work = RpcOptions(**{name: getattr(options, name) for name in names})
-    title = f"{work.connections} connections, {work.window:,} requests of {work.payload} bytes outstanding on each"
-    title += f" ({work.mode})"
+    _check(work)
+    streams = f" with {work.streams:,} streams" if work.streams > 1 else ""
+    title = f"{work.connections:,} connections{streams}, {work.window:,} requests of {work.payload} bytes "
+    title += f"outstanding on each ({work.mode})"
     monitor = Monitor("requests")
     with _files() as files, monitor.shown(title, _quiet(options)) as see:
         r = rpc.run(work, files, see)
