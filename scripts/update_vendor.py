@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""Moves a native library to another version: pin, checksum, licence notice, rebuild, tests, changelog.
+
+    scripts/update_vendor.py ngtcp2 1.25.0
+    scripts/update_vendor.py aws-lc 5.2.0 --replace 0.42.0=0.43.0 [--from FILE]
+
+The old version is replaced wherever the entry of vendor/pins.toml names it; --replace does the same for other words of
+the entry (AWS-LC's archive has a version of its own). The archive comes from the entry's places, or from --from. Its
+SHA-256 is shown: compare it with what upstream announces before you commit. When a licence text changed, the new one is
+put into vendor/licenses/ and named; THIRD-PARTY-NOTICES.md may then need a look. Nothing is committed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "vendor"))
+
+from recipe import fetch, registry  # noqa: E402
+from recipe.cache import cache_dir  # noqa: E402
+from recipe.debian import Apt  # noqa: E402
+from recipe.pins import PINS_FILE, Pin, load_pins  # noqa: E402
+from recipe.report import PlaceError, VendorError, say  # noqa: E402
+
+CHANGELOG = ROOT / "CHANGELOG.md"
+LICENCES = ROOT / "vendor" / "licenses"
+# The text in an archive's root, and its copy here.
+TEXTS = {"ngtcp2": ("COPYING", "ngtcp2.txt"), "aws-lc": ("LICENSE", "aws-lc.txt")}
+TESTS = ("build", "engine-test", "asan", "tsan", "test-python", "test-packaging")
+
+
+def section(pins: str, name: str) -> tuple[int, int]:
+    """Where the entry of a library is in the text of pins.toml."""
+    found = re.search(rf"^\[{re.escape(name)}\]\n(?:(?!\[|#.*\n\[).*\n?)*", pins, re.MULTILINE)
+    if found is None:
+        raise VendorError(f"vendor/pins.toml has no entry [{name}]: name one that it has.")
+    return found.span()
+
+
+def edited(pins: str, name: str, words: dict[str, str]) -> str:
+    """pins.toml with words replaced in one entry, whole words only; not in `accept`, which is a matter of judgement."""
+    begin, end = section(pins, name)
+    lines = pins[begin:end].splitlines(keepends=True)
+    for old, new in words.items():
+        whole = re.compile(rf"(?<![\d.]){re.escape(old)}(?![\d])")
+        lines = [line if line.startswith("accept") else whole.sub(new, line) for line in lines]
+    return pins[:begin] + "".join(lines) + pins[end:]
+
+
+def obtain(pin: Pin, work: Path) -> Path:
+    """The new archive, from the first place that has it. Nobody has a hash to compare with yet."""
+    failed = []
+    attempts = []
+    if pin.url and "snapshot.debian.org" not in pin.url:  # its name for a file is the hash that is looked for
+        attempts.append(lambda: fetch._from_url(pin.url, work / pin.file))
+    if pin.debian:
+        attempts.append(lambda: Apt(work).fetch(pin, pinned_only=True)[0])
+    if pin.pypi:
+        attempts.append(lambda: registry.fetch(pin, work))
+    for attempt in attempts:
+        try:
+            return attempt()
+        except PlaceError as error:
+            failed.append(str(error))
+    raise VendorError(f"No place has {pin.file} ({'; '.join(failed)}): download it and use --from.")
+
+
+def hashes(path: Path) -> dict[str, str]:
+    data = path.read_bytes()
+    return {"sha256": hashlib.sha256(data).hexdigest(), "sha1": hashlib.sha1(data).hexdigest()}
+
+
+def update_licence(pin: Pin, archive: Path) -> bool:
+    """Whether the licence text differs from ours; then it is replaced."""
+    if pin.name not in TEXTS:
+        say(f"compare the licences of {pin.name} with vendor/licenses/ by hand")
+        return False
+    inside, ours = TEXTS[pin.name]
+    found = fetch.Archive(pin.name, pin.version, pin.sha256, archive, pin.root, (inside,), pinned=True)
+    with tempfile.TemporaryDirectory() as folder:
+        text = (fetch.unpack(found, Path(folder)) / inside).read_bytes()
+    if text.split() == (LICENCES / ours).read_bytes().split():
+        return False
+    (LICENCES / ours).write_bytes(text)
+    return True
+
+
+def note(changelog: str, line: str) -> str:
+    """The changelog with a line under Unreleased, Changed."""
+    head, mark, rest = changelog.partition("## [Unreleased]\n")
+    if not mark:
+        raise VendorError("CHANGELOG.md has no section [Unreleased]: add it.")
+    ours, following, older = rest.partition("\n## ")
+    if "### Changed\n" in ours:
+        ours = ours.replace("### Changed\n", f"### Changed\n{line}\n", 1)
+    else:
+        ours = f"{ours.rstrip()}\n\n### Changed\n{line}\n"
+    return head + mark + ours + following + older
+
+
+def update(name: str, version: str, words: dict[str, str], given: Path | None) -> None:
+    """Changes the files; the tests are the caller's."""
+    old = load_pins().get(name)
+    if old is None:
+        raise VendorError(f"vendor/pins.toml has no entry [{name}]: name one that it has.")
+    before = PINS_FILE.read_text()
+    PINS_FILE.write_text(edited(before, name, {old.version: version, **words}))
+    try:
+        pin = load_pins()[name]
+        with tempfile.TemporaryDirectory() as folder:
+            archive = given or obtain(pin, Path(folder))
+            found = hashes(archive)
+            say(f"SHA-256 {found['sha256']}  {pin.file}")
+            replaced = {old.sha256: found["sha256"]}
+            if old.url.startswith("https://snapshot.debian.org/file/"):
+                replaced[old.url.rpartition("/")[2]] = found["sha1"]
+            text = PINS_FILE.read_text()
+            for was, now in replaced.items():
+                text = text.replace(was, now)
+            PINS_FILE.write_text(text)
+            pin = dataclasses.replace(pin, sha256=found["sha256"])
+            changed = update_licence(pin, archive)
+            kept = cache_dir() / "downloads" / pin.file
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(archive, kept)
+    except BaseException:
+        PINS_FILE.write_text(before)
+        raise
+    CHANGELOG.write_text(note(CHANGELOG.read_text(), f"- {name} {version} (was {old.version})."))
+    if changed:
+        say(f"the licence text of {name} changed: see vendor/licenses/ and THIRD-PARTY-NOTICES.md")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Move a native library to another version.")
+    parser.add_argument("name")
+    parser.add_argument("version")
+    parser.add_argument("--replace", action="append", default=[], metavar="OLD=NEW", help="another word of the entry")
+    parser.add_argument("--from", dest="given", type=Path, help="the archive, instead of looking for it")
+    parser.add_argument("--no-tests", action="store_true", help="only change the files")
+    options = parser.parse_args()
+    try:
+        words = dict(word.split("=", 1) for word in options.replace)
+        update(options.name, options.version, words, options.given)
+    except VendorError as error:
+        say(f"error: {error}")
+        return 1
+    if options.no_tests:
+        return 0
+    for target in TESTS:
+        say(f"make {target}")
+        if subprocess.run(["make", target], cwd=ROOT).returncode != 0:
+            say(f"error: `make {target}` failed: mend it, or `git checkout vendor CHANGELOG.md`")
+            return 1
+    say("done: compare the SHA-256 above with upstream's announcement, then commit")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
