@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ._naquid import EGOAWAY, ENOTSUPPORT, ETIMEOUT, EUSER, OK, Deferred, RpcBatch, limits_table, versions
 from ._version import __version__
+from .bridge import StreamReader, StreamWriter, open_connection, start_server
 from .client import connect
 from .config import ClientConfig, Limits, ServerConfig, TlsConfig
 from .connection import Connection, ConnectionState, ConnectionStats
@@ -71,7 +72,9 @@ __all__ = [
     "Stream",
     "StreamClosed",
     "StreamError",
+    "StreamReader",
     "StreamReset",
+    "StreamWriter",
     "TlsConfig",
     "__version__",
     "connect",
@@ -79,6 +82,8 @@ __all__ = [
     "limits_table",
     "loop_stats",
     "native_api",
+    "open_connection",
     "serve",
+    "start_server",
     "versions",
 ]

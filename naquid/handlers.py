@@ -139,13 +139,13 @@ class Handlers:
         self._disconnect = _callable(handler)
         return handler
 
-    def _named(self, handlers: dict[str, Any], name: str) -> Callable[[_F], _F]:
+    def _named(self, handlers: dict[str, Any], name: str) -> Callable[[Any], Any]:
         if not isinstance(name, str):
             raise ConfigError('a stream name is a str: write @app.rpc("name"), with the parentheses')
         if not 1 <= len(name.encode()) <= 255 or "\0" in name:
             raise ConfigError(f"stream name {name!r}: a name is 1 to 255 bytes long and has no NUL")
 
-        def add(handler: _F) -> _F:
+        def add(handler: Any) -> Any:
             handlers[name] = handler if isinstance(handler, _naquid.BatchHandler) else _callable(handler)
             return handler
 

@@ -93,6 +93,19 @@ class Server(_naquid.BaseServer):
                 connection.abort(SHUTDOWN, "the server shuts down")
             asyncio.get_running_loop().call_soon(self._end_all)
 
+    def is_serving(self) -> bool:
+        """True until the server is closed."""
+        return not self.closed
+
+    async def serve_forever(self) -> None:
+        """Waits until the server has ended; when the waiting task is cancelled, ends it at once."""
+        try:
+            await self._ended.wait()
+        except asyncio.CancelledError:
+            self.close()
+            await self._ended.wait()
+            raise
+
     async def wait_closed(self) -> None:
         """Waits until the server has ended."""
         await self._ended.wait()

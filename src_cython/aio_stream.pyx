@@ -433,6 +433,10 @@ cdef class BaseRawStream(AioStream):
         """
         self.queue(data)
 
+    def at_eof(self):
+        """True when the peer has finished and everything was read."""
+        return self.fin and self.buf.len == 0
+
     @property
     def is_unidirectional(self):
         """True when only the side that opened the stream sends."""
