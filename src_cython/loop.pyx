@@ -295,8 +295,6 @@ cdef class Loop:
         cdef int n
         if self.l == NULL:
             raise errors.Error("the loop is closed")
-        if self.ticking:
-            raise RuntimeError("the loop is running already: a handler, or another thread, cannot run it too")
         if not nq_loop_is_owner(self.l):
             nq_loop_adopt(self.l)
         self.ticking = True
@@ -332,6 +330,8 @@ cdef class Loop:
 
     cdef int tick(self, int64_t max_wait) except -2:
         cdef int n
+        if self.ticking:  # that tick ends itself
+            raise RuntimeError("the loop is running already: a handler, or another thread, cannot run it too")
         try:
             n = self.poll_dispatch(max_wait)
         finally:

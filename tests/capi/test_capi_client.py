@@ -34,6 +34,7 @@ from naquid.capi import (
     nq_hdmap_t,
     nq_rpc_call,
     nq_rpc_handler_t,
+    nq_rpc_notify,
     nq_rpc_reply,
     nq_time_msec,
     resolver,
@@ -154,6 +155,56 @@ def test_poll_inside_a_callback_raises(small: Any) -> None:
 
     nq_client_resolve_host(client, socket.AF_INET, "127.0.0.1", poll_inside)
     small.until(lambda: errors)
+
+
+def test_a_nested_poll_leaves_the_tick_alone(small: Any) -> None:
+    """What a callback queues after its own poll was refused still goes out with the tick, once and in order."""
+    seen: list[bytes] = []
+    small.serve(
+        lambda m: nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t(on_rpc_notify=lambda r, t, d: seen.append(d)))
+    )
+    ticking: list[bool] = []
+
+    def on_rpc_open(rpc: Any, pctx: Any) -> None:
+        nq_rpc_notify(rpc, 1, b"before")
+        with pytest.raises(RuntimeError, match="running already"):
+            client._loop.poll(0)
+        with pytest.raises(RuntimeError, match="running already"):
+            client._loop.run()
+        ticking.append(client._loop._ticking)
+        nq_rpc_notify(rpc, 1, b"after")
+
+    client = small.client(lambda m: nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t(on_rpc_open=on_rpc_open)))
+    small.connect(client, on_open=lambda c, p: nq_conn_rpc(c, "rpc"))
+    small.until(lambda: len(seen) == 2)
+    assert seen == [b"before", b"after"]
+    assert ticking == [True]
+    assert not client._loop._ticking
+
+
+def test_a_nested_poll_leaves_the_tick_alone(small: Any) -> None:
+    """What a callback queues after its own poll was refused still goes out with the tick, once and in order."""
+    seen: list[bytes] = []
+    small.serve(
+        lambda m: nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t(on_rpc_notify=lambda r, t, d: seen.append(d)))
+    )
+    ticking: list[bool] = []
+
+    def on_rpc_open(rpc: Any, pctx: Any) -> None:
+        nq_rpc_notify(rpc, 1, b"before")
+        with pytest.raises(RuntimeError, match="running already"):
+            client._loop.poll(0)
+        with pytest.raises(RuntimeError, match="running already"):
+            client._loop.run()
+        ticking.append(client._loop._ticking)
+        nq_rpc_notify(rpc, 1, b"after")
+
+    client = small.client(lambda m: nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t(on_rpc_open=on_rpc_open)))
+    small.connect(client, on_open=lambda c, p: nq_conn_rpc(c, "rpc"))
+    small.until(lambda: len(seen) == 2)
+    assert seen == [b"before", b"after"]
+    assert ticking == [True]
+    assert not client._loop._ticking
 
 
 def test_connect_by_name(world: Any) -> None:
