@@ -1,5 +1,6 @@
 /* accept.c: packets that belong to no connection. Each has one outcome: a new connection, Retry, version negotiation,
  * CONNECTION_REFUSED, stateless reset, or a drop that is counted. Answers to strangers are bounded per tick. */
+#include <stdlib.h>
 #include <string.h>
 
 #include <ngtcp2/ngtcp2_crypto.h>
@@ -112,6 +113,26 @@ static token_kind check_token(nq_endpoint *ep, const nq_datagram *d, const ngtcp
   return TOKEN_NONE;
 }
 
+/* For the next tick. Dropped, it would be sent again only after a timeout of the client, and then together with all
+ * others that were dropped with it. */
+static void keep_surplus(nq_endpoint *ep, const nq_datagram *d) {
+  nq_surplus *p = ep->n_surplus < NQ_MAX_SURPLUS ? malloc(sizeof *p + d->len) : NULL;
+  if (!p) {
+    ep->l->stats.rx_dropped++;
+    return;
+  }
+  p->next = NULL;
+  p->remote = *d->remote;
+  p->local = *d->local;
+  p->ecn = d->ecn;
+  p->len = d->len;
+  memcpy(p->data, d->data, d->len);
+  *ep->surplus_tail = p;
+  ep->surplus_tail = &p->next;
+  ep->n_surplus++;
+  ep->l->surplus++;
+}
+
 static void accept_new(nq_endpoint *ep, const nq_datagram *d, ngtcp2_pkt_hd *hd) {
   nq_loop *l = ep->l;
   ngtcp2_cid odcid;
@@ -120,7 +141,7 @@ static void accept_new(nq_endpoint *ep, const nq_datagram *d, ngtcp2_pkt_hd *hd)
     return;
   }
   if (ep->accepted_now >= ep->limits.accept_per_tick) {
-    l->stats.rx_dropped++; /* it will be sent again */
+    keep_surplus(ep, d);
     return;
   }
   token_kind kind = check_token(ep, d, hd, &odcid);

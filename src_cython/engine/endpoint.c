@@ -58,6 +58,7 @@ int nq_endpoint_attach(nq_loop *l, nq_io *io, const nq_endpoint_options *o, uint
   ep->tls = o->tls ? nq_tls_ref(o->tls) : NULL;
   ep->hdmap = nq_hdmap_ref(o->hdmap);
   ep->accepting = o->tls != NULL;
+  ep->surplus_tail = &ep->surplus;
   ep->always_retry = o->always_retry;
   ep->limits = o->limits;
   ep->user = o->user;
@@ -192,10 +193,22 @@ static void keep_stats(nq_loop *l, const nq_io_stats *s) {
   l->stats.tx_errors += s->tx_errors;
 }
 
+static nq_surplus *take_surplus(nq_endpoint *ep) {
+  nq_surplus *p = ep->surplus;
+  ep->surplus = p->next;
+  if (!p->next)
+    ep->surplus_tail = &ep->surplus;
+  ep->n_surplus--;
+  ep->l->surplus--;
+  return p;
+}
+
 void nq_endpoint_free(nq_endpoint *ep) {
   nq_loop *l = ep->l;
   while (ep->closing)
     nq_closing_free(ep->closing);
+  while (ep->surplus)
+    free(take_surplus(ep));
   keep_stats(l, &ep->io->stats);
   if (ep->io->fd >= 0)
     nq_loop_unwatch(l, ep->io->fd);
@@ -281,11 +294,19 @@ void nq_endpoint_packet(nq_endpoint *ep, const nq_datagram *d) {
 
 int nq_endpoint_receive(nq_endpoint *ep) {
   const nq_datagram *v;
+  int waited = 0;
   ep->accepted_now = ep->answered_now = 0;
+  while (ep->surplus && ep->accepted_now < ep->limits.accept_per_tick) {
+    nq_surplus *p = take_surplus(ep);
+    nq_datagram d = {.data = p->data, .len = p->len, .ecn = p->ecn, .remote = &p->remote, .local = &p->local};
+    nq_endpoint_packet(ep, &d);
+    free(p);
+    waited++;
+  }
   int n = ep->io->ops->recv(ep->io, &v);
   for (int i = 0; i < n; i++)
     nq_endpoint_packet(ep, &v[i]);
-  return n;
+  return n + waited;
 }
 
 /* ---- packets out ---- */

@@ -12,6 +12,7 @@
 #define NQ_EP_INDEX 0xffffu
 #define NQ_CID_LEN 8      /* of the connection IDs we choose; the first byte names the worker */
 #define NQ_SECRET_LEN 32
+#define NQ_MAX_SURPLUS 1024 /* Initial packets that wait for a tick that may take them */
 #define NQ_RESETS_PER_TICK 16 /* stateless resets, Retry and version negotiation answers to strangers */
 
 /* What a connection ID stands for. */
@@ -34,6 +35,14 @@ typedef struct nq_closing {
   ngtcp2_cid cids[];
 } nq_closing;
 
+/* An Initial packet above accept_per_tick: looked at again in the next tick, as if it came then. */
+typedef struct nq_surplus {
+  struct nq_surplus *next;
+  nq_addr remote, local;
+  uint32_t len;
+  uint8_t ecn, data[];
+} nq_surplus;
+
 typedef struct nq_endpoint {
   nq_loop *l;
   uint32_t id;
@@ -49,6 +58,8 @@ typedef struct nq_endpoint {
   nq_closing *closing;
   uint32_t half_open, conns;
   uint32_t accepted_now, answered_now; /* in this tick */
+  nq_surplus *surplus, **surplus_tail;
+  uint32_t n_surplus;
   int readable; /* the kernel says so, or the last receive found something */
   int watching_write;
 } nq_endpoint;
@@ -59,7 +70,7 @@ nq_endpoint *nq_endpoint_client(nq_loop *l, int family);
 /* Another client socket, for a migration. */
 nq_endpoint *nq_endpoint_fresh(nq_loop *l, int family);
 void nq_endpoint_free(nq_endpoint *ep);
-/* One batch of packets. Number of datagrams. */
+/* What waited from the tick before, then one batch of packets. Number of datagrams. */
 int nq_endpoint_receive(nq_endpoint *ep);
 void nq_endpoint_packet(nq_endpoint *ep, const nq_datagram *d);
 /* Sends what was pushed; arms the wait for writability when blocked. */

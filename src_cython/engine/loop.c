@@ -179,7 +179,7 @@ static int receive(nq_loop *l) {
   l->rx_again = 0;
   for (uint32_t i = 0; i < l->n_endpoints; i++) {
     nq_endpoint *ep = l->endpoints[i];
-    if (!ep || (!ep->readable && ep->io->fd >= 0))
+    if (!ep || (!ep->readable && !ep->surplus && ep->io->fd >= 0))
       continue;
     int n = nq_endpoint_receive(ep);
     if (!n) {
@@ -230,7 +230,7 @@ static void run_resumed(nq_loop *l) {
 }
 
 static int something_waits(const nq_loop *l) {
-  return l->batch.n || l->dirty || l->resumed || l->dead_streams || l->dead_conns ||
+  return l->batch.n || l->dirty || l->resumed || l->surplus || l->dead_streams || l->dead_conns ||
          atomic_load_explicit(&l->inbox.woken, memory_order_acquire);
 }
 

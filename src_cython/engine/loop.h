@@ -70,6 +70,7 @@ struct nq_loop {
   struct nq_conn *opened;                   /* CONN_OPEN is in this batch */
   struct nq_conn *dead_conns, *told_conns;
   uint32_t rx_again; /* an endpoint gave a full batch: look again without waiting */
+  uint32_t surplus;  /* packets that endpoints kept for the next tick */
   int natives; /* some handler is native: look for its events */
 
   struct nq_endpoint **endpoints; /* by the low half of the id, less 1; NULL: closed */
