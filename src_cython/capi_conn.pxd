@@ -6,6 +6,7 @@ cdef class CapiEntry:
     cdef bint framed           # reader and writer instead of records
     cdef bytes name            # None in raw mode
     cdef uint64_t timeout
+    cdef uint32_t max_msgid    # of RPC: the largest message ID of a call
     cdef object on_open
     cdef object on_close
     cdef object on_record

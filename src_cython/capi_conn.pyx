@@ -4,6 +4,10 @@ CLIENT_CLOSE = (16, b"Client disconnecting")
 CLIENT_DESTROY = (16, b"Client being torn down")
 SERVER_CLOSE = (70, b"server side close")
 
+# The largest message IDs of the original, after which 1 comes again.
+MAX_SMALL_MSGID = 0xfffe
+MAX_LARGE_MSGID = 0xffffff9b
+
 # Ends that carry no code of the wire have the original's number (QUIC errors of its time).
 CAPI_LOCAL_CODES = {NQ_WHY_IDLE: 25, NQ_WHY_HANDSHAKE_TIMEOUT: 67, NQ_WHY_RESET: 19, NQ_WHY_VERSION: 20,
                     NQ_WHY_SYSTEM: 27}
@@ -73,6 +77,7 @@ cdef class nq_hdmap_t:
             e.kind = NQ_KIND_RPC
             e.name = key
             e.timeout = handler.timeout
+            e.max_msgid = MAX_LARGE_MSGID if handler.use_large_msgid else MAX_SMALL_MSGID
             e.on_open = handler.on_rpc_open
             e.on_close = handler.on_rpc_close
             e.on_request = handler.on_rpc_request

@@ -11,6 +11,7 @@ cdef class CapiStream(StreamCore):
     cdef bint shown               # on_open was called
     cdef bint told                # on_close was called
     cdef bint fin                 # the peer sends no more
+    cdef bint stopped             # the peer reads no more
     cdef int64_t unanswered       # requests without a reply
     cdef list late                # on_reply of calls that could not be sent any more
     cdef bytearray partial        # of a record that is read here (factory streams)

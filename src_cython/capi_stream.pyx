@@ -22,6 +22,7 @@ cdef class CapiStream(StreamCore):
         cdef int64_t sid = nq_stream_id(self.loop.l, self.handle)
         if entry.kind == NQ_KIND_RPC:
             h = nq_rpc_t.__new__(nq_rpc_t)
+            nq_rpc_max_msgid(self.loop.l, self.handle, entry.max_msgid)
         else:
             h = nq_stream_t.__new__(nq_stream_t)
         h.begin(self.loop, self.handle)
@@ -71,7 +72,7 @@ cdef class CapiStream(StreamCore):
 
     cdef int ev_fin(self, const nq_event *e) except -1:
         self.fin = True
-        if self.unanswered <= 0:
+        if self.stopped or self.unanswered <= 0:
             self.close_now()
         return 0
 
@@ -79,6 +80,9 @@ cdef class CapiStream(StreamCore):
         return self.close_now()
 
     cdef int ev_stop(self, const nq_event *e) except -1:
+        if e.code == NQ_CODE_CLOSED and not self.fin:  # it closes in order: its FIN comes, after all that it has sent
+            self.stopped = True  # replies cannot be sent any more
+            return 0
         return self.close_now()
 
     cdef int ev_close(self, const nq_event *e) except -1:

@@ -216,7 +216,8 @@ class nq_rpc_handler_t:
 
     Attributes:
         timeout: of calls, ns; 0 is 30 s.
-        use_large_msgid: accepted; message IDs grow as needed.
+        use_large_msgid: message IDs of its calls go up to 0xFFFFFF9B instead of 0xFFFE, which also bounds the calls
+            that may wait at a time.
     """
 
     on_rpc_request: nq_on_rpc_request_t | None = None

@@ -310,6 +310,8 @@ int nq_stream_resume(nq_loop *l, nq_handle s);
 /* timeout 0: the stream's. *msgid (may be NULL) names the call for cancel. */
 int nq_rpc_call(nq_loop *l, nq_handle s, int16_t type, const uint8_t *data, size_t len, uint64_t timeout, void *user,
                 uint32_t *msgid);
+/* Message IDs of this side's calls are 1 to max and then 1 again; UINT32_MAX unless told otherwise. */
+int nq_rpc_max_msgid(nq_loop *l, nq_handle s, uint32_t max);
 /* Forgets a call: no event for it any more. Returns its user, or NULL. */
 void *nq_rpc_cancel(nq_loop *l, nq_handle s, uint32_t msgid);
 int nq_rpc_notify(nq_loop *l, nq_handle s, int16_t type, const uint8_t *data, size_t len);

@@ -5,6 +5,7 @@
 
 void nq_calls_init(nq_calls *c, uint64_t timeout, uint32_t timer_kind) {
   memset(c, 0, sizeof *c);
+  c->max_id = UINT32_MAX;
   c->timeout = timeout ? timeout : NQ_SEC(30);
   nq_timer_init(&c->timer, timer_kind);
 }
@@ -74,8 +75,7 @@ uint32_t nq_calls_add(nq_calls *c, void *user, uint64_t deadline) {
     return 0;
   uint32_t id = c->last_id;
   do {
-    id++;
-    id += !id; /* 0 means "no ID" on the wire */
+    id = id < c->max_id ? id + 1 : 1; /* 0 means "no ID" on the wire */
   } while (find(c, id));
   c->last_id = id;
   place(c, (nq_call){.msgid = id, .deadline = deadline, .user = user});

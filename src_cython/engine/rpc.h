@@ -16,7 +16,7 @@ typedef struct nq_call {
 typedef struct nq_calls {
   nq_call *slots;
   uint32_t n, cap; /* cap: 0 or a power of two, at most half full */
-  uint32_t last_id;
+  uint32_t last_id, max_id; /* after max_id comes 1 */
   uint64_t timeout; /* default, ns */
   nq_timer timer;   /* the earliest deadline, or before */
   void *owner;      /* the stream */
@@ -24,7 +24,7 @@ typedef struct nq_calls {
 
 void nq_calls_init(nq_calls *c, uint64_t timeout, uint32_t timer_kind);
 void nq_calls_free(nq_calls *c);
-/* A new call; returns its message ID, 0: no memory. IDs still in use are skipped. */
+/* A new call; returns its message ID, 0: no memory. IDs still in use are skipped; fewer than max_id are in use. */
 uint32_t nq_calls_add(nq_calls *c, void *user, uint64_t deadline);
 /* Takes the call out: 1 and its user, or 0 when there is none (a late reply). */
 int nq_calls_take(nq_calls *c, uint32_t msgid, void **user);

@@ -234,7 +234,7 @@ int nq_rpc_call(nq_loop *l, nq_handle h, int16_t type, const uint8_t *data, size
   if (len > s->c->limits.max_message_size)
     return NQ_ERR_TOOBIG;
   nq_calls *calls = s->calls;
-  if (calls->n >= s->c->limits.max_pending_calls)
+  if (calls->n >= s->c->limits.max_pending_calls || calls->n >= calls->max_id)
     return NQ_ERR_FULL;
   if (!timeout)
     timeout = calls->timeout;
@@ -253,6 +253,18 @@ int nq_rpc_call(nq_loop *l, nq_handle h, int16_t type, const uint8_t *data, size
   if (msgid)
     *msgid = id;
   return rv;
+}
+
+int nq_rpc_max_msgid(nq_loop *l, nq_handle h, uint32_t max) {
+  nq_stream *s = nq_stream_get(l, h);
+  if (!s)
+    return NQ_ERR_STALE;
+  if (s->kind != NQ_KIND_RPC)
+    return NQ_ERR_STATE;
+  if (!max)
+    return NQ_ERR_ARG;
+  s->calls->max_id = max;
+  return NQ_DONE;
 }
 
 void *nq_rpc_cancel(nq_loop *l, nq_handle h, uint32_t msgid) {

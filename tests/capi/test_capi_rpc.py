@@ -403,3 +403,57 @@ def test_connection_end_is_goaway(world: Any) -> None:
     nq_conn_close(peer.conn)
     world.until(lambda: len(order) == 2)
     assert order == ["rpc close", NQ_EGOAWAY]
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
+def test_message_ids(small: Any, large: bool) -> None:
+    """6.2: counted from 1 on every stream; after 0xFFFE 1 comes again, or with use_large_msgid 0xFFFF; an ID that still
+    waits is skipped, and its reply reaches the call that it belongs to (better on purpose 7)."""
+    seen: list[int] = []
+    held: list[Any] = []
+
+    def on_request(rpc: Any, type: int, msgid: int, data: bytes) -> None:
+        seen.append(msgid)
+        if type == 2:
+            held.append((rpc, msgid))
+        else:
+            nq_rpc_reply(rpc, msgid, data)
+
+    small.serve(lambda m: nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t(on_rpc_request=on_request)))
+    peer = Peer(small, use_large_msgid=large)
+    late: list[Any] = []
+    nq_rpc_call(peer.rpc, 1, b"", lambda r, result, d: None)
+    nq_rpc_call(peer.rpc, 2, b"", lambda r, result, d: late.append((result, d)))
+    count = [0]
+
+    def on_reply(rpc: Any, result: int, data: bytes) -> None:
+        count[0] += result == NQ_OK
+
+    for start in range(0, 70_000, 10_000):
+        for _ in range(10_000):
+            nq_rpc_call(peer.rpc, 1, b"", on_reply)
+        small.until(lambda start=start: count[0] == start + 10_000)
+    if large:
+        assert seen == list(range(1, 70_003))
+    else:
+        first = list(range(1, 0xFFFF))
+        again = [1, *range(3, 70_002 - len(first) + 2)]
+        assert seen == first + again
+    for rpc, msgid in held:
+        nq_rpc_reply(rpc, msgid, b"late")
+    small.until(lambda: late)
+    assert late == [(NQ_OK, b"late")]
+
+
+def test_as_many_calls_may_wait_as_there_are_message_ids(small: Any) -> None:
+    """6.2: the original lost the old call's closure; here the call that has no ID left is refused at once."""
+    small.serve(lambda m: nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t(on_rpc_request=lambda *request: None)))
+    peer = Peer(small)
+    results: list[int] = []
+    for _ in range(0xFFFE):
+        nq_rpc_call(peer.rpc, 1, b"", lambda r, result, d: results.append(result))
+    with pytest.raises(BufferError):
+        nq_rpc_call(peer.rpc, 1, b"", lambda r, result, d: results.append(result))
+    nq_rpc_close(peer.rpc)
+    small.until(lambda: len(results) == 0xFFFE)
+    assert set(results) == {NQ_EGOAWAY}

@@ -130,6 +130,28 @@ static void test_table_skips_ids_in_use(void) {
   nq_calls_free(&c);
 }
 
+/* A largest ID: 1 comes after it, and IDs in use are skipped there as well. */
+static void test_table_with_a_largest_id(void) {
+  nq_calls c;
+  nq_calls_init(&c, 5, 1);
+  c.max_id = 0xfffe;
+  void *user;
+  CHECK_EQ(nq_calls_add(&c, &c, NQ_NEVER), 1);
+  for (uint32_t i = 2; i <= 0xfffe; i++) {
+    CHECK_EQ(nq_calls_add(&c, NULL, NQ_NEVER), i);
+    CHECK(i == 70 || nq_calls_take(&c, i, &user));
+  }
+  CHECK_EQ(nq_calls_add(&c, NULL, NQ_NEVER), 2);
+  c.last_id = 69;
+  CHECK_EQ(nq_calls_add(&c, NULL, NQ_NEVER), 71);
+  while (c.n < 0xfffe)
+    CHECK(nq_calls_add(&c, NULL, NQ_NEVER) != 0);
+  for (uint32_t i = 1; i <= 0xfffe; i++) /* each is there once */
+    CHECK(nq_calls_take(&c, i, &user));
+  CHECK_EQ(c.n, 0);
+  nq_calls_free(&c);
+}
+
 /* ---- over the network ---- */
 
 typedef struct fixture {
@@ -445,9 +467,34 @@ static void test_pending_limit(void) {
   sim_free(&net);
 }
 
+/* As many calls as there are IDs, no more; then the replies make room. */
+static void test_largest_id(void) {
+  fixture f;
+  begin(&f);
+  nq_loop *l = f.w.c.l;
+  CHECK_EQ(nq_rpc_max_msgid(l, f.rpc, 0), NQ_ERR_ARG);
+  CHECK_EQ(nq_rpc_max_msgid(l, f.rpc + 1000, 4), NQ_ERR_STALE);
+  CHECK_EQ(nq_rpc_max_msgid(l, world_stream(&f.w, f.conn, NQ_KIND_RECORD, "rec"), 4), NQ_ERR_STATE);
+  CHECK_EQ(nq_rpc_max_msgid(l, f.rpc, 4), NQ_DONE);
+  for (int round = 0; round < 5; round++) {
+    uint32_t before = f.w.c.count[NQ_EV_RPC_REPLY], ids = 0;
+    for (int i = 0; i < 4; i++) {
+      uint32_t id;
+      CHECK(nq_rpc_call(l, f.rpc, 1, NULL, 0, 0, NULL, &id) >= 0);
+      CHECK(id >= 1 && id <= 4);
+      ids |= 1u << id;
+    }
+    CHECK_EQ(ids, 0x1e);
+    CHECK_EQ(nq_rpc_call(l, f.rpc, 1, NULL, 0, 0, NULL, NULL), NQ_ERR_FULL);
+    CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_RPC_REPLY], before + 4, 5000));
+  }
+  end(&f);
+}
+
 int main(void) {
   RUN(test_table);
   RUN(test_table_skips_ids_in_use);
+  RUN(test_table_with_a_largest_id);
   RUN(test_all_types);
   RUN(test_payloads_both_ways);
   RUN(test_timeouts);
@@ -455,5 +502,6 @@ int main(void) {
   RUN(test_gone);
   RUN(test_gone_before_open);
   RUN(test_pending_limit);
+  RUN(test_largest_id);
   CHECK_DONE();
 }
