@@ -70,4 +70,4 @@ def _identity(blob: Blob | None) -> object:
         state = os.stat(blob)
     except (OSError, ValueError, TypeError):
         return object()  # not kept under any name; reading it says what is wrong
-    return os.path.abspath(blob), state.st_mtime_ns, state.st_size, state.st_ino, state.st_dev
+    return os.fspath(blob), state.st_mtime_ns, state.st_size, state.st_ino, state.st_dev
