@@ -71,7 +71,7 @@ static int cb_stream_open(ngtcp2_conn *q, int64_t id, void *user) {
   nq_stream *s = nq_stream_new(c, !ngtcp2_is_bidi_stream(id), 0);
   if (!s)
     return NGTCP2_ERR_CALLBACK_FAILURE;
-  s->id = id;
+  s->id = s->public_id = id;
   if (c->state == NQ_CONN_CLOSING) { /* nobody will serve it */
     nq_stream_discard(s);
     nq_stream_want_stop(s, NQ_CODE_SHUTDOWN);

@@ -15,7 +15,7 @@ nq_stream *nq_stream_new(nq_conn *c, int uni, int outgoing) {
     return NULL;
   }
   s->c = c;
-  s->id = -1;
+  s->id = s->public_id = -1;
   s->uni = (uint8_t)uni;
   s->outgoing = (uint8_t)outgoing;
   s->holding = !c->open;
@@ -174,6 +174,7 @@ void nq_streams_open_waiting(nq_conn *c) {
           nq_conn_liberr(c, rv);
         break;
       }
+      s->public_id = s->id;
       c->opening[uni] = s->open_next;
       if (!s->open_next)
         c->opening_tail[uni] = NULL;
@@ -261,7 +262,7 @@ nq_handle nq_stream_conn(const nq_loop *l, nq_handle h) {
 
 int64_t nq_stream_id(const nq_loop *l, nq_handle h) {
   nq_stream *s = nq_stream_get(l, h);
-  return s ? s->id : -1;
+  return s ? s->public_id : -1;
 }
 
 int nq_stream_is_outgoing(const nq_loop *l, nq_handle h) {

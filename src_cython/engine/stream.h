@@ -18,6 +18,7 @@ typedef struct nq_stream {
   nq_conn *c;
   nq_handle h;
   int64_t id; /* -1: none yet, or no longer known to ngtcp2 */
+  int64_t public_id; /* the ID it has or had, for the user */
   void *user;
   void *handler; /* user of the handler, for STREAM_OPEN */
   struct nq_stream *next, *prev;           /* of the connection */
