@@ -115,9 +115,9 @@ static void params_of(const nq_conn *c, ngtcp2_transport_params *p) {
   p->initial_max_streams_uni = c->limits.max_streams_uni;
   p->max_idle_timeout = c->limits.idle_timeout;
   p->max_datagram_frame_size = c->limits.max_datagram_size;
-  /* A server that validates a client's new path while another one begins counts a connection ID which it has retired
-   * already, and would blame the client for its substitute. ngtcp2 gives out no more than 8, so there is room. */
-  p->active_connection_id_limit = c->client ? 4 : 10;
+  /* ngtcp2 keeps at most 8. A server that validates a client's new path while another one begins counts a connection ID
+   * which it has retired already: it needs the room. */
+  p->active_connection_id_limit = c->client ? 4 : 8;
 }
 
 static ngtcp2_path path_of(nq_conn *c) {
