@@ -75,10 +75,10 @@ sdist: venv-run ## only the source distribution, in dist/
 	@$(PY) scripts/build_wheels.py --sdist
 
 test-packaging: wheel build ## install, use and remove those wheels in empty environments (minutes)
-	@NAQUID_TEST_WHEELS=dist $(PY) -m pytest tests/packaging
+	@NAQUID_TEST_WHEELS=dist $(PY) -m pytest -o faulthandler_timeout=0 tests/packaging
 
 test-wheels: wheel build ## the same, and the suites of Python tests on each wheel
-	@NAQUID_TEST_WHEELS=dist NAQUID_TEST_WHEELS_SUITE=1 $(PY) -m pytest tests/packaging
+	@NAQUID_TEST_WHEELS=dist NAQUID_TEST_WHEELS_SUITE=1 $(PY) -m pytest -o faulthandler_timeout=0 tests/packaging
 
 clean: ## what was built in this tree (the cache of native libraries stays)
 	rm -rf build dist naquid.egg-info naquid/*.so naquid/.*.so.new

@@ -24,7 +24,7 @@ if [ -n "${PYTHON:-}" ]; then
   python=$PYTHON
 else
   python=
-  for name in python3 python3.13 python3.12 python3.11 python3.14; do
+  for name in python3 python3.13 python3.12 python3.11 python3.14 python3.15; do
     if new_enough "$name"; then python=$name; break; fi
   done
   [ -n "$python" ] || fail "no Python 3.11 or newer was found: install one, or set PYTHON to its path."

@@ -103,8 +103,10 @@ def make_sdist(out: Path) -> Path:
     notes = WORK / "egg-info"
     shutil.rmtree(notes, ignore_errors=True)
     notes.mkdir(parents=True)
-    argv = [sys.executable, "setup.py", "--quiet", "egg_info", "--egg-base", notes, "sdist", "--dist-dir", out]
-    run(argv, env=epoch())
+    run(
+        [sys.executable, "setup.py", "--quiet", "egg_info", "--egg-base", notes, "sdist", "--dist-dir", out],
+        env=epoch(),
+    )
     (made,) = out.glob("naquid-*.tar.gz")
     return made
 

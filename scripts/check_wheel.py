@@ -40,7 +40,7 @@ def extension_problems(data: bytes) -> list[str]:
     if not isinstance(dynamic, DynamicSection) or not isinstance(symbols, SymbolTableSection):
         return ["it is no shared object"]
     tags = {tag.entry.d_tag: tag for tag in dynamic.iter_tags()}
-    needed = [tag.needed for tag in dynamic.iter_tags("DT_NEEDED")]
+    needed: list[str] = [getattr(tag, "needed") for tag in dynamic.iter_tags("DT_NEEDED")]  # noqa: B009 - it is set so
     boringssl = b"BoringSSL" in data and b"AWS-LC" not in data
     strange = [name for name in needed if not LIBC.fullmatch(name) and not (boringssl and CPLUSPLUS.fullmatch(name))]
     if strange:

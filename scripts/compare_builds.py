@@ -23,10 +23,15 @@ METRICS = {
 }
 
 
+def command(tree: Path, workload: str) -> list[str]:
+    """A benchmark of a tree."""
+    return [str(tree.absolute() / ".venv" / "bin" / "python"), "-m", "naquid", "bench", workload]
+
+
 def measure(tree: Path, workload: str, seconds: float) -> float:
     """One run."""
-    argv = [tree.absolute() / ".venv" / "bin" / "python", "-m", "naquid", "bench", workload, "--json"]
-    done = subprocess.run([*argv, *length(tree, workload, seconds)], cwd=tree, capture_output=True, text=True)
+    argv = [*command(tree, workload), "--json", *length(tree, workload, seconds)]
+    done = subprocess.run(argv, cwd=tree, capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(f"compare: error: {workload} failed in {tree}: {done.stderr.strip()[-500:]}")
     return float(json.loads(done.stdout)[METRICS[workload][0]])
@@ -34,8 +39,7 @@ def measure(tree: Path, workload: str, seconds: float) -> float:
 
 def length(tree: Path, workload: str, seconds: float) -> list[str]:
     """The option that sets how long a run is, where this version has one."""
-    argv = [tree.absolute() / ".venv" / "bin" / "python", "-m", "naquid", "bench", workload, "--help"]
-    known = subprocess.run(argv, cwd=tree, capture_output=True, text=True).stdout
+    known = subprocess.run([*command(tree, workload), "--help"], cwd=tree, capture_output=True, text=True).stdout
     return ["--seconds", str(seconds)] if "--seconds" in known else []
 
 

@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,8 +59,8 @@ def edited(pins: str, name: str, words: dict[str, str]) -> str:
 
 def obtain(pin: Pin, work: Path) -> Path:
     """The new archive, from the first place that has it. Nobody has a hash to compare with yet."""
-    failed = []
-    attempts = []
+    failed: list[str] = []
+    attempts: list[Callable[[], Path]] = []
     if pin.url and "snapshot.debian.org" not in pin.url:  # its name for a file is the hash that is looked for
         attempts.append(lambda: fetch._from_url(pin.url, work / pin.file))
     if pin.debian:
