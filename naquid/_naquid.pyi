@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable,
 from os import PathLike
 from typing import Any, TypeVar, TypeVarTuple, final
 
+from typing_extensions import disjoint_base
+
 from .connection import Connection
 from .errors import ConnectionError
 from .event_loop import LoopStats
@@ -30,6 +32,7 @@ def versions() -> dict[str, Any]: ...
 def tls_alert_name(alert: int) -> str: ...
 def parse_address(host: str, port: int) -> tuple[str, int] | None: ...
 
+@disjoint_base
 class Loop:
     def __init__(
         self,
@@ -54,6 +57,7 @@ class Loop:
     def now(self) -> float: ...
     def stats(self) -> dict[str, int]: ...
 
+@disjoint_base
 class Tls:
     def __init__(
         self,
@@ -72,12 +76,15 @@ class Tls:
     @property
     def server(self) -> bool: ...
 
+@disjoint_base
 class EngineLimits:
     def __init__(self, **fields: int) -> None: ...
 
+@disjoint_base
 class HandlerEntry:
     def __init__(self, cls: type, name: str | None, handler: object, notify: object = None) -> None: ...
 
+@disjoint_base
 class AppCore:
     named: bool
     tasks: set[asyncio.Task[Any]]
@@ -91,18 +98,25 @@ class AppCore:
     def set_uni(self, cls: type[RawStream], handler: object) -> None: ...
     def set_events(self, datagram: object, connect: object, disconnect: object) -> None: ...
 
+@disjoint_base
 class Core: ...
+
+@disjoint_base
 class ConnCore(Core): ...
 
+@disjoint_base
 class EndpointCore(Core):
     @property
     def id(self) -> int: ...
 
+@disjoint_base
 class StreamCore(Core): ...
 
+@disjoint_base
 class AlarmCore(Core):
     callback: Callable[[], object] | None
 
+@disjoint_base
 class AioStream(StreamCore):
     def use_native(self, capsule: object | None) -> None: ...
     def native_address(self) -> tuple[int, int]: ...
@@ -128,10 +142,12 @@ class AioStream(StreamCore):
     def _close_wait(self) -> Awaitable[None] | None: ...
     def _finish(self) -> None: ...
 
+@disjoint_base
 class BaseStream(AioStream):
     def send_nowait(self, data: _Buffer) -> None: ...
     def _take(self) -> bytes | None: ...
 
+@disjoint_base
 class BaseRawStream(AioStream):
     def at_eof(self) -> bool: ...
     @property
@@ -143,6 +159,7 @@ class BaseRawStream(AioStream):
     def _find(self, separator: bytes, start: int) -> int: ...
     def _need(self, n: int) -> None: ...
 
+@disjoint_base
 class BaseRpc(AioStream):
     request_handler: Callable[..., Any] | None
     notify_handler: Callable[..., Any] | None
@@ -195,6 +212,7 @@ class Deferred:
     def reply(self, payload: _Buffer = b"") -> None: ...
     def error(self, payload: _Buffer = b"", code: int = -7) -> None: ...
 
+@disjoint_base
 class BaseConnection(ConnCore):
     @property
     def used_names(self) -> bool: ...
@@ -252,8 +270,8 @@ class BaseConnection(ConnCore):
     def _released(self) -> None: ...
     def _failed(self, exc: BaseException, where: object) -> None: ...
     def _info(self) -> dict[str, Any] | None: ...
-    def _serve(self, handler: Coroutine[Any, Any, Any], function: object) -> Coroutine[Any, Any, None]: ...
 
+@disjoint_base
 class BaseServer(EndpointCore):
     @property
     def live(self) -> set[Connection]: ...
