@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -24,9 +24,15 @@ class Missing(Exception):
     """A peer that is not there, and why."""
 
 
-def run(command: Sequence[str | Path], what: str, cwd: Path | None = None) -> str:
+def run(
+    command: Sequence[str | Path], what: str, cwd: Path | None = None, environ: Mapping[str, str] | None = None
+) -> str:
     """Output of a command; Missing with its last line when it fails."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=cwd, check=False)
+    words = [str(part) for part in command]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, cwd=cwd, env=environ, check=False)
+    except OSError as error:
+        raise Missing(f"{what} failed: {error}") from None
     if done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()
         raise Missing(f"{what} failed: {lines[-1]}")
@@ -53,14 +59,41 @@ def peer_python() -> Path:
     return environment("", [*TOOLS, "uvloop>=0.19", "aioquic>=1.2", "grpcio>=1.60"])
 
 
+def peer_python_with(package: str, module: str) -> Path:
+    """The same interpreter with one package more; those that may fail to install are asked for one by one."""
+    python = peer_python()
+    if subprocess.run([python, "-c", f"import {module}"], capture_output=True, check=False).returncode:
+        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", package]
+        run(install, f"installing {package}")
+        run([python, "-c", f"import {module}"], f"importing {module}")
+    return python
+
+
+def newer_pythons() -> Iterator[str]:
+    """Interpreters that may be 3.12 or newer: BENCH_PYTHON, the running one, those on the path and pyenv's."""
+    names = ["python3.14", "python3.13", "python3.12"]
+    yield from filter(None, [os.environ.get("BENCH_PYTHON"), sys.executable])
+    yield from filter(None, map(shutil.which, names))
+    if shutil.which("pyenv"):
+        try:
+            versions = Path(run(["pyenv", "root"], "pyenv root").strip()) / "versions"
+        except Missing:
+            return
+        yield from (str(path) for name in names for path in sorted(versions.glob(f"*/bin/{name}"), reverse=True))
+
+
 def aiopquic_python() -> Path:
-    """aiopquic needs 3.12: the running Python, BENCH_PYTHON or one on the path."""
-    for python in [os.environ.get("BENCH_PYTHON"), sys.executable, "python3.14", "python3.13", "python3.12"]:
-        path = shutil.which(python) if python else None
-        check = "import sys; sys.exit(not (3, 12) <= sys.version_info[:2] <= (3, 14))"
+    """aiopquic needs 3.12; the first interpreter with which it can be installed."""
+    check = "import sys; sys.exit(not (3, 12) <= sys.version_info[:2] <= (3, 14))"
+    why = "none was found (BENCH_PYTHON names one)"
+    for python in newer_pythons():
+        path = shutil.which(python)
         if path and subprocess.run([path, "-c", check], capture_output=True, check=False).returncode == 0:
-            return environment("-aiopquic", [*TOOLS[:1], "aiopquic>=0.6"], path)
-    raise Missing("aiopquic needs Python 3.12 to 3.14, and none was found (BENCH_PYTHON names one)")
+            try:
+                return environment("-aiopquic", [*TOOLS[:1], "aiopquic>=0.6"], path)
+            except Missing as reason:
+                why = str(reason)
+    raise Missing(f"aiopquic needs Python 3.12 to 3.14: {why}")
 
 
 def _current(program: Path, sources: Sequence[Path]) -> bool:
@@ -71,9 +104,39 @@ def _compiler() -> str:
     return os.environ.get("CC", "cc")
 
 
-def enet() -> Path:
-    """ENet's program, against the system's libenet or Debian's package unpacked in `bench/.build`."""
-    source, program = PEERS / "enet_rpc.c", BUILD / "enet_rpc"
+def udp() -> Path:
+    """The program of plain UDP."""
+    source, program = PEERS / "udp_rpc.c", BUILD / "udp_rpc"
+    if not _current(program, [source, HERE / "clock.h"]):
+        BUILD.mkdir(exist_ok=True)
+        flags = ["-O3", "-DNDEBUG", "-D_GNU_SOURCE"]
+        run([_compiler(), *flags, str(source), "-o", str(program)], "compiling plain UDP")
+    return program
+
+
+def native() -> Path:
+    """The extension of examples/native, built for the running Python."""
+    source, folder = HERE.parent / "examples" / "native", BUILD / f"native-{sys.implementation.cache_tag}"
+    include = HERE.parent / "naquid" / "include"
+    if not shutil.which(_compiler().split()[0]):
+        raise Missing(f"there is no compiler ({_compiler()})")
+    built = next(folder.glob("echo_native*.so"), None)
+    if built is None or not _current(built, [*source.iterdir(), *include.iterdir()]):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("echo_native.pyx", "setup.py"):
+            shutil.copy(source / name, folder)
+        environ = os.environ | {"PYTHONPATH": str(HERE.parent)}
+        command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace", "--force"]
+        run(command, "building examples/native", folder, environ)
+        built = next(folder.glob("echo_native*.so"), None)
+    if built is None:
+        raise Missing("building examples/native made no extension")
+    return built
+
+
+def enet(name: str = "enet_rpc") -> Path:
+    """A program over ENet, against the system's libenet or Debian's package unpacked in `bench/.build`."""
+    source, program = PEERS / f"{name}.c", BUILD / name
     if _current(program, [source, HERE / "clock.h"]):
         return program
     BUILD.mkdir(exist_ok=True)

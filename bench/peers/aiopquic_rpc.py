@@ -65,10 +65,16 @@ def opened(protocol: ClientProtocol) -> None:
     """Replaced by the running `drive`."""
 
 
-async def serve_rpc(cert: Path, key: Path) -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # aiopquic does not tell its port
+def unused_port() -> int:
+    """aiopquic does not tell its own."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
+        return port
+
+
+async def serve_rpc(cert: Path, key: Path) -> int:
+    port = unused_port()
     configuration = QuicConfiguration(is_client=False, alpn_protocols=["bench"], certificate_file=str(cert))
     configuration.load_cert_chain(str(cert), str(key))
     server = await serve("127.0.0.1", port, configuration=configuration, create_protocol=ServerProtocol)

@@ -1,17 +1,24 @@
-"""Requests over one QUIC stream per connection: aioquic."""
+"""Requests over one QUIC stream per connection: aioquic, or its descendant (`--library qh3`)."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import sys
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import framed
-from aioquic.asyncio import QuicConnectionProtocol, connect, serve
-from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.events import QuicEvent, StreamDataReceived
+
+if "qh3" in sys.argv:
+    from qh3.asyncio import QuicConnectionProtocol, connect, serve
+    from qh3.quic.configuration import QuicConfiguration
+    from qh3.quic.events import QuicEvent, StreamDataReceived
+else:
+    from aioquic.asyncio import QuicConnectionProtocol, connect, serve
+    from aioquic.quic.configuration import QuicConfiguration
+    from aioquic.quic.events import QuicEvent, StreamDataReceived
 
 WINDOW = 16 * 1024 * 1024
 
@@ -86,4 +93,4 @@ async def drive(load: framed.Load, port: int, cert: Path) -> list[framed.Caller]
 
 
 if __name__ == "__main__":
-    framed.main("aioquic", serve_rpc, drive)
+    framed.main("qh3" if "qh3" in sys.argv else "aioquic", serve_rpc, drive)

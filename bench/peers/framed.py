@@ -27,6 +27,7 @@ from pathlib import Path
 
 HEAD = struct.Struct("!IhI")
 AT_END: list[Callable[[], Awaitable[object]]] = []  # what a peer has to close once the run is over
+KEPT: list[asyncio.Future[None]] = []  # tasks that run until the end
 STEP = 61  # how far apart the payloads of two connections start
 
 Write = Callable[[bytes], object]
@@ -212,7 +213,7 @@ Serve = Callable[[Path, Path], Awaitable[int]]
 Drive = Callable[[Load, int, Path], Awaitable[list[Caller]]]
 
 
-async def _server(serve: Serve, cert: Path, key: Path) -> None:
+async def server(serve: Serve, cert: Path, key: Path) -> None:
     """Serves until stdin is closed, so that the server never outlives its client."""
     loop = asyncio.get_running_loop()
     ended = loop.create_future()
@@ -254,22 +255,23 @@ def main(name: str, serve: Serve, drive: Drive, run: Callable[[Awaitable[object]
     parser.add_argument("--window", type=int, default=16, help="requests outstanding on each connection")
     parser.add_argument("--seconds", type=float, default=60.0, help="give up after this time")
     parser.add_argument("--certificate", type=Path, default=Path(__file__).parent.parent / ".build")
+    parser.add_argument("--library", default="aioquic", choices=["aioquic", "qh3"])
     parser.add_argument("--loop", default="asyncio", choices=["asyncio", "uvloop"])
     options = parser.parse_args()
     cert, key = certificate(options.certificate)
     if options.server:
-        run(_server(serve, cert, key))
+        run(server(serve, cert, key))
         return
     arguments = [a for a in sys.argv[1:] if a != "--server"]
     command = [sys.executable, sys.argv[0], "--server", *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        port = json.loads(server.stdout.readline())["port"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        port = json.loads(process.stdout.readline())["port"]
         result = run(_client(name, drive, options, port, cert))
         assert isinstance(result, dict)
-        server.stdin.close()
-        result |= json.loads(server.stdout.readline() or b"{}")
+        process.stdin.close()
+        result |= json.loads(process.stdout.readline() or b"{}")
     print(json.dumps(result), flush=True)
     sys.stdout.flush()
     sys.exit(1 if result["errors"] else 0)
