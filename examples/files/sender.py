@@ -6,6 +6,7 @@ python sender.py FILE...
 import asyncio
 import hashlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -14,10 +15,10 @@ import naquid
 
 async def send(conn: naquid.Connection, path: Path) -> None:
     stream = await conn.open_raw_stream("file")
-    size = path.stat().st_size
-    stream.write(json.dumps({"name": path.name, "size": size}).encode() + b"\n")
     digest = hashlib.sha256()
     with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        stream.write(json.dumps({"name": path.name, "size": size}).encode() + b"\n")
         while chunk := file.read(65536):
             digest.update(chunk)
             stream.write(chunk)

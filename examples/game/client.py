@@ -8,8 +8,9 @@ import math
 import sys
 import time
 
-import naquid
 from protocol import FIRE, HIT, JOIN, MOVE, NUMBER, PLACE, RATE, TICK
+
+import naquid
 
 app = naquid.Handlers()
 places: dict[int, tuple[float, float]] = {}

@@ -10,8 +10,9 @@ import itertools
 import math
 from dataclasses import dataclass
 
-import naquid
 from protocol import FIRE, HIT, JOIN, MOVE, NUMBER, PLACE, RATE, TICK
+
+import naquid
 
 REACH = 10.0
 app = naquid.Handlers()

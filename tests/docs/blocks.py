@@ -2,19 +2,19 @@
 
 What stands in a page:
 
-    ```python                   runs; the blocks of a page share their names. `await` may be used at the top level, as in
-                                `python -m asyncio`; such blocks share one event loop.
+    ```python                   runs; the blocks of a page share their names. `await` may be used at the top level, as
+                                in `python -m asyncio`; such blocks share one event loop.
     ```python title="chat.py"   is written to that file in the page's folder; a later console block must use it.
     ```console                  lines with "$ " run in bash, in the page's folder; what follows them is their output.
     ```text title="Output"      what the block before printed.
 
-In expected output "..." stands for anything. UDP ports 8440 to 8449 are replaced by free ones. An HTML comment on a line
-of its own before a block says what is special about it:
+In expected output "..." stands for anything. UDP ports 8440 to 8449 are replaced by free ones. An HTML comment on a
+line of its own before a block says what is special about it:
 
     <!-- test: preamble NAME -->        names from tests/docs/preambles.py, from here on
-    <!-- test: background -->           the console block's program goes on running; the first line of its output is waited
-                                        for, all of it when the page ends, then it gets Ctrl-C ("background ends": it
-                                        ends by itself)
+    <!-- test: background -->           the console block's program goes on running; the first line of its output is
+                                        waited for, all of it when the page ends, then it gets Ctrl-C
+    <!-- test: background ends -->      the same, but it ends by itself
     <!-- test: input TEXT -->           with background: a line typed at once, may be repeated
     <!-- test: raises NAME -->          the block ends with this exception
     <!-- test: numbers vary -->         numbers in the output are examples
@@ -170,7 +170,7 @@ class Page:
                     make = getattr(preambles, name)
                     self.names.update(self.loop.run_until_complete(self.stack.enter_async_context(make(self.folder))))
                 if block.language == "text" and block.title == "Output":
-                    assert at and self.blocks[at - 1].is_run, f"{block.where}: the output of which block?"
+                    assert self.blocks[at - 1].is_run, f"{block.where}: the output of which block?"
                     compare(block, self.ours(block.code), self.printed)
                 elif block.is_run:
                     self.one(block)
@@ -327,8 +327,8 @@ class Page:
         sources = " ".join(block.code for block in self.written.values())
         for name, block in self.written.items():
             stem = Path(name).stem
-            used = name in commands or re.search(rf"\b{stem}:\w", commands) or re.search(rf"(import|from) {stem}\b", sources)
-            assert used, f"{block.where}: nothing runs {name}"
+            run = name in commands or re.search(rf"\b{stem}:\w", commands)
+            assert run or re.search(rf"(import|from) {stem}\b", sources), f"{block.where}: nothing runs {name}"
 
 
 def varied(text: str, block: Block) -> str:

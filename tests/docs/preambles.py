@@ -1,6 +1,6 @@
-"""What pages of the documentation may take for granted. `<!-- test: preamble NAME -->` asks for a function of this module.
+"""What pages of the documentation may take for granted. `<!-- test: preamble NAME -->` asks for a function of these.
 
-Every page's folder has the files of `naquid cert`: ca.pem, cert.pem, key.pem, and the same in certs/.
+Every page's folder has the files of `naquid cert --out .`: ca.pem, cert.pem, key.pem.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 @contextlib.asynccontextmanager
 async def echo(folder: Path) -> AsyncIterator[dict[str, Any]]:
-    """`server`, which sends everything back (RPC "echo", records "echo", raw bytes, datagrams), `conn` to it, `port`."""
+    """`server` at `port`, which sends back RPC "echo", records "records", raw "bytes" and datagrams; `conn` to it."""
     app = naquid.Handlers()
 
     @app.rpc("echo")

@@ -1,0 +1,74 @@
+"""The site builds without warnings, loads nothing from other hosts, and documents every public name."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from blocks import ROOT
+
+import naquid
+
+EXTERNAL = re.compile(
+    r"""<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//|url\(["']?https?:"""
+)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("material") is None or importlib.util.find_spec("mkdocstrings") is None,
+    reason="the extra `docs` is not installed: make docs",
+)
+def test_site(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout.decode()
+    loaded = [
+        f"{path.relative_to(tmp_path)}: {found[0]}"
+        for path in (tmp_path / "site").rglob("*")
+        if path.suffix in (".html", ".css", ".svg")
+        for found in EXTERNAL.finditer(path.read_text())
+    ]
+    assert not loaded
+
+
+def test_every_public_name_has_its_place() -> None:
+    reference = "\n".join(path.read_text() for path in (ROOT / "docs" / "reference").glob("*.md"))
+    missing = [
+        name
+        for name in naquid.__all__
+        if name != "__version__"
+        and not re.search(rf"^::: naquid\.{name}$", reference, re.MULTILINE)
+        and not re.search(rf"\bnaquid\.{name}\b", reference)
+        and getattr(naquid, name).__module__ != "naquid.errors"  # all of errors.py is in errors.md
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("module", ["config", "reconnect"])
+def test_every_field_of_a_configuration_is_explained(module: str) -> None:
+    tree = ast.parse((ROOT / "naquid" / f"{module}.py").read_text())
+    for made in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.decorator_list):
+        for field, after in zip(made.body, [*made.body[1:], None], strict=True):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                explained = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                obvious = field.target.id == "limits"
+                assert explained or obvious, f"{made.name}.{field.target.id} has no text"
+
+
+def test_screens() -> None:
+    """Every picture of the command line is shown, and there is one for each that is."""
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text()
+    shown = set(re.findall(r"assets/cli/([\w-]+\.\w+)", page))
+    assert shown == {path.name for path in (ROOT / "docs" / "assets" / "cli").iterdir()}
