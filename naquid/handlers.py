@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar, overload
 
 from . import _naquid
 from .connection import Connection
-from .errors import ConfigError
+from .errors import ConfigError, RpcError
 from .raw_stream import RawStream
 from .rpc import Rpc
 from .stream import Stream
 
 __all__ = ["Handlers"]
 
-RequestHandler = Callable[[Rpc, int, bytes], "Awaitable[bytes | None] | bytes | None"]
+Payload = bytes | bytearray | memoryview
+RequestHandler = Callable[[Rpc, int, bytes], "Awaitable[Payload | None] | Payload | None"]
 NotifyHandler = Callable[[Rpc, int, bytes], "Awaitable[None] | None"]
 StreamHandler = Callable[[Stream], "Awaitable[None] | None"]
 RawStreamHandler = Callable[[RawStream], "Awaitable[None] | None"]
@@ -23,7 +24,14 @@ DatagramHandler = Callable[[Connection, bytes], "Awaitable[None] | None"]
 ConnectHandler = Callable[[Connection], "Awaitable[None] | None"]
 DisconnectHandler = Callable[[Connection, "Exception | None"], "Awaitable[None] | None"]
 
-_F = TypeVar("_F", bound=Callable[..., Any])
+_Request = TypeVar("_Request", bound=RequestHandler)
+_Batch = TypeVar("_Batch", bound=Callable[[_naquid.RpcBatch], "Sequence[bytes | RpcError | None]"])
+_Notify = TypeVar("_Notify", bound=NotifyHandler)
+_Stream = TypeVar("_Stream", bound=StreamHandler)
+_RawStream = TypeVar("_RawStream", bound=RawStreamHandler)
+_Datagram = TypeVar("_Datagram", bound=DatagramHandler)
+_Connect = TypeVar("_Connect", bound=ConnectHandler)
+_Disconnect = TypeVar("_Disconnect", bound=DisconnectHandler)
 
 RAW_NAME = "raw"
 """The name that raw streams go by when other streams have names."""
@@ -49,7 +57,7 @@ class Handlers:
         self._connect: ConnectHandler | None = None
         self._disconnect: DisconnectHandler | None = None
 
-    def rpc(self, name: str) -> Callable[[_F], _F]:
+    def rpc(self, name: str) -> Callable[[_Request], _Request]:
         """Requests on RPC streams of this name: `(rpc, type, payload) -> bytes | None`.
 
         The result is the reply. None: no reply yet, see `Rpc.defer`. Raise `RpcError(payload)` for an error reply.
@@ -57,7 +65,7 @@ class Handlers:
         """
         return self._named(self._requests, name)
 
-    def rpc_batch(self, name: str) -> Callable[[_F], _F]:
+    def rpc_batch(self, name: str) -> Callable[[_Batch], _Batch]:
         """Requests on RPC streams of this name, all of a tick in one call: `(batch) -> list[bytes | None]`.
 
         batch is an `RpcBatch`: parallel lists `rpcs`, `types`, `payloads`. The result has one reply for each request,
@@ -66,7 +74,7 @@ class Handlers:
         """
         add = self._named(self._requests, name)
 
-        def wrap(handler: _F) -> _F:
+        def wrap(handler: _Batch) -> _Batch:
             if inspect.iscoroutinefunction(handler):
                 raise ConfigError("a batch handler must be a plain function: start tasks from it for what takes time")
             add(_naquid.BatchHandler(_callable(handler)))
@@ -74,7 +82,7 @@ class Handlers:
 
         return wrap
 
-    def rpc_notify(self, name: str) -> Callable[[_F], _F]:
+    def rpc_notify(self, name: str) -> Callable[[_Notify], _Notify]:
         """Notifications on RPC streams of this name: `(rpc, type, payload) -> None`."""
         return self._named(self._notifies, name)
 
@@ -96,15 +104,15 @@ class Handlers:
         """Datagrams go to a C function, without the interpreter lock; see `rpc_native`."""
         self._natives[None] = capsule
 
-    def stream(self, name: str) -> Callable[[_F], _F]:
+    def stream(self, name: str) -> Callable[[_Stream], _Stream]:
         """Record streams of this name: `async (stream) -> None`. The stream is closed when the coroutine ends, and
         reset when it raises; a plain function leaves it open."""
         return self._named(self._streams, name)
 
     @overload
-    def raw_stream(self, handler: _F) -> _F: ...
+    def raw_stream(self, handler: _RawStream) -> _RawStream: ...
     @overload
-    def raw_stream(self, handler: str) -> Callable[[_F], _F]: ...
+    def raw_stream(self, handler: str) -> Callable[[_RawStream], _RawStream]: ...
     def raw_stream(self, handler: Any) -> Any:
         """Raw streams: `async (stream) -> None`; closed and reset as record streams are.
 
@@ -118,22 +126,22 @@ class Handlers:
         self._raw = _callable(handler)
         return handler
 
-    def uni_stream(self, handler: _F) -> _F:
+    def uni_stream(self, handler: _RawStream) -> _RawStream:
         """Incoming unidirectional streams, which have no names: `async (stream) -> None`, for reading only."""
         self._uni = _callable(handler)
         return handler
 
-    def datagram(self, handler: _F) -> _F:
+    def datagram(self, handler: _Datagram) -> _Datagram:
         """Datagrams (RFC 9221): `(connection, data) -> None`."""
         self._datagram = _callable(handler)
         return handler
 
-    def on_connect(self, handler: _F) -> _F:
+    def on_connect(self, handler: _Connect) -> _Connect:
         """`(connection) -> None`, when a handshake is completed and before anything else of the connection."""
         self._connect = _callable(handler)
         return handler
 
-    def on_disconnect(self, handler: _F) -> _F:
+    def on_disconnect(self, handler: _Disconnect) -> _Disconnect:
         """`(connection, error) -> None`, once, when a connection that was announced has ended. error is None after a
         close in order (application code 0)."""
         self._disconnect = _callable(handler)

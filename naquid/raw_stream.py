@@ -11,7 +11,7 @@ from . import _naquid
 from .stream import serve_stream
 
 if TYPE_CHECKING:
-    from .connection import Connection
+    pass
 
 __all__ = ["RawStream"]
 
@@ -24,8 +24,6 @@ class RawStream(_naquid.BaseRawStream):
     """
 
     __slots__ = ()
-
-    connection: Connection
 
     async def read(self, n: int = -1) -> bytes:
         """Up to n bytes, at least one; b"" at the end. n below 0: everything to the end.

@@ -10,7 +10,7 @@ from . import _naquid
 from .errors import ConnectionError, RpcError, StreamError
 
 if TYPE_CHECKING:
-    from .connection import Connection
+    pass
 
 __all__ = ["Rpc"]
 
@@ -23,8 +23,6 @@ class Rpc(_naquid.BaseRpc):
     """
 
     __slots__ = ()
-
-    connection: Connection
 
     async def wait_closed(self) -> None:
         """Waits until both directions of the stream have ended."""

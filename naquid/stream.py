@@ -10,7 +10,7 @@ from . import _naquid
 from .errors import ConnectionError, StreamClosed, StreamReset
 
 if TYPE_CHECKING:
-    from .connection import Connection
+    pass
 
 __all__ = ["Stream", "serve_stream"]
 
@@ -25,8 +25,6 @@ class Stream(_naquid.BaseStream):
     """
 
     __slots__ = ()
-
-    connection: Connection
 
     async def send(self, data: bytes | bytearray | memoryview) -> None:
         """Sends one record (0 bytes to `Limits.max_message_size`; copied). First waits while the send queue is above

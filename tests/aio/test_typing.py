@@ -71,3 +71,65 @@ def test_the_names_of_the_module() -> None:
         assert hasattr(naquid, name)
         assert inspect.getdoc(getattr(naquid, name)), name
     assert _naquid.Loop.__doc__
+
+
+PROGRAM = """
+import naquid
+
+app = naquid.Handlers()
+
+@app.rpc("good")
+async def good(rpc: naquid.Rpc, type: int, payload: bytes) -> bytes | None:
+    return payload
+
+@app.rpc("bad")
+def bad(rpc: naquid.Rpc, payload: bytes) -> bytes:  # E
+    return payload
+
+@app.stream("bad")
+async def records(stream: naquid.RawStream) -> None:  # E
+    pass
+
+@app.on_disconnect
+def gone(conn: naquid.Connection, error: Exception | None) -> None:
+    pass
+
+async def main() -> None:
+    async with naquid.connect("host", 1, config=naquid.ClientConfig(reconnect=naquid.Backoff())) as conn:
+        rpc = await conn.open_rpc("good")
+        reply: bytes = await rpc.call(1)
+        number: int = await rpc.call(1)  # E
+        state: naquid.ConnectionState
+        async for state in conn.states():
+            pass
+        record: bytes | None = await (await conn.open_stream("x")).recv()
+        conn.send_datagram("text")  # E
+    reader, writer = await naquid.open_connection("host", 1)
+    line: bytes = await reader.readline()
+    async with naquid.Endpoint(app=app) as endpoint, endpoint.connect("host", 1) as peer:
+        rtt: float = await peer.ping()
+        calls: int = endpoint.stats()["rx_calls"]
+        endpoint.stats()["no such"]  # E
+"""
+
+
+def test_types_of_programs(tmp_path: Path) -> None:
+    """What a checker says of a program: its mistakes, and nothing else."""
+    pytest.importorskip("mypy")
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "mypy", "--strict", "--config-file=", "--no-error-summary", "--hide-error-context"),
+            *("--cache-dir", str(tmp_path / "cache"), str(program)),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = {int(line.split(":")[1]) for line in done.stdout.splitlines() if ": error:" in line}
+    expected = {n for n, line in enumerate(PROGRAM.splitlines(), 1) if "# E" in line}
+    # A decorator's error is told at the decorator, the line before.
+    told = {n if n in expected else n + 1 for n in found}
+    assert told == expected, done.stdout + done.stderr
