@@ -6,8 +6,8 @@ C_FILES := src_cython/engine/*.[ch] tests/engine/*.[ch]
 WORKFLOWS := .github/workflows/*.yml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-python soak engine-test asan tsan lint format bench debug build vendor wheel sdist clean distclean \
-  venv-run venv-dev docs test-packaging test-wheels
+.PHONY: help run test test-python soak engine-test asan tsan lint format bench counts microbench debug build vendor wheel sdist \
+  clean distclean venv-run venv-dev docs test-packaging test-wheels
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -54,6 +54,15 @@ format: venv-dev ## let the formatters have their way
 
 bench: venv-dev build ## the benchmarks (ARGS="..." goes to them)
 	@$(PY) -m bench $(ARGS)
+
+counts: venv-dev build ## instructions of the engine's hot path, beside what is recorded (ARGS="--profile request")
+	@$(PY) -m bench.counts $(ARGS)
+
+microbench: venv-dev build ## small benchmarks, stored and compared with the last (ARGS="-k request")
+	@$(PY) -c 'import pytest_benchmark' 2>/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check 'pytest-benchmark>=5'
+	@compare=$$(ls bench/.build/micro/*/*.json 2>/dev/null | head -1); \
+	$(PY) -m pytest bench/micro -p no:cacheprovider --benchmark-storage=bench/.build/micro --benchmark-autosave \
+	  $${compare:+--benchmark-compare} --benchmark-columns=min,median,iqr,rounds --benchmark-sort=name $(ARGS)
 
 build: venv-run ## the extension module, in place
 	@$(PY) setup.py --quiet build_ext --inplace

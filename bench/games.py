@@ -117,9 +117,9 @@ def table(report: dict[str, Any]) -> list[str]:
     about = report["about"]
     names = [name for name in report if name != "about" and "trouble" not in report[name]]
     text = [
-        f"{about['players']} players in a room for {about['seconds']:g} s: 30 positions a second by datagram, 10 events"
-        f" a second by RPC, {about['loss']:.0%} loss and {1e3 * about['delay']:g} ms delay each way. ENet does not encrypt; its"
-        " processes are C, naquid's are Python.",
+        f"{about['players']} players in a room for {about['seconds']:g} s: 30 positions a second by datagram, 10"
+        f" events a second by RPC, {about['loss']:.0%} loss and {1e3 * about['delay']:g} ms delay each way. ENet"
+        " does not encrypt; its processes are C, naquid's are Python.",
         "",
         f"| | {' | '.join(names)} |",
         "|---|" + "---:|" * len(names),

@@ -16,7 +16,7 @@ OURS, LIMIT, OTHERS = "#1f6f8b", "#9aa5ab", "#d9a566"
 
 
 def colour(name: str) -> str:
-    return OURS if name.startswith("naquid") else LIMIT if name.startswith("ceiling") else OTHERS
+    return OURS if name.startswith("naquid") else LIMIT if name.startswith(("ceiling", "plain")) else OTHERS
 
 
 def shown(value: float, key: str) -> str:
@@ -52,6 +52,72 @@ def bars(axes: Any, rows: dict[str, Any], key: str, title: str, label: str, more
         axes.spines[side].set_visible(False)
 
 
+def footer_of_curves(facts: dict[str, str]) -> str:
+    return f"{facts['processor']}, {facts['cores']} cores, {facts['system']}, Python {facts['Python']}"
+
+
+def finish(figure: Any, file: Path, heading: str, footer: str) -> None:
+    figure.suptitle(heading, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    figure.supxlabel(footer, x=0.01, ha="left", fontsize=7, color="#555555")
+    figure.savefig(file, dpi=130)
+    plt.close(figure)
+
+
+def plain(axes: Any) -> None:
+    axes.grid(alpha=0.25)
+    axes.tick_params(labelsize=8)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def curves(report: dict[str, Any], file: Path, footer: str) -> None:
+    """For each curve the rate and, beside it, the processor time of a request."""
+    size = (9, 1 + 2.1 * len(report))
+    figure, axes = plt.subplots(len(report), 2, figsize=size, squeeze=False, layout="constrained")
+    for row, curve in zip(axes, report.values(), strict=True):
+        x = [point["x"] for point in curve["points"]]
+        for one, key, label in (
+            (row[0], "requests_per_second", "requests/s"),
+            (row[1], "cpu_us", "CPU of a request, µs"),
+        ):
+            one.plot(x, [point[key] for point in curve["points"]], marker="o", color=OURS, markersize=4)
+            one.set_xscale("log")
+            one.set_ylabel(label, fontsize=8)
+            values = [point[key] for point in curve["points"]]
+            if max(values) > 30 * min(values):
+                one.set_yscale("log")
+            else:
+                one.set_ylim(0, 1.15 * max(values))
+            plain(one)
+        row[0].set_title(curve["title"], loc="left", fontsize=9)
+    finish(figure, file, "Scaling", footer)
+
+
+def game(report: dict[str, Any], file: Path, footer: str) -> None:
+    """Delays, bytes and processor time of each library."""
+    names = [name for name, one in report.items() if name != "about" and "trouble" not in one]
+    panels = [
+        ("Delay, ms", [f"{what}_p{p}_ms" for what in ("position", "event") for p in (50, 90, 99)], 1.0),
+        ("Bytes of a player and second, KB", ["bytes_up", "bytes_down"], 1e-3),
+        ("CPU of a player and second, ms", ["server_cpu_us", "client_cpu_us"], 1e-3),
+    ]
+    words = {"bytes_up": "up", "bytes_down": "down", "server_cpu_us": "server", "client_cpu_us": "players"}
+    widths = [len(keys) for _, keys, _ in panels]
+    figure, axes = plt.subplots(1, len(panels), figsize=(10, 3.6), width_ratios=widths, layout="constrained")
+    for one, (title, keys, scale) in zip(axes, panels, strict=True):
+        for index, name in enumerate(names):
+            at = [k + 0.4 * index for k in range(len(keys))]
+            one.bar(at, [report[name][key] * scale for key in keys], 0.38, label=name, color=(OURS, OTHERS)[index % 2])
+        shown_keys = [words.get(key, key.replace("_ms", "").replace("_", "\n")) for key in keys]
+        one.set_xticks([k + 0.2 * (len(names) - 1) for k in range(len(keys))], shown_keys)
+        one.set_title(title, loc="left", fontsize=9)
+        plain(one)
+    axes[0].legend(fontsize=8, frameon=False)
+    about = report["about"]
+    heading = f"A game: {about['players']} players, {about['loss']:.0%} loss, {1e3 * about['delay']:g} ms each way"
+    finish(figure, file, heading, footer)
+
+
 def main() -> None:
     report = json.loads(Path(sys.argv[1]).read_text())
     folder = Path(sys.argv[2])
@@ -77,6 +143,10 @@ def main() -> None:
         figure.savefig(folder / name, dpi=130)
         plt.close(figure)
 
+    if report.get("scaling"):
+        curves(report["scaling"], folder / "scaling.png", footer_of_curves(facts))
+    if any("trouble" not in one for name, one in report.get("game", {}).items() if name != "about"):
+        game(report["game"], folder / "game.png", footer_of_curves(facts))
     rpc = [name for name in report["workloads"] if name.startswith("rpc")]
     save(
         "throughput.png",

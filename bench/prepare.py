@@ -100,7 +100,8 @@ def _current(program: Path, sources: Sequence[Path]) -> bool:
     return program.exists() and program.stat().st_mtime >= max(source.stat().st_mtime for source in sources)
 
 
-def _compiler() -> str:
+def compiler() -> str:
+    """The C compiler that is used here."""
     return os.environ.get("CC", "cc")
 
 
@@ -110,7 +111,7 @@ def udp() -> Path:
     if not _current(program, [source, HERE / "clock.h"]):
         BUILD.mkdir(exist_ok=True)
         flags = ["-O3", "-DNDEBUG", "-D_GNU_SOURCE"]
-        run([_compiler(), *flags, str(source), "-o", str(program)], "compiling plain UDP")
+        run([compiler(), *flags, str(source), "-o", str(program)], "compiling plain UDP")
     return program
 
 
@@ -118,8 +119,8 @@ def native() -> Path:
     """The extension of examples/native, built for the running Python."""
     source, folder = HERE.parent / "examples" / "native", BUILD / f"native-{sys.implementation.cache_tag}"
     include = HERE.parent / "naquid" / "include"
-    if not shutil.which(_compiler().split()[0]):
-        raise Missing(f"there is no compiler ({_compiler()})")
+    if not shutil.which(compiler().split()[0]):
+        raise Missing(f"there is no compiler ({compiler()})")
     built = next(folder.glob("echo_native*.so"), None)
     if built is None or not _current(built, [*source.iterdir(), *include.iterdir()]):
         folder.mkdir(parents=True, exist_ok=True)
@@ -140,7 +141,7 @@ def enet(name: str = "enet_rpc") -> Path:
     if _current(program, [source, HERE / "clock.h"]):
         return program
     BUILD.mkdir(exist_ok=True)
-    compile_it = [_compiler(), "-O3", "-DNDEBUG", str(source), "-o", str(program)]
+    compile_it = [compiler(), "-O3", "-DNDEBUG", str(source), "-o", str(program)]
     try:
         run([*compile_it, "-lenet"], "compiling against libenet")
         return program
@@ -167,15 +168,17 @@ def _debian_enet() -> Path:
     return root
 
 
+def native_libraries() -> Path:
+    """Where ngtcp2 and the TLS library are that naquid itself is built with."""
+    command = [sys.executable, HERE.parent / "vendor" / "build.py", "--variant", "release"]
+    return Path(run(command, "vendor/build.py").split()[-1])
+
+
 def ceiling() -> Path:
     """The ceiling's program, against the native libraries that naquid itself is built with."""
     folder, program = HERE / "ceiling", BUILD / "ceiling"
     sources = sorted(folder.glob("*.c"))
-    prefix = Path(
-        run([sys.executable, HERE.parent / "vendor" / "build.py", "--variant", "release"], "vendor/build.py").split()[
-            -1
-        ]
-    )
+    prefix = native_libraries()
     libraries = [prefix / "lib" / name for name in ("libngtcp2.a", "libssl.a", "libcrypto.a")]
     if _current(program, [*sources, *folder.glob("*.h"), HERE / "clock.h", *libraries]):
         return program
@@ -184,9 +187,30 @@ def ceiling() -> Path:
     link = [*libraries, "-lpthread", "-ldl", "-lm"]
     for lto in (["-flto=auto"], ["-flto"], []):
         try:
-            run([_compiler(), *flags, *lto, *sources, "-o", program, *link], "compiling the ceiling")
+            run([compiler(), *flags, *lto, *sources, "-o", program, *link], "compiling the ceiling")
             return program
         except Missing:
             if not lto:
                 raise
     raise AssertionError
+
+
+HOT_PATH_FLAGS = ["-std=gnu11", "-O3", "-DNDEBUG", "-D_GNU_SOURCE", "-DNGTCP2_STATICLIB", "-w", "-g1"]
+
+
+def hot_path(shared: bool = False) -> Path:
+    """The engine's hot path over the simulated network: a program, or a library for ctypes."""
+    root = HERE.parent
+    prefix = native_libraries()
+    tests = [root / "tests" / "engine" / name for name in ("sim.c", "world.c", "certs.c")]
+    sources = [HERE / "engine" / "hot_path.c", *sorted((root / "src_cython" / "engine").glob("*.c")), *tests]
+    headers = [*(root / "src_cython" / "engine").glob("*.h"), *(root / "tests" / "engine").glob("*.h")]
+    libraries = [prefix / "lib" / name for name in ("libngtcp2.a", "libssl.a", "libcrypto.a")]
+    program = BUILD / ("hot_path.so" if shared else "hot_path")
+    if not _current(program, [*sources, *headers, *libraries]):
+        BUILD.mkdir(exist_ok=True)
+        include = [f"-I{root}/src_cython/engine", f"-I{root}/tests/engine", f"-I{prefix}/include"]
+        kind = ["-fPIC", "-fvisibility=hidden", "-shared", "-Wl,--exclude-libs,ALL"] if shared else []
+        link = [*libraries, "-lpthread", "-ldl", "-lm"]
+        run([compiler(), *HOT_PATH_FLAGS, *kind, *include, *sources, "-o", program, *link], "compiling the hot path")
+    return program
