@@ -198,12 +198,10 @@ def test_the_suites_pass_on_the_installed_wheel(wheel: Path, environments, tmp_p
     subprocess.run([*pip, *needed], check=True, timeout=900)
     env.install(wheel, "--no-deps")
     tree = tmp_path / "tree"
-    for name in ("unit", "aio", "capi", "testing"):
-        shutil.copytree(ROOT / "tests" / name, tree / "tests" / name)
-    for name in ("conftest.py", "harness.py"):
-        shutil.copy2(ROOT / "tests" / name, tree / "tests" / name)
-    shutil.copy2(ROOT / "pyproject.toml", tree)
-    argv = [env.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
+    left_out = shutil.ignore_patterns("naquid", "build", "dist", ".*", "*.so", "__pycache__", "*.egg-info", "results")
+    shutil.copytree(ROOT, tree, ignore=left_out)
+    suites = [f"tests/{name}" for name in ("unit", "aio", "capi", "cli", "testing")]
+    argv = [env.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *suites]
     done = subprocess.run(argv, cwd=tree, capture_output=True, text=True, timeout=1100)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     summary = done.stdout.splitlines()[-1]
