@@ -295,12 +295,12 @@ cdef class AioStream(StreamCore):
     @property
     def stream_id(self):
         """The QUIC stream ID (RFC 9000 2.1), -1 while the stream waits for the peer's limit or when it is gone."""
-        return -1 if self.loop.l == NULL else nq_stream_id(peek(self.loop), self.handle)
+        return -1 if self.closed or self.loop.l == NULL else nq_stream_id(peek(self.loop), self.handle)
 
     @property
     def queued(self):
         """Bytes given to this stream that the peer has not acknowledged yet."""
-        return 0 if self.loop.l == NULL else nq_stream_queued(peek(self.loop), self.handle)
+        return 0 if self.closed or self.loop.l == NULL else nq_stream_queued(peek(self.loop), self.handle)
 
     def __repr__(self):
         state = "closed" if self.closed else "open"
