@@ -62,14 +62,10 @@ def plot(folder: Path) -> str | None:
 
 
 def chosen(only: str | None, parser: argparse.ArgumentParser) -> tuple[list[Contender], dict[str, str]]:
-    found, missing = contenders(status)
-    if only:
-        names = {name.strip() for name in only.split(",")}
-        if unknown := names - {one.name for one in found} - missing.keys():
-            parser.error(f"no contender is called {', '.join(sorted(unknown))}")
-        found = [one for one in found if one.name in names]
-        missing = {name: reason for name, reason in missing.items() if name in names}
-    return found, missing
+    try:
+        return contenders(status, [name.strip() for name in only.split(",")] if only else [])
+    except LookupError as error:
+        parser.error(str(error))
 
 
 def counts() -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -137,13 +137,18 @@ def peer(python: Path, script: str, per_second: tuple[float, float, float], *fla
     return command
 
 
-def contenders(say: Callable[[str], None]) -> tuple[list[Contender], dict[str, str]]:
-    """Those that could be had, and for the others why not."""
+def contenders(say: Callable[[str], None], only: Collection[str] = ()) -> tuple[list[Contender], dict[str, str]]:
+    """Those that could be had, and for the others why not. only: these; empty: all. Raises LookupError for a name that
+    nobody has."""
     modes = {"naquid": "python", "naquid asyncio": "asyncio", "naquid batch": "batch", "naquid.capi": "capi"}
     found = [Contender(name, naquid(mode), True) for name, mode in modes.items()]
+    known = set(modes)
     missing: dict[str, str] = {}
 
     def add(names: Sequence[str], make: Callable[[], Sequence[Command]]) -> None:
+        known.update(names)
+        if only and not set(only) & set(names):
+            return
         say(f"preparing {', '.join(names)}")
         try:
             found.extend(
@@ -178,4 +183,9 @@ def contenders(say: Callable[[str], None]) -> tuple[list[Contender], dict[str, s
     add(["pyzmq CURVE"], lambda: [with_package("pyzmq>=26", "zmq", "zmq_rpc.py", (25e3, 6e4, 1e5))])
     qh3 = ("qh3>=1", "qh3", "aioquic_rpc.py", (5e3, 5e4, 1e5), "--library", "qh3")
     add(["qh3"], lambda: [with_package(*qh3)])
+    if unknown := set(only) - known:
+        raise LookupError(f"no contender is called {', '.join(sorted(unknown))}")
+    if only:
+        found = [one for one in found if one.name in only]
+        missing = {name: reason for name, reason in missing.items() if name in only}
     return found, missing

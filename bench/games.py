@@ -72,7 +72,12 @@ def one(command: list[str], players: int, seconds: float, loss: float, delay: fl
 
 
 def play(
-    seconds: float, say: Callable[[str], None], players: int = 64, loss: float = 0.01, delay: float = 0.05
+    seconds: float,
+    say: Callable[[str], None],
+    players: int = 64,
+    loss: float = 0.01,
+    delay: float = 0.05,
+    only: Sequence[str] = ("naquid", "ENet"),
 ) -> dict[str, Any]:
     """The game over each library; "trouble" when it could not be."""
     report: dict[str, Any] = {}
@@ -83,10 +88,10 @@ def play(
             "naquid": lambda: [sys.executable, "-m", "bench.game_naquid", *names],
             "ENet": lambda: [str(prepare.enet("enet_game"))],
         }
-        for name, command in commands.items():
+        for name in only:
             say(f"game: {players} players over {name}, {seconds:g} s")
             try:
-                report[name] = one(command(), players, seconds, loss, delay)
+                report[name] = one(commands[name](), players, seconds, loss, delay)
             except Missing as reason:
                 report[name] = {"trouble": str(reason)}
     report["about"] = {"players": players, "seconds": seconds, "loss": loss, "delay": delay}

@@ -49,7 +49,7 @@ class Pair:
         app.rpc_batch("batch")(lambda batch: batch.payloads)
         app.datagram(lambda conn, data: conn.send_datagram(data))
 
-        @app.stream("echo")
+        @app.stream("records")
         async def echo(stream: naquid.Stream) -> None:
             async for record in stream:
                 await stream.send(record)
@@ -68,7 +68,7 @@ class Pair:
         self.conn = await self.connect()
         self.rpc = await self.conn.open_rpc("echo")
         self.batch = await self.conn.open_rpc("batch")
-        self.stream = await self.conn.open_stream("echo")
+        self.stream = await self.conn.open_stream("records")
 
     async def connect(self) -> naquid.Connection:
         assert self.server.port is not None

@@ -1,0 +1,8 @@
+"""The benches are no part of the package: they are imported from the tree."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))

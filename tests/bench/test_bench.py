@@ -1,0 +1,181 @@
+"""The benches run, answer rightly and say what they should, with next to nothing to do. No time is asserted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import __main__ as everything
+from bench import contenders, counts, games, prepare, scaling, targets
+
+ROOT = Path(__file__).parents[2]
+KEYS = """requests seconds requests_per_second p50_us p99_us errors handshake_seconds client_cpu_s server_cpu_s
+    client_rss_kb server_rss_kb gso gro naquid_version"""
+
+
+def quiet(text: str) -> None:
+    """Shows nothing."""
+
+
+def naquid(*arguments: object) -> dict[str, Any]:
+    command = [sys.executable, "-m", "naquid", "bench", *map(str, arguments), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.fixture(scope="session")
+def native() -> Path:
+    try:
+        return prepare.native()
+    except prepare.Missing as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--mode batch --window 30",
+        "--mode batch --window 7 --payload 1000",
+        "--streams 20 --window 2",
+        "--mode capi --workers 2",
+    ],
+)
+def test_modes(flags: str) -> None:
+    found = naquid("rpc", "--connections", 3, "--requests", 30, *flags.split())
+    streams = 20 if "--streams" in flags else 1
+    assert sorted(found) == sorted(KEYS.split())
+    assert (found["requests"], found["errors"]) == (90 * streams, 0)
+
+
+@pytest.mark.parametrize("window", [1, 50])
+def test_native(native: Path, window: int) -> None:
+    flags = ["--connections", 3, "--requests", 1000, "--window", window, "--mode", "native", "--native", native]
+    found = naquid("rpc", *flags)
+    assert (found["requests"], found["errors"]) == (3000, 0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        ("--mode native", "--native FILE"),
+        ("--mode native --native x.so --payload 9", "8 bytes"),
+        ("--mode capi --streams 2", "one stream"),
+        ("--workers 2", "--mode capi"),
+    ],
+)
+def test_what_does_not_go_together(flags: str, why: str) -> None:
+    command = [sys.executable, "-m", "naquid", "bench", "rpc", *flags.split()]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 2
+    assert why in done.stderr
+
+
+def test_native_that_is_none(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.so"
+    wrong.write_text("no library")
+    command = [sys.executable, "-m", "naquid", "bench", "rpc", "--mode", "native", "--native", str(wrong)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert "examples/native" in done.stderr
+    assert "Traceback" not in done.stderr.splitlines()[-1]
+
+
+def test_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(everything, "plot", lambda folder: None)
+    flags = ["--part", "compare", "--only", "naquid,naquid batch", "--rounds", "1", "--scale", "0.01"]
+    assert everything.main([*flags, "--out", str(tmp_path)]) == 0
+    report = json.loads((tmp_path / "results.json").read_text())
+    assert set(report["results"]["rpc W=16"]) == {"naquid", "naquid batch"}
+    text = (tmp_path / "results.md").read_text()
+    assert "| Python handlers, W = 1 |" in text
+    assert "not measured" in text
+    assert str(ROOT) not in text
+
+
+def test_wrong_names(capsys: pytest.CaptureFixture[str]) -> None:
+    for flags in (["--only", "nobody"], ["--part", "nothing"]):
+        with pytest.raises(SystemExit) as caught:
+            everything.main(flags)
+        assert caught.value.code == 2
+        assert flags[1] in capsys.readouterr().err
+
+
+def test_a_peer_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> Path:
+        raise prepare.Missing("no ENet here")
+
+    monkeypatch.setattr(prepare, "enet", missing)
+    assert contenders.contenders(quiet, ["ENet"]) == ([], {"ENet": "no ENet here"})
+
+
+def test_target_rows() -> None:
+    def series(median: float, **more: float) -> dict[str, Any]:
+        return {"median": median, "errors": 0, "with_handshakes": None, **more}
+
+    rows = {
+        "rpc W=1": {"naquid": series(90.0), "ceiling": series(100.0), "ENet": series(10.0, errors=3)},
+        "rpc W=5000": {"naquid": series(3e6, with_handshakes=2.1e6)},
+        "memory": {"naquid asyncio": series(50.0)},
+    }
+    found = {(row.work, row.against): row for row in targets.from_comparison(rows)}
+    assert found["Python handlers, W = 1", "ceiling"].met is True
+    assert found["Python handlers, W = 1", "ENet"].met is None, "one that lost replies is no measure"
+    assert found["Python handlers, W = 1", "aiopquic"].ratio is None
+    assert found["Python handlers, W = 5,000", "the original"].met is True
+    assert found["memory of an idle connection", "45 KiB"].met is False
+    assert len(targets.table(list(found.values()))) == len(found) + 3
+    curve = {
+        "connections": {"points": [{"x": 1, "cpu_us": 2.0}, {"x": 100, "cpu_us": 1.0}, {"x": 1000, "cpu_us": 1.1}]}
+    }
+    flat = list(targets.from_curves(curve))
+    assert [row.met for row in flat] == [True, None]
+    grown = targets.from_counts({"values": {"timers, 1": 10, "timers, 10,000": 13}})
+    assert next(grown).met is False
+
+
+def test_scaling() -> None:
+    curves = scaling.measure(200, 1, quiet, most=10, names=["connections", "streams", "workers"])
+    assert [point["x"] for point in curves["connections"]["points"]] == [1, 10]
+    assert [point["x"] for point in curves["workers"]["points"]] == [1, 2, 4]
+    assert not any(curve["trouble"] for curve in curves.values())
+    assert "16 requests outstanding" in "\n".join(scaling.tables(curves))
+
+
+def test_game() -> None:
+    report = games.play(0.5, quiet, players=4, loss=0.01, delay=0.01, only=["naquid"])
+    assert "trouble" not in report["naquid"]
+    assert report["naquid"]["errors"] == 0
+    assert report["naquid"]["events"] >= 16
+    assert report["naquid"]["position_p50_ms"] >= 20
+    assert "| event delay p99, ms |" in "\n".join(games.table(report))
+
+
+@pytest.mark.parametrize(("now", "code"), [(100.0, 0), (104.0, 0), (106.0, 1), (50.0, 0)])
+def test_counts(
+    now: float, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded = tmp_path / "counts.json"
+    recorded.write_text(json.dumps({"for": {"compiler": "cc"}, "values": {"request": 100.0}}))
+    monkeypatch.setattr(counts, "RECORDED", recorded)
+    monkeypatch.setattr(counts.shutil, "which", lambda name: name)
+    monkeypatch.setattr(counts, "surroundings", lambda: {"compiler": "cc"})
+    monkeypatch.setattr(counts, "measure", lambda names: {"request": now})
+    assert counts.main([]) == code
+    assert ("FAILED" in capsys.readouterr().out) == bool(code)
+    monkeypatch.setattr(counts, "surroundings", lambda: {"compiler": "another"})
+    assert counts.main([]) == 0
+    assert "another compiler" in capsys.readouterr().out
+
+
+def test_counts_without_valgrind(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(counts.shutil, "which", lambda name: None)
+    assert counts.main([]) == 0
+    assert "skipped" in capsys.readouterr().out
