@@ -167,8 +167,8 @@ class Page:
         try:
             for at, block in enumerate(self.blocks):
                 for name in block.values("preamble"):
-                    make = getattr(preambles, name)
-                    self.names.update(self.loop.run_until_complete(self.stack.enter_async_context(make(self.folder))))
+                    made = getattr(preambles, name)(self.folder, int(self.ours("8443")))
+                    self.names.update(self.loop.run_until_complete(self.stack.enter_async_context(made)))
                 if block.language == "text" and block.title == "Output":
                     assert self.blocks[at - 1].is_run, f"{block.where}: the output of which block?"
                     compare(block, self.ours(block.code), self.printed)
@@ -282,6 +282,7 @@ class Page:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.PIPE,
                 start_new_session=True,
+                preexec_fn=preambles.heed_interrupts,
             )
         each = Background(block, command, expected, process, file)
         self.background.append(each)

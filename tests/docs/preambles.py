@@ -1,4 +1,5 @@
 """What pages of the documentation may take for granted. `<!-- test: preamble NAME -->` asks for a function of these.
+They are given the page's folder and the port that stands for 8443.
 
 Every page's folder has the files of `naquid cert --out .`: ca.pem, cert.pem, key.pem.
 """
@@ -10,6 +11,7 @@ import functools
 import os
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -51,8 +53,13 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
+def heed_interrupts() -> None:
+    """In a new process: Ctrl-C counts, also where the tests were started in the background, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextlib.asynccontextmanager
-async def echo(folder: Path) -> AsyncIterator[dict[str, Any]]:
+async def echo(folder: Path, _: int) -> AsyncIterator[dict[str, Any]]:
     """`server` at `port`, which sends back RPC "echo", records "records", raw "bytes" and datagrams; `conn` to it."""
     app = naquid.Handlers()
 
@@ -84,8 +91,24 @@ async def echo(folder: Path) -> AsyncIterator[dict[str, Any]]:
 
 
 @contextlib.asynccontextmanager
-async def plugin(folder: Path) -> AsyncIterator[dict[str, Any]]:
+async def plugin(folder: Path, _: int) -> AsyncIterator[dict[str, Any]]:
     """The pytest plugin where naquid is not installed but used from its tree."""
     names = "_naquid_leaf, naquid_ca, naquid_client, naquid_relay, naquid_server"
     (folder / "conftest.py").write_text(f"from naquid.testing.plugin import {names}  # noqa: F401\n")
     yield {}
+
+
+@contextlib.asynccontextmanager
+async def capi_echo(folder: Path, port: int) -> AsyncIterator[dict[str, Any]]:
+    """A server in a thread of its own, which sends back what it is asked on RPC streams "rpc"."""
+    from naquid import capi
+
+    server = capi.nq_server_create(1)
+    address = capi.nq_addr_t("127.0.0.1", cert=folder / "cert.pem", key=folder / "key.pem", port=port)
+    handlers = capi.nq_server_listen(server, address, None)
+    assert handlers is not None
+    echo = capi.nq_rpc_handler_t(on_rpc_request=lambda rpc, type, msgid, data: capi.nq_rpc_reply(rpc, msgid, data))
+    capi.nq_hdmap_rpc_handler(handlers, "rpc", echo)
+    capi.nq_server_start(server, False)
+    yield {}
+    capi.nq_server_join(server)

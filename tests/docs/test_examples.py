@@ -57,6 +57,7 @@ class Place:
                 env=self.environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                preexec_fn=preambles.heed_interrupts,
             )
         try:
             end = time.monotonic() + PATIENCE
