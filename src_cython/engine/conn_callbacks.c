@@ -5,6 +5,8 @@
 #include "conn.h"
 #include "stream.h"
 
+#define NQ_CLIENT_CIDS 4 /* connection IDs that a server has of a client */
+
 static void cb_rand(uint8_t *dst, size_t n, const ngtcp2_rand_ctx *ctx) { nq_loop_random(ctx->native_handle, dst, n); }
 
 static int cb_new_cid(ngtcp2_conn *q, ngtcp2_cid *cid, ngtcp2_stateless_reset_token *token, size_t len, void *user) {
@@ -40,9 +42,18 @@ static int cb_dcid_status(ngtcp2_conn *q, ngtcp2_connection_id_status_type type,
   return 0;
 }
 
+/* A client gives its server fewer connection IDs than that allows: see params_of in conn.c. With 8 of them out, a
+ * change of address that the server saw first and a migration right after it would still end the connection. */
+static void leave_room(const ngtcp2_conn *q) {
+  ngtcp2_transport_params *p = (ngtcp2_transport_params *)ngtcp2_conn_get_remote_transport_params2(q);
+  if (p && p->active_connection_id_limit > NQ_CLIENT_CIDS)
+    p->active_connection_id_limit = NQ_CLIENT_CIDS;
+}
+
 static int cb_handshake_completed(ngtcp2_conn *q, void *user) {
-  (void)q;
   nq_conn *c = user;
+  if (c->client)
+    leave_room(q);
   c->handshaken = 1;
   c->confirmed |= !c->client; /* RFC 9001 4.1.2; the callback of that name is for clients only */
   return 0;
