@@ -182,31 +182,6 @@ def test_a_nested_poll_leaves_the_tick_alone(small: Any) -> None:
     assert not client._loop._ticking
 
 
-def test_a_nested_poll_leaves_the_tick_alone(small: Any) -> None:
-    """What a callback queues after its own poll was refused still goes out with the tick, once and in order."""
-    seen: list[bytes] = []
-    small.serve(
-        lambda m: nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t(on_rpc_notify=lambda r, t, d: seen.append(d)))
-    )
-    ticking: list[bool] = []
-
-    def on_rpc_open(rpc: Any, pctx: Any) -> None:
-        nq_rpc_notify(rpc, 1, b"before")
-        with pytest.raises(RuntimeError, match="running already"):
-            client._loop.poll(0)
-        with pytest.raises(RuntimeError, match="running already"):
-            client._loop.run()
-        ticking.append(client._loop._ticking)
-        nq_rpc_notify(rpc, 1, b"after")
-
-    client = small.client(lambda m: nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t(on_rpc_open=on_rpc_open)))
-    small.connect(client, on_open=lambda c, p: nq_conn_rpc(c, "rpc"))
-    small.until(lambda: len(seen) == 2)
-    assert seen == [b"before", b"after"]
-    assert ticking == [True]
-    assert not client._loop._ticking
-
-
 def test_connect_by_name(world: Any) -> None:
     """2: a name is resolved in a later poll; "localhost" has IPv6 too, where nobody listens (RFC 8305)."""
     world.serve(serve_rpc)

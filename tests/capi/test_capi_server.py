@@ -165,15 +165,6 @@ def test_one_client_at_a_time(world: Any) -> None:
     assert time.monotonic() - start < 5
 
 
-def test_one_client_at_a_time(world: Any) -> None:
-    """3: accept_per_loop bounds the new connections of a tick; the others wait for the next ones, not for a timeout of
-    the client."""
-    world.serve(serve_rpc, nq_svconf_t(accept_per_loop=1, idle_timeout=nq_time_sec(20)))
-    start = time.monotonic()
-    assert ask(world, world.port, 50) == [b"x"] * 50
-    assert time.monotonic() - start < 5
-
-
 def test_session_limit(small: Any) -> None:
     """3: clients above max_session_hint of a worker are refused."""
     conf = nq_svconf_t(max_session_hint=3, use_max_session_hint_as_limit=True, idle_timeout=nq_time_sec(20))
