@@ -77,8 +77,8 @@ cdef class BatchHandler:
         else:
             replies = results if type(results) is list else list(results)
         if len(replies) != n:
-            raise ValueError(f"a batch handler returned {len(replies)} replies for {n} requests: one for each is needed, "
-                             "None where the reply comes later")
+            raise ValueError(f"a batch handler returned {len(replies)} replies for {n} requests: one for each is "
+                             "needed, None where the reply comes later")
         for i in range(n):
             r = replies[i]
             if PyBytes_CheckExact(r):

@@ -128,10 +128,9 @@ cdef class AioStream(StreamCore):
         self.native = capsule
 
     def native_address(self):
-        """(loop, stream): what the functions of naquid_native.h take, as integers. Good while the stream is, and only in
-        the thread that runs its loop."""
+        """(loop, stream): what the functions of naquid_native.h take, as integers. Good while the stream is, and only
+        in the thread that runs its loop."""
         return <size_t>peek(self.loop), self.handle
-
 
     cdef bint is_lost(self) noexcept:
         """Whether the connection is gone, or is not the one any more that this stream was opened on."""

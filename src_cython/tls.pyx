@@ -13,7 +13,8 @@ cdef int blob_set(nq_tls_blob *b, object source, list keep) except -1:
     if isinstance(source, (bytes, bytearray, memoryview)):
         raw = bytes(source)
         if not raw:
-            raise errors.ConfigError("a certificate, key or ca is an empty bytes object: give PEM or DER bytes, or a path")
+            raise errors.ConfigError("a certificate, key or ca is an empty bytes object: give PEM or DER bytes, "
+                                     "or a path")
         keep.append(raw)
         b.data = <const uint8_t *>PyBytes_AS_STRING(raw)
         b.len = PyBytes_GET_SIZE(raw)
