@@ -11,6 +11,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 OURS, LIMIT, OTHERS = "#1f6f8b", "#9aa5ab", "#d9a566"
 
@@ -82,10 +83,14 @@ def curves(report: dict[str, Any], file: Path, footer: str) -> None:
         ):
             one.plot(x, [point[key] for point in curve["points"]], marker="o", color=OURS, markersize=4)
             one.set_xscale("log")
+            one.set_xticks(x, [f"{value:,}" for value in x])
+            one.xaxis.set_minor_locator(NullLocator())
+            one.yaxis.set_major_formatter(FuncFormatter(lambda value, _: shown(value, "") if value else "0"))
             one.set_ylabel(label, fontsize=8)
             values = [point[key] for point in curve["points"]]
             if max(values) > 30 * min(values):
                 one.set_yscale("log")
+                one.yaxis.set_major_formatter(FuncFormatter(lambda value, _: shown(value, "")))
             else:
                 one.set_ylim(0, 1.15 * max(values))
             plain(one)
@@ -98,8 +103,8 @@ def game(report: dict[str, Any], file: Path, footer: str) -> None:
     names = [name for name, one in report.items() if name != "about" and "trouble" not in one]
     panels = [
         ("Delay, ms", [f"{what}_p{p}_ms" for what in ("position", "event") for p in (50, 90, 99)], 1.0),
-        ("Bytes of a player and second, KB", ["bytes_up", "bytes_down"], 1e-3),
-        ("CPU of a player and second, ms", ["server_cpu_us", "client_cpu_us"], 1e-3),
+        ("KB for each player, second", ["bytes_up", "bytes_down"], 1e-3),
+        ("CPU, ms, the same", ["server_cpu_us", "client_cpu_us"], 1e-3),
     ]
     words = {"bytes_up": "up", "bytes_down": "down", "server_cpu_us": "server", "client_cpu_us": "players"}
     widths = [len(keys) for _, keys, _ in panels]

@@ -32,8 +32,9 @@ class Curve:
     flags: Callable[[int, int], dict[str, int | str]]
 
 
-def _each(total: int, lines: int, most: int = 40_000) -> int:
-    return max(20, min(most, total // lines))
+def _each(total: int, lines: int) -> int:
+    """Requests of each: enough that what a connection does once does not count, but for the largest numbers."""
+    return max(20 if lines > 1000 else 300, min(40_000, total // lines))
 
 
 CURVES = [
