@@ -43,12 +43,14 @@ def environment(folder: Path) -> dict[str, str]:
     for name, arguments in (("python", [sys.executable]), ("naquid", [sys.executable, "-m", "naquid"])):
         (programs / name).write_text(f'#!/bin/sh\nexec {shlex.join(arguments)} "$@"\n')
         (programs / name).chmod(0o755)
+    (folder / ".tmp").mkdir()
     path = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     return {
         **os.environ,
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join(filter(None, path)),
         "PYTHONUNBUFFERED": "1",
+        "TMPDIR": str(folder / ".tmp"),
         "COLUMNS": "100",
     }
 
