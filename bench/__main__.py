@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     facts["took"] = f"{time.monotonic() - begin:.0f} s"
     status("")
     named = {f"{one.name}, {w}": why for one in found for w, why in one.reasons.items()}
-    report = {
+    report: dict[str, Any] = {
         "machine": facts,
         "workloads": {w.name: {"title": w.title, "unit": w.unit, "better": w.better} for w in WORKLOADS},
         "results": {w: {name: s.as_dict() for name, s in rows.items()} for w, rows in results.items()},

@@ -243,18 +243,12 @@ static const struct scenario {
   uint64_t with;
   void (*run)(uint64_t);
 } scenarios[] = {
-    {"request", open_requests, 16, run_requests},
-    {"request, one outstanding", open_requests, 1, run_requests},
-    {"record of 8 bytes", open_records, 8, run_records},
-    {"record of 1,000 bytes", open_records, 1000, run_records},
-    {"datagram", open_datagrams, 100, run_datagrams},
-    {"handshake", open_handshakes, 0, run_handshakes},
-    {"timers, 1", open_timers, 1, run_timers},
-    {"timers, 10,000", open_timers, 10000, run_timers},
-    {"connection IDs, 1", open_cids, 1, run_cids},
-    {"connection IDs, 10,000", open_cids, 10000, run_cids},
-    {"handlers, 1", open_handlers, 1, run_handlers},
-    {"handlers, 10,000", open_handlers, 10000, run_handlers},
+    {"request", open_requests, 16, run_requests},        {"request, one outstanding", open_requests, 1, run_requests},
+    {"record of 8 bytes", open_records, 8, run_records}, {"record of 1,000 bytes", open_records, 1000, run_records},
+    {"datagram", open_datagrams, 100, run_datagrams},    {"handshake", open_handshakes, 0, run_handshakes},
+    {"timers, 1", open_timers, 1, run_timers},           {"timers, 10,000", open_timers, 10000, run_timers},
+    {"connection IDs, 1", open_cids, 1, run_cids},       {"connection IDs, 10,000", open_cids, 10000, run_cids},
+    {"handlers, 1", open_handlers, 1, run_handlers},     {"handlers, 10,000", open_handlers, 10000, run_handlers},
 };
 enum { SCENARIOS = sizeof scenarios / sizeof *scenarios };
 
@@ -292,6 +286,7 @@ int main(int argc, char **argv) {
   measured(n);
   clock_gettime(CLOCK_MONOTONIC, &b);
   double ns = (double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec);
-  printf("{\"name\": \"%s\", \"operations\": %llu, \"ns\": %.1f}\n", chosen->name, (unsigned long long)n, ns / (double)n);
+  printf("{\"name\": \"%s\", \"operations\": %llu, \"ns\": %.1f}\n", chosen->name, (unsigned long long)n,
+         ns / (double)n);
   return 0;
 }

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import framed
+from aiopquic.asyncio import serve
 from aiopquic.quic.configuration import QuicConfiguration
 from aiopquic.quic.connection import QuicEngine
 from aiopquic.quic.events import HandshakeCompleted, QuicEvent, StreamDataReceived
-from aiopquic_rpc import Protocol, serve, unused_port
+from aiopquic_rpc import Protocol, unused_port
 
 CHUNK = bytes(64 * 1024)
 

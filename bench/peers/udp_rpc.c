@@ -1,5 +1,5 @@
-/* udp_rpc.c: requests and replies over plain UDP with recvmmsg and sendmmsg: no encryption, no connections, no repair of
- * losses but asking again. What a protocol can at best leave of the kernel's rate without GSO.
+/* udp_rpc.c: requests and replies over plain UDP with recvmmsg and sendmmsg: no encryption, no connections, no repair
+ * of losses but asking again. What a protocol can at best leave of the kernel's rate without GSO.
  *
  *     udp_rpc [-n connections] [-r requests of each] [-w window] [-t seconds at most]
  *

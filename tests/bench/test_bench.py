@@ -165,7 +165,7 @@ def test_counts(
     recorded = tmp_path / "counts.json"
     recorded.write_text(json.dumps({"for": {"compiler": "cc"}, "values": {"request": 100.0}}))
     monkeypatch.setattr(counts, "RECORDED", recorded)
-    monkeypatch.setattr(counts.shutil, "which", lambda name: name)
+    monkeypatch.setattr("bench.counts.shutil.which", lambda name: name)
     monkeypatch.setattr(counts, "surroundings", lambda: {"compiler": "cc"})
     monkeypatch.setattr(counts, "measure", lambda names: {"request": now})
     assert counts.main([]) == code
@@ -176,6 +176,6 @@ def test_counts(
 
 
 def test_counts_without_valgrind(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(counts.shutil, "which", lambda name: None)
+    monkeypatch.setattr("bench.counts.shutil.which", lambda name: None)
     assert counts.main([]) == 0
     assert "skipped" in capsys.readouterr().out
