@@ -155,6 +155,7 @@ def draw(screen: Screen, folder: Path) -> None:
     text = re.sub(r"(Linux.\d+\.\d+)(\S*?)((?: on |-)(?:x86_64|aarch64)\S*)", spaced, "\n".join(lines))
     console = Console(record=True, width=screen.columns, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi(text), soft_wrap=True)
+    console.print()  # or the last line is cut off below its base line
     svg = console.export_svg(title="naquid", unique_id=f"cli-{screen.name}")
     svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)  # they would be loaded from another host
     svg = re.sub(r"[ \t]+$", "", svg, flags=re.MULTILINE)
