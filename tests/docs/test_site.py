@@ -72,3 +72,38 @@ def test_screens() -> None:
     page = (ROOT / "docs" / "reference" / "cli.md").read_text()
     shown = set(re.findall(r"assets/cli/([\w-]+\.\w+)", page))
     assert shown == {path.name for path in (ROOT / "docs" / "assets" / "cli").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("page", "field", "shown"),
+    [
+        ("concepts.md", "idle_timeout", "30 s by default"),
+        ("concepts.md", "max_streams_bidi", "1024 by default"),
+        ("concepts.md", "datagram_queue", "`Limits.datagram_queue` (256)"),
+        ("concepts.md", "send_high", "while it is above 1 MiB"),
+        ("howto/backpressure.md", "send_high", "`send_high` (1 MiB)"),
+        ("howto/backpressure.md", "send_low", "`send_low` (256 KiB)"),
+        ("howto/backpressure.md", "stream_window", "`stream_window`, 2 MiB"),
+        ("howto/backpressure.md", "connection_window", "`connection_window`, 8 MiB"),
+        ("howto/backpressure.md", "max_pending_calls", "`max_pending_calls` (1,048,576"),
+        ("howto/backpressure.md", "max_send_queue", "`max_send_queue` (128 MiB"),
+        ("howto/backpressure.md", "max_handler_tasks", "`max_handler_tasks` (1024)"),
+        ("howto/backpressure.md", "max_connections", "`max_connections` (1,048,576)"),
+        ("howto/backpressure.md", "max_half_open", "`max_half_open` (4096)"),
+        ("howto/from-enet.md", "max_connections", "`Limits.max_connections`, 1,048,576"),
+        ("howto/from-enet.md", "max_message_size", "up to 16 MiB"),
+        ("howto/from-tcp.md", "idle_timeout", "after 30 s of silence"),
+        ("howto/testing.md", "shutdown_timeout", "`shutdown_timeout` (5 s)"),
+        ("tutorials/chat.md", "max_message_size", "The default, 16 MiB"),
+        ("tutorials/files.md", "stream_window", "window (2 MiB)"),
+        ("tutorials/files.md", "max_send_queue", "`max_send_queue` (128 MiB)"),
+    ],
+)
+def test_defaults_in_the_text(page: str, field: str, shown: str) -> None:
+    """The text says what the configuration is."""
+    text = " ".join((ROOT / "docs" / page).read_text().split())
+    assert shown in text
+    numbers = re.findall(r"([\d,]+)(?: (MiB|KiB))?", shown)
+    units = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20}
+    values = [int(number.replace(",", "")) * units[unit] for number, unit in numbers if number.strip(",")]
+    assert getattr(naquid.Limits(), field) in values
