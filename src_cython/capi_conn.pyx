@@ -29,7 +29,7 @@ cdef bytes capi_name(object name):
 cdef CapiEntry stream_entry(object handler, bytes name):
     cdef CapiEntry e = CapiEntry.__new__(CapiEntry)
     for field in ("on_stream_record", "on_stream_open", "on_stream_close", "stream_reader", "stream_writer"):
-        need_callable(getattr(handler, field), field)
+        need_callable(field_of(handler, field, "nq_stream_handler_t"), field)
     if (handler.stream_reader is None) != (handler.stream_writer is None):
         raise ValueError("a stream handler needs stream_reader and stream_writer both, or neither")
     e.framed = handler.stream_reader is not None
@@ -73,9 +73,10 @@ cdef class nq_hdmap_t:
         if which == 2:
             e = CapiEntry.__new__(CapiEntry)
             for field in ("on_rpc_request", "on_rpc_notify", "on_rpc_open", "on_rpc_close"):
-                need_callable(getattr(handler, field), field)
+                need_callable(field_of(handler, field, "nq_rpc_handler_t"), field)
             e.kind = NQ_KIND_RPC
             e.name = key
+            need_int(handler.timeout, "timeout")
             e.timeout = handler.timeout
             e.max_msgid = MAX_LARGE_MSGID if handler.use_large_msgid else MAX_SMALL_MSGID
             e.on_open = handler.on_rpc_open
@@ -504,10 +505,11 @@ cdef class CapiConnApi:
         return c1 == c2
 
     @staticmethod
-    def nq_conn_reachability_change(nq_conn_t conn not None, int new_status):
+    def nq_conn_reachability_change(nq_conn_t conn not None, new_status):
         """Client: the network changed. NQ_REACHABLE_WIFI and _WWAN move the connection to a new socket, its streams go
         on (RFC 9000 9); where that is not possible it is reset. NQ_NOT_REACHABLE does nothing. Raises ValueError for
         another status. Any thread: queued. Original: nq_conn_reachability_change."""
+        need_int(new_status, "new_status")
         if new_status not in (0, 1, 2):
             raise ValueError(f"reachability {new_status}: use NQ_NOT_REACHABLE, NQ_REACHABLE_WIFI or NQ_REACHABLE_WWAN")
         handle_post(conn, CAPI_OP_REACHABILITY, None, None, new_status)

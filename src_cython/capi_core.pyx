@@ -1,6 +1,7 @@
 # capi_core.pyx: naquid.capi: handles, loops and their queues.
 #
 # The functions of the C API are static methods of classes (CapiConnApi, ...): the engine's have the same names.
+from cpython.number cimport PyIndex_Check
 from posix.types cimport clockid_t
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, nanosleep, timespec
 
@@ -81,6 +82,21 @@ def capi_pause(uint64_t ns):
 cdef int need_callable(object fn, str what) except -1:
     if fn is not None and not callable(fn):
         raise TypeError(f"{what} must be callable or None, not {type(fn).__name__}")
+    return 0
+
+
+cdef object field_of(object struct, str name, str kind):
+    """struct.name; a TypeError when it is no such struct."""
+    try:
+        return getattr(struct, name)
+    except AttributeError:
+        raise TypeError(f"an {kind} is needed, not {type(struct).__name__}") from None
+
+
+cdef inline int need_int(object value, str what) except -1:
+    """Cython itself would take a float for an int."""
+    if not PyIndex_Check(value):
+        raise TypeError(f"{what} must be an int, not {type(value).__name__}")
     return 0
 
 
@@ -442,7 +458,9 @@ cdef class CapiAlarmApi:
         argument; a stale alarm is dropped. Any thread: queued to the alarm's loop.
         Original: nq_alarm_set.
         """
-        cdef uint64_t due = first
+        cdef uint64_t due
+        need_int(first, "first")
+        due = first
         if not callable(cb):
             raise TypeError("an alarm's callback must be callable")
         handle_post(a, CAPI_OP_ALARM_SET, None, cb, 0, 0, due)

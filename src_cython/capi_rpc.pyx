@@ -168,10 +168,13 @@ cdef int rpc_gone(nq_rpc_t rpc, object cb) except -1:
     return 0
 
 
-cdef int check_type(int type) except -1:
-    if not 0 < type <= 32767:
-        raise ValueError(f"type {type}: requests and notifies have types 1 to 32767")
-    return 0
+cdef inline int type_of(object type) except -1:
+    cdef long number
+    need_int(type, "type")
+    number = type
+    if not 0 < number <= 32767:
+        raise ValueError(f"type {number}: requests and notifies have types 1 to 32767")
+    return <int>number
 
 
 cdef class CapiRpcApi:
@@ -202,7 +205,7 @@ cdef class CapiRpcApi:
         handle_post(rpc, CAPI_OP_CLOSE)
 
     @staticmethod
-    def nq_rpc_call(nq_rpc_t rpc not None, int type, data, on_reply):
+    def nq_rpc_call(nq_rpc_t rpc not None, type, data, on_reply):
         """Sends a request; on_reply(rpc, result, data) is called exactly once: NQ_OK, NQ_EUSER with the payload of an
         error reply, NQ_ETIMEOUT after the handler's timeout, NQ_EGOAWAY when the stream is gone or was already.
 
@@ -213,17 +216,16 @@ cdef class CapiRpcApi:
         cdef CallNode *node
         cdef Loop loop
         cdef int rc
+        cdef int number = type_of(type)
         if not callable(on_reply):
             raise TypeError("on_reply must be callable")
-        if not 0 < type <= 32767:
-            check_type(type)
         if not rpc.live or not nq_loop_is_owner(rpc.loop.l):
-            rpc_call_far(rpc, type, data, on_reply, 0)
+            rpc_call_far(rpc, number, data, on_reply, 0)
             return
         view_get(&v, data)
         loop = rpc.loop
         node = loop.call_node(rpc.core, on_reply, 0)
-        rc = nq_rpc_call(loop.l, rpc.h, <int16_t>type, v.p, v.n, 0, <void *>node, NULL)
+        rc = nq_rpc_call(loop.l, rpc.h, <int16_t>number, v.p, v.n, 0, <void *>node, NULL)
         view_done(&v)
         if rc < 0:
             loop.call_free(node)
@@ -232,50 +234,55 @@ cdef class CapiRpcApi:
             rpc_gone(rpc, on_reply)
 
     @staticmethod
-    def nq_rpc_call_ex(nq_rpc_t rpc not None, int type, data, opts):
+    def nq_rpc_call_ex(nq_rpc_t rpc not None, type, data, opts):
         """nq_rpc_call with an nq_rpc_opt_t: opts.callback and opts.timeout in ns, 0 is the handler's. Errors and thread
         rule as nq_rpc_call. Original: nq_rpc_call_ex."""
-        cdef uint64_t timeout = opts.timeout
-        on_reply = opts.callback
+        cdef uint64_t timeout
+        cdef int number = type_of(type)
+        need_int(field_of(opts, "timeout", "nq_rpc_opt_t"), "timeout")
+        timeout = opts.timeout
+        on_reply = field_of(opts, "callback", "nq_rpc_opt_t")
         if not callable(on_reply):
             raise TypeError("opts.callback must be callable")
-        check_type(type)
         if rpc.live and nq_loop_is_owner(rpc.loop.l):
-            rpc_call_now(rpc, type, data, on_reply, timeout)
+            rpc_call_now(rpc, number, data, on_reply, timeout)
         else:
-            rpc_call_far(rpc, type, data, on_reply, timeout)
+            rpc_call_far(rpc, number, data, on_reply, timeout)
 
     @staticmethod
-    def nq_rpc_notify(nq_rpc_t rpc not None, int type, data):
+    def nq_rpc_notify(nq_rpc_t rpc not None, type, data):
         """Sends a message that has no reply. type: 1 to 32767. Thread rule and errors as nq_rpc_call; stale: dropped.
         Original: nq_rpc_notify."""
-        check_type(type)
+        cdef int number = type_of(type)
         if not rpc.live:
             bytes_of(data)
         elif nq_loop_is_owner(rpc.loop.l):
-            rpc_notify_now(rpc, type, data)
+            rpc_notify_now(rpc, number, data)
         else:
-            handle_post(rpc, CAPI_OP_NOTIFY, bytes_of(data), None, type)
+            handle_post(rpc, CAPI_OP_NOTIFY, bytes_of(data), None, number)
 
     @staticmethod
-    def nq_rpc_reply(nq_rpc_t rpc not None, uint32_t msgid, data):
+    def nq_rpc_reply(nq_rpc_t rpc not None, msgid, data):
         """Answers the request msgid with NQ_OK and data, any contiguous bytes-like object. At any time after the
         request; a second answer is ignored by the caller. At once in the loop's thread, queued with a copy from others.
         Stale: dropped. Raises TypeError, ValueError for msgid 0, MessageTooBig, QueueFull. Original: nq_rpc_reply."""
         cdef View v
         cdef int rc
         cdef CapiStream core
+        cdef uint32_t number
+        need_int(msgid, "msgid")
+        number = msgid
         if not rpc.live:
             bytes_of(data)
             return
         if not nq_loop_is_owner(rpc.loop.l):
-            reply_far(rpc, msgid, 0, data)
+            reply_far(rpc, number, 0, data)
             return
         view_get(&v, data)
-        rc = nq_rpc_reply(rpc.loop.l, rpc.h, msgid, 0, v.p, v.n)
+        rc = nq_rpc_reply(rpc.loop.l, rpc.h, number, 0, v.p, v.n)
         view_done(&v)
         if rc < 0:
-            reply_failed(rpc, rc, msgid)
+            reply_failed(rpc, rc, number)
             return
         core = rpc.core
         core.unanswered -= 1
@@ -283,14 +290,17 @@ cdef class CapiRpcApi:
             core.close_now()
 
     @staticmethod
-    def nq_rpc_error(nq_rpc_t rpc not None, uint32_t msgid, data):
+    def nq_rpc_error(nq_rpc_t rpc not None, msgid, data):
         """Answers the request msgid with NQ_EUSER and data; otherwise as nq_rpc_reply. Original: nq_rpc_error."""
+        cdef uint32_t number
+        need_int(msgid, "msgid")
+        number = msgid
         if not rpc.live:
             bytes_of(data)
         elif nq_loop_is_owner(rpc.loop.l):
-            rpc_reply_now(rpc, msgid, R_USER, data)
+            rpc_reply_now(rpc, number, R_USER, data)
         else:
-            reply_far(rpc, msgid, R_USER, data)
+            reply_far(rpc, number, R_USER, data)
 
     @staticmethod
     def nq_rpc_task(nq_rpc_t rpc not None, cb):

@@ -315,8 +315,8 @@ cdef class CapiStreamApi:
         on_retransmit(nbytes) when some were lost and are sent again (an estimate). Errors and thread rule as
         nq_stream_send. Original: nq_stream_send_ex."""
         cdef CapiStream core = s.core
-        need_callable(opt.on_ack, "on_ack")
-        need_callable(opt.on_retransmit, "on_retransmit")
+        need_callable(field_of(opt, "on_ack", "nq_stream_opt_t"), "on_ack")
+        need_callable(field_of(opt, "on_retransmit", "nq_stream_opt_t"), "on_retransmit")
         if not s.live or core is None:
             return
         if nq_loop_is_owner(s.loop.l):

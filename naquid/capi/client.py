@@ -18,6 +18,7 @@ from ._native import (
     nq_hdmap_t,
     parse_address,
 )
+from .check import need
 from .constants import NQ_LOGLV_ERROR, NQ_LOGLV_WARN, NQ_REACHABLE_WIFI, nq_error_t
 from .reachability import Watcher, supported
 from .resolver import Resolver
@@ -226,8 +227,9 @@ def nq_client_create(max_nfd: int, max_stream_hint: int, dns_conf: nq_dns_conf_t
     """A client with its loop, which the calling thread owns (see nq_client_set_thread). None, and a log record, when
     the system gives it no descriptors. max_nfd and max_stream_hint are hints; any int does. Raises TypeError,
     ValueError. Bootstrap: the calling thread. Original: nq_client_create."""
-    if not isinstance(max_nfd, int) or not isinstance(max_stream_hint, int):
-        raise TypeError("max_nfd and max_stream_hint must be ints")
+    need(max_nfd, int, "max_nfd")
+    need(max_stream_hint, int, "max_stream_hint")
+    need(dns_conf, (nq_dns_conf_t, type(None)), "dns_conf")
     try:
         return nq_client_t(dns_conf)
     except (OSError, MemoryError) as error:
@@ -239,6 +241,7 @@ def nq_client_poll(cl: nq_client_t) -> None:
     """Runs one tick: waits up to 1 ms for packets, timers and queued work, then calls the callbacks and sends. The
     interpreter lock is free while it waits and works. A destroyed client: nothing. Raises RuntimeError inside a
     callback. The client's thread. Original: nq_client_poll."""
+    need(cl, nq_client_t, "the client")
     loop = cl._loop
     if loop.closed:
         return
@@ -254,6 +257,7 @@ def nq_client_destroy(cl: nq_client_t) -> None:
     wait, on_close, on_finalize; then frees all. In any state; in a callback when its tick is over; twice does
     nothing. Alarms end, lookups are forgotten. The client's thread.
     Original: nq_client_destroy, whose on_finalize came first."""
+    need(cl, nq_client_t, "the client")
     loop = cl._loop
     if loop.closed:
         return
@@ -280,10 +284,17 @@ def nq_client_connect(cl: nq_client_t, addr: nq_addr_t, conf: nq_clconf_t) -> bo
     of several addresses the first that answers is used (RFC 8305). addr.ca are the authorities trusted instead of the
     system's. on_open tells of success; on_close with an empty handle and NQ_ERESOLVE that the name was not found.
     Raises TypeError, ValueError for wrong settings. The client's thread. Original: nq_client_connect."""
+    need(cl, nq_client_t, "the client")
+    need(addr, nq_addr_t, "addr")
+    need(conf, nq_clconf_t, "conf")
     for name in ("on_open", "on_close", "on_finalize"):
         _check_callable(getattr(conf, name), name)
     if not isinstance(addr.host, str) or not addr.host:
         raise ValueError("addr.host must be a host name or a numeric address")
+    need(addr.port, int, "addr.port")
+    need(conf.handshake_timeout, int, "handshake_timeout")
+    need(conf.idle_timeout, int, "idle_timeout")
+    need(conf.max_message_size, int, "max_message_size")
     if not 0 < addr.port < 65536:
         raise ValueError(f"addr.port is {addr.port}: use 1 to 65535")
     limits = make_limits(
@@ -305,12 +316,14 @@ def nq_client_connect(cl: nq_client_t, addr: nq_addr_t, conf: nq_clconf_t) -> bo
 def nq_client_hdmap(cl: nq_client_t) -> nq_hdmap_t:
     """The handler map of all connections that have none of their own. The client's thread.
     Original: nq_client_hdmap."""
+    need(cl, nq_client_t, "the client")
     return cl._hdmap
 
 
 def nq_client_set_thread(cl: nq_client_t) -> None:
     """The calling thread owns the client from now on: it polls, and its calls take effect at once. Not while another
     thread polls. Original: nq_client_set_thread."""
+    need(cl, nq_client_t, "the client")
     if not cl._loop.closed:
         cl._loop._adopt()
 
@@ -319,6 +332,9 @@ def nq_client_resolve_host(cl: nq_client_t, family_pref: int, hostname: str, cb:
     """Looks a host up; True. cb(NQ_OK, None, address of 4 or 16 bytes), or cb(NQ_ERESOLVE, detail, None), is called in
     a later poll. family_pref: AF_INET: IPv4, then IPv6; AF_INET6 or AF_UNSPEC: IPv6, then IPv4. Raises TypeError,
     ValueError. The client's thread. Original: nq_client_resolve_host."""
+    need(cl, nq_client_t, "the client")
+    need(family_pref, int, "family_pref")
+    need(hostname, str, "hostname")
     if not callable(cb):
         raise TypeError("the callback must be callable")
     if family_pref not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNSPEC):

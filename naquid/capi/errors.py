@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .._naquid import tls_alert_name
+from .check import need
 from .constants import nq_error_t
 
 __all__ = ["nq_error_detail_code2str"]
@@ -66,6 +67,7 @@ def nq_error_detail_code2str(code: int, detail_code: int) -> str:
     """The text of a detail's code: for NQ_EQUIC the name of a QUIC error, for NQ_ERESOLVE what c-ares says, else what
     the error itself means. Raises ValueError when `code` is no nq_error_t. Any thread.
     Original: nq_error_detail_code2str."""
+    need(detail_code, int, "detail_code")
     error = nq_error_t(code)
     if error == nq_error_t.NQ_EQUIC:
         if 0 <= detail_code < len(_TRANSPORT):

@@ -9,6 +9,7 @@ import threading
 import time as _time
 from collections.abc import Iterable, Mapping
 
+from .check import need
 from .constants import NQ_LOGLV_MAX, NQ_LOGLV_TRACE, nq_logparam_type_t
 from .types import nq_logconf_t, nq_logger_t, nq_logparam_t
 
@@ -36,6 +37,8 @@ _state = _State()
 def nq_log_config(conf: nq_logconf_t) -> None:
     """Sets where records go, their `_id`, and whether they wait for nq_log_flush. Raises TypeError. Before other
     threads log. Original: nq_log_config."""
+    need(conf, nq_logconf_t, "conf")
+    need(conf.id, (str, type(None)), "id")
     if conf.callback is not None and not callable(conf.callback):
         raise TypeError("the log callback must be callable or None")
     with _state.lock:
@@ -51,14 +54,19 @@ def nq_log(lv: int, msg: str, params: Iterable[nq_logparam_t] | None = None, n_p
     thread; records are written one after the other. Original: nq_log."""
     fields: dict[str, object] = {}
     chosen = list(params or ())
+    for param in chosen:
+        need(param, nq_logparam_t, "a parameter")
+        need(param.key, str, "a parameter's key")
     for param in chosen if n_params is None else chosen[:n_params]:
         fields[param.key] = _value(param)
-    _write(int(lv), msg, fields)
+    need(lv, int, "lv")
+    _write(lv, msg, fields)
 
 
 def nq_msg(lv: int, msg: str) -> None:
     """nq_log without parameters. Any thread. Original: nq_msg."""
-    _write(int(lv), msg, {})
+    need(lv, int, "lv")
+    _write(lv, msg, {})
 
 
 def nq_log_flush() -> None:
@@ -92,6 +100,7 @@ def _value(param: nq_logparam_t) -> object:
 
 
 def _write(lv: int, msg: str, params: Mapping[str, object]) -> None:
+    need(msg, str, "msg")
     if not 0 <= lv < NQ_LOGLV_MAX:
         raise ValueError(f"log level {lv}: use NQ_LOGLV_TRACE to NQ_LOGLV_REPORT")
     record: dict[str, object] = dict(params)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import threading
 from collections.abc import Callable
 
 from . import dns
 from ._native import CapiLoop, nq_alarm_t, parse_address
+from .check import need
 from .constants import nq_error_t
 from .errors import nq_error_detail_code2str
 from .types import nq_dns_conf_t, nq_error_detail_t
@@ -28,6 +30,9 @@ class Resolver:
     def __init__(self, loop: CapiLoop, conf: nq_dns_conf_t | None) -> None:
         conf = conf or nq_dns_conf_t()
         self._loop = loop
+        need(conf.query_timeout, int, "query_timeout")
+        if conf.query_timeout < 0:
+            raise ValueError("query_timeout must be 0 or more ns")
         self._timeout = conf.query_timeout or _DEFAULT_TIMEOUT
         self._servers = [_server(entry) for entry in conf.dns_hosts]
         self._rotate = conf.use_round_robin
@@ -87,12 +92,12 @@ class Resolver:
             self._loop._forget(alarm)
         if not code and not found:
             code = NOT_FOUND
-        for done in self._waiting.pop(host):
+        for done in self._waiting.pop(host):  # each by itself: one that raises does not stop the others
             if code:
-                text = nq_error_detail_code2str(nq_error_t.NQ_ERESOLVE, code)
-                done(nq_error_t.NQ_ERESOLVE, nq_error_detail_t(code, text), [])
+                detail = nq_error_detail_t(code, nq_error_detail_code2str(nq_error_t.NQ_ERESOLVE, code))
+                self._loop._call_soon(functools.partial(done, nq_error_t.NQ_ERESOLVE, detail, []))
             else:
-                done(nq_error_t.NQ_OK, None, interleave(found))
+                self._loop._call_soon(functools.partial(done, nq_error_t.NQ_OK, None, interleave(found)))
 
 
 def interleave(found: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from ..errors import ConfigError
 from . import log
 from ._native import CapiEndpoint, CapiGroup, CapiLoop, Tls, nq_hdmap_t
+from .check import need
 from .client import make_limits
 from .constants import NQ_LOGLV_ERROR, NQ_LOGLV_INFO
 from .types import nq_addr_t, nq_logparam_t, nq_svconf_t
@@ -19,6 +21,16 @@ _HANDSHAKE_TIMEOUT = 1_000_000_000
 _IDLE_TIMEOUT = 5_000_000_000
 _SHUTDOWN_TIMEOUT = 5_000_000_000
 _ACCEPT_PER_LOOP = 1024
+_NUMBERS = (
+    "quic_cert_cache_size",
+    "accept_per_loop",
+    "max_session_hint",
+    "max_stream_hint",
+    "handshake_timeout",
+    "idle_timeout",
+    "shutdown_timeout",
+    "max_message_size",
+)
 
 
 @dataclass
@@ -50,8 +62,7 @@ def nq_server_create(n_worker: int) -> nq_server_t | None:
     """A server with n_worker worker threads (1 to 128), which nq_server_start starts. None, and a log record, when the
     system gives it no descriptors. Raises TypeError, ValueError. Bootstrap: the thread that also listens and starts.
     Original: nq_server_create."""
-    if not isinstance(n_worker, int):
-        raise TypeError("n_worker must be an int")
+    need(n_worker, int, "n_worker")
     if not 1 <= n_worker <= 128:
         raise ValueError(f"a server has 1 to 128 workers, not {n_worker}")
     try:
@@ -67,7 +78,19 @@ def nq_server_listen(sv: nq_server_t, addr: nq_addr_t, config: nq_svconf_t | Non
     record that says why: no certificate or key, the port is in use, the server runs already. Raises TypeError,
     ValueError for wrong settings. Bootstrap: before nq_server_start, in the thread of nq_server_create.
     Original: nq_server_listen."""
+    need(sv, nq_server_t, "the server")
+    need(addr, nq_addr_t, "addr")
+    need(config, (nq_svconf_t, type(None)), "config")
     conf = config or nq_svconf_t()
+    need(addr.host, str, "addr.host")
+    need(addr.port, int, "addr.port")
+    if not 0 <= addr.port < 65536:
+        raise ValueError(f"addr.port is {addr.port}: use 0 to 65535")
+    for name in ("cert", "key"):
+        need(getattr(addr, name), (str, bytes, os.PathLike, type(None)), f"addr.{name}")
+    need(conf.quic_secret, (str, bytes, type(None)), "quic_secret")
+    for name in _NUMBERS:
+        need(getattr(conf, name), int, name)
     for name in ("on_open", "on_close"):
         if getattr(conf, name) is not None and not callable(getattr(conf, name)):
             raise TypeError(f"{name} must be callable or None")
@@ -123,6 +146,7 @@ def nq_server_start(sv: nq_server_t, block: bool) -> None:
     """Starts the workers. block: returns only when nq_server_join was called by another thread and is done. Handler
     maps are fixed from now on. A second time: nothing but the waiting. Bootstrap: the thread of nq_server_create.
     Original: nq_server_start."""
+    need(sv, nq_server_t, "the server")
     with sv._lock:
         if not sv._started and not sv._stopping:
             sv._started = True
@@ -147,6 +171,7 @@ def nq_server_join(sv: nq_server_t) -> None:
     """Shuts down in order: new clients are refused, every connection is closed with code 70 "server side close" after
     what it has queued, the workers end when the last one is gone or after shutdown_timeout. Frees the server; twice
     does nothing. Raises RuntimeError in a server's callback. Any other thread. Original: nq_server_join."""
+    need(sv, nq_server_t, "the server")
     if any(thread is threading.current_thread() for thread in sv._threads):
         raise RuntimeError("nq_server_join would wait for the worker that calls it: call it from another thread")
     with sv._lock:

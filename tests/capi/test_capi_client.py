@@ -276,6 +276,21 @@ def test_a_silent_name_server_ends_in_a_timeout(small: Any, name_server: Any) ->
     assert 0.19 <= time.monotonic() - start < 2
 
 
+def test_an_exception_in_on_resolve_is_its_own(small: Any, unraisable: list[BaseException]) -> None:
+    """Lookups of one name share their answer, but not their mistakes."""
+    client = small.client()
+    results: list[Any] = []
+
+    def fail(*answer: Any) -> None:
+        raise LookupError("on_resolve")
+
+    nq_client_resolve_host(client, socket.AF_INET, "127.0.0.1", fail)
+    nq_client_resolve_host(client, socket.AF_INET, "127.0.0.1", lambda *answer: results.append(answer))
+    small.until(lambda: results)
+    assert results == [(NQ_OK, None, bytes([127, 0, 0, 1]))]
+    assert [type(error) for error in unraisable] == [LookupError]
+
+
 def test_destroy_while_resolving(small: Any, name_server: Any) -> None:
     server = name_server(None)
     client = nq_client_create(1, 1, nq_dns_conf_t(query_timeout=nq_time_msec(100), dns_hosts=[server.address]))
