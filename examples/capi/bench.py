@@ -2,18 +2,22 @@
 
 The clock is the original's: from before resolving and connecting to the last reply. --window W keeps W requests of a
 connection outstanding (default: all at once). Every reply's content is checked; a wrong or missing one exits 1.
-Without --port it starts a server process of its own (echo_server.py).
+Without --port it starts a server process of its own (echo_server.py), without --cert and --key with a certificate made
+for the occasion. --json prints one object; `requests_per_second` is by the original's clock.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import struct
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 from naquid.capi import (
     NQ_OK,
@@ -30,6 +34,7 @@ from naquid.capi import (
     nq_rpc_handler_t,
     nq_time_sec,
 )
+from naquid.testing import Authority
 
 PAYLOAD = struct.Struct("<Q")
 
@@ -94,6 +99,39 @@ def start_server(cert: str, key: str, workers: int) -> tuple[subprocess.Popen[st
     return process, int(line.split()[-1])
 
 
+def run(connections: int, requests: int, window: int, host: str, port: int) -> dict[str, float]:
+    """The load against a running server; the figures of main()'s output."""
+    load = Load(connections, requests, window or requests)
+    total = connections * requests
+    client = nq_client_create(connections, connections)
+    if client is None:
+        sys.exit("the client could not be made")
+    handler = nq_rpc_handler_t(on_rpc_open=load.on_rpc_open, timeout=nq_time_sec(60))
+    nq_hdmap_rpc_handler(nq_client_hdmap(client), "rpc", handler)
+    conf = nq_clconf_t(
+        on_open=load.on_open,
+        on_close=load.on_close,
+        insecure=True,
+        handshake_timeout=nq_time_sec(30),
+        idle_timeout=nq_time_sec(30),
+    )
+    start = time.perf_counter()
+    for _ in range(connections):
+        nq_client_connect(client, nq_addr_t(host, port=port), conf)
+    while load.done < total and load.closed < connections:
+        nq_client_poll(client)
+    seconds = time.perf_counter() - start
+    after = time.perf_counter() - load.all_open if load.all_open else seconds
+    nq_client_destroy(client)
+    return {
+        "requests": load.done,
+        "seconds": round(seconds, 4),
+        "requests_per_second": round(load.done / seconds),
+        "requests_per_second_without_handshakes": round(load.done / after),
+        "errors": load.errors + total - load.done,
+    }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--connections", type=int, default=100)
@@ -106,48 +144,26 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
+    if (args.cert is None) != (args.key is None):
+        parser.error("give both --cert and --key, or neither")
 
     process = None
     port = args.port
-    if not port:
-        if not args.cert or not args.key:
-            parser.error("give --cert and --key for the server that is started, or --port of a running one")
-        process, port = start_server(args.cert, args.key, args.workers)
-    load = Load(args.connections, args.requests, args.window or args.requests)
-    total = args.connections * args.requests
-    client = nq_client_create(args.connections, args.connections)
-    if client is None:
-        return 1
-    handler = nq_rpc_handler_t(on_rpc_open=load.on_rpc_open, timeout=nq_time_sec(60))
-    nq_hdmap_rpc_handler(nq_client_hdmap(client), "rpc", handler)
-    conf = nq_clconf_t(
-        on_open=load.on_open,
-        on_close=load.on_close,
-        insecure=True,
-        handshake_timeout=nq_time_sec(30),
-        idle_timeout=nq_time_sec(30),
-    )
-    start = time.perf_counter()
-    for _ in range(args.connections):
-        nq_client_connect(client, nq_addr_t(args.host, port=port), conf)
-    while load.done < total and load.closed < args.connections:
-        nq_client_poll(client)
-    seconds = time.perf_counter() - start
-    after = time.perf_counter() - load.all_open if load.all_open else seconds
-    missing = total - load.done
-    nq_client_destroy(client)
-    if process is not None:
-        process.terminate()
-        process.wait()
-    result = {
-        "requests": load.done,
-        "seconds": round(seconds, 4),
-        "requests_per_second": round(load.done / seconds),
-        "requests_per_second_without_handshakes": round(load.done / after),
-        "errors": load.errors + missing,
-    }
+    with contextlib.ExitStack() as files:
+        if not port:
+            cert, key = args.cert, args.key
+            if cert is None:
+                made = Authority(Path(files.enter_context(tempfile.TemporaryDirectory()))).issue()
+                cert, key = str(made.cert), str(made.key)
+            process, port = start_server(cert, key, args.workers)
+        try:
+            result = run(args.connections, args.requests, args.window, args.host, port)
+        finally:
+            if process is not None:
+                process.terminate()
+                process.wait()
     print(json.dumps(result) if args.json else "\n".join(f"{key:40} {value:>12}" for key, value in result.items()))
-    return 1 if load.errors or missing else 0
+    return 1 if result["errors"] else 0
 
 
 if __name__ == "__main__":

@@ -65,6 +65,13 @@ def test_bench(leaf: Any) -> None:
         )  # fmt: skip
         result = json.loads(done.stdout)
         assert (result["requests"], result["errors"]) == (1000, 0)
+        assert 0 < result["requests_per_second"] < result["requests_per_second_without_handshakes"]
+
+
+def test_bench_by_itself() -> None:
+    """Without a certificate it makes one."""
+    done = run("bench.py", "--connections", 2, "--requests", 10, "--json")
+    assert json.loads(done.stdout)["errors"] == 0
 
 
 def test_room(servers: Any, ca: Any) -> None:
