@@ -34,7 +34,7 @@ class Curve:
 
 def _each(total: int, lines: int) -> int:
     """Requests of each: enough that what a connection does once does not count, but for the largest numbers."""
-    return max(20 if lines > 1000 else 300, min(40_000, total // lines))
+    return max(50 if lines > 1000 else 300, min(40_000, total // lines))
 
 
 CURVES = [

@@ -76,7 +76,7 @@ def from_comparison(rows: Rows) -> Iterator[Row]:
             if reference == "ceiling" and TRAINS in rows.get(workload, {}):
                 better, note = (
                     _value(rows, workload, TRAINS),
-                    "no target: packets of several connections in one message",
+                    "no target, but what naquid does too",
                 )
                 yield Row(what, TRAINS, _value(rows, workload, name), better, None, unit, note=note)
         if what == "Python handlers, W = 5,000":
