@@ -26,7 +26,11 @@ class Issued:
     """
 
     def __init__(self, cert: x509.Certificate, key: ec.EllipticCurvePrivateKey, folder: Path, stem: str) -> None:
-        from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+        from cryptography.hazmat.primitives.serialization import (
+            Encoding,
+            NoEncryption,
+            PrivateFormat,
+        )
 
         self.cert_pem = cert.public_bytes(Encoding.PEM)
         self.cert_der = cert.public_bytes(Encoding.DER)

@@ -236,8 +236,8 @@ def test_completion_in_bash(tmp_path: Path) -> None:
     script.write_text(run("completion", "bash").fine().out)
     assert {"serve", "send"} == completed_by_bash(script, "naquid", "se")
     assert {"rpc", "bulk", "handshake", "idle"} == completed_by_bash(script, "naquid", "bench", "")
-    assert {"--window"} == completed_by_bash(script, "naquid", "bench", "rpc", "--w")
-    assert {"python", "asyncio", "capi"} == completed_by_bash(script, "naquid", "bench", "rpc", "--mode", "")
+    assert {"--window", "--workers"} == completed_by_bash(script, "naquid", "bench", "rpc", "--w")
+    assert {"python", "asyncio", "capi", "batch", "native"} == completed_by_bash(script, "naquid", "bench", "rpc", "--mode", "")
     assert {"bash", "zsh", "fish"} == completed_by_bash(script, "naquid", "completion", "")
     found = completed_by_bash(script, "naquid", "ping", "localhost", "8443", "--ca", str(tmp_path / "naq"))
     assert found == {str(script)}
@@ -256,7 +256,7 @@ def test_completion_in_fish(tmp_path: Path) -> None:
 
     assert {"serve", "send"} == offered("naquid se")
     assert {"rpc", "bulk", "handshake", "idle"} == offered("naquid bench ")
-    assert {"python", "asyncio", "capi"} == offered("naquid bench rpc --mode ")
+    assert {"python", "asyncio", "capi", "batch", "native"} == offered("naquid bench rpc --mode ")
 
 
 # ---- terminals ----
