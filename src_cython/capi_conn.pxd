@@ -35,7 +35,7 @@ cdef class CapiConn(ConnCore):
     cdef bint finalizing       # nq_conn_close: nothing follows but the end
     cdef bint resetting        # nq_conn_reset: connect again whatever on_close says
     cdef bint disconnected     # between on_close and the next attempt
-    cdef bint waiting          # a reconnect is scheduled
+    cdef bint waiting          # a reconnect is scheduled or under way
     cdef object race           # the attempt it belongs to, until one of its connections is open
     cdef uint64_t max_message  # largest record or payload
     cdef int make_handle(self, CapiLoop loop) except -1

@@ -247,6 +247,7 @@ cdef class CapiConn(ConnCore):
         cdef bint reset = self.resetting
         cdef int code = <int>(self.code & 0x7fffffff)
         self.resetting = False
+        self.waiting = False
         self.disconnected = True
         h.fd = -1
         delay = 0
@@ -330,9 +331,13 @@ cdef class CapiConn(ConnCore):
 
     cdef int reset_now(self) except -1:
         cdef bytes reason = CLIENT_CLOSE[1]
-        if not self.client or self.finalizing or self.waiting or self.resetting:
+        cdef nq_conn_info info
+        if not self.client or self.finalizing or self.resetting:
             return 0
-        if self.disconnected:
+        if self.waiting:  # or it connects by now
+            if nq_conn_get_info(self.loop.l, self.handle, &info) != 0 or info.state == NQ_CONN_WAITING:
+                return 0
+        elif self.disconnected:
             return self.reconnect_after(0)
         self.resetting = True
         nq_conn_close(self.loop.l, self.handle, CLIENT_CLOSE[0], PyBytes_AS_STRING(reason), PyBytes_GET_SIZE(reason), 0)
