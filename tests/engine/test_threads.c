@@ -2,6 +2,7 @@
  * post and ask what is alive, while clients come and go. Run it with SAN=tsan too. */
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,7 +26,7 @@ typedef struct worker {
   uint32_t ep;
   pthread_t thread;
   atomic_int stop;
-  _Atomic nq_handle streams[KEPT], conns[KEPT]; /* seen lately: alive or not */
+  _Atomic nq_handle streams[KEPT], conns[KEPT], alarms[KEPT]; /* seen lately: alive or not */
   _Atomic uint64_t tasks, replies;              /* events of what foreign threads posted */
   uint64_t opened, freed, requests, streams_opened, streams_closed, wrong;
 } worker;
@@ -39,6 +40,16 @@ static uint64_t clock_now(void) {
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* One that is due soon takes the place of another, whose handle foreign threads may hold. */
+static void renew_alarm(worker *w, uint64_t i) {
+  nq_handle fresh = 0, old = w->alarms[i];
+  w->wrong += nq_alarm_new(w->l, &mark, &fresh) != 0;
+  w->wrong += nq_alarm_set(w->l, fresh, nq_loop_now(w->l) + i * MS) != 0;
+  w->alarms[i] = fresh;
+  if (old)
+    w->wrong += nq_alarm_free(w->l, old) != &mark;
+}
+
 static void serve(worker *w, const nq_event *e) {
   nq_loop *l = w->l;
   switch (e->kind) {
@@ -49,7 +60,8 @@ static void serve(worker *w, const nq_event *e) {
     w->freed++;
     break;
   case NQ_EV_STREAM_OPEN:
-    w->streams[w->streams_opened++ % KEPT] = e->handle;
+    w->streams[w->streams_opened % KEPT] = e->handle;
+    renew_alarm(w, w->streams_opened++ % KEPT);
     break;
   case NQ_EV_STREAM_CLOSE:
     w->streams_closed++;
@@ -307,7 +319,7 @@ typedef struct foreign {
   clients *c;
   atomic_int *stop;
   unsigned seed;
-  uint64_t alive, posts, wrong;
+  uint64_t alive, alarms, posts, wrong;
 } foreign;
 
 static void *meddle(void *arg) {
@@ -354,7 +366,8 @@ static void *meddle(void *arg) {
       nq_loop_wake(l);
       break;
     case 13:
-      f->alive += (unsigned)(nq_stream_alive(l, st) + nq_conn_alive(l, co) + nq_alarm_alive(l, st));
+      f->alive += (unsigned)(nq_stream_alive(l, st) + nq_conn_alive(l, co));
+      f->alarms += (unsigned)nq_alarm_alive(l, w->alarms[(r >> 12) % KEPT]);
       f->wrong += nq_loop_is_owner(l) != 0;
       break;
     case 14:
@@ -382,11 +395,13 @@ static void test_posts(void) {
     f[i] = (foreign){.s = &s, .c = c, .stop = &stop, .seed = i * 7 + 1};
     REQUIRE(pthread_create(&t[i], NULL, meddle, &f[i]) == 0);
   }
-  clients_run(c, &s, 2000);
+  const char *seconds = getenv("NAQUID_TEST_SECONDS"); /* 20 for a thorough look */
+  clients_run(c, &s, seconds ? (uint64_t)(atof(seconds) * 1000) : 3000);
   atomic_store(&stop, 1);
   for (int i = 0; i < FOREIGN; i++) {
     pthread_join(t[i], NULL);
     CHECK(f[i].posts > 100);
+    CHECK(f[i].alive > 0 && f[i].alarms > 0);
     CHECK_EQ(f[i].wrong, 0);
   }
   clients_run(c, &s, 1000); /* the last calls time out */
