@@ -13,8 +13,8 @@ cdef const naquid_handler *native_table(object capsule) except NULL:
                         f'not {capsule!r}: see naquid.get_include()')
     table = <const naquid_handler *>PyCapsule_GetPointer(capsule, NAQUID_HANDLER_CAPSULE)
     if table.version != NAQUID_NATIVE_VERSION:
-        raise errors.ConfigError(f"the native handler was built for version {table.version} of naquid_native.h, this is "
-                                 f"version {NAQUID_NATIVE_VERSION}: build it again with naquid.get_include()")
+        raise errors.ConfigError(f"the native handler was built for version {table.version} of naquid_native.h, this "
+                                 f"is version {NAQUID_NATIVE_VERSION}: build it again with naquid.get_include()")
     return table
 
 

@@ -237,7 +237,9 @@ def test_completion_in_bash(tmp_path: Path) -> None:
     assert {"serve", "send"} == completed_by_bash(script, "naquid", "se")
     assert {"rpc", "bulk", "handshake", "idle"} == completed_by_bash(script, "naquid", "bench", "")
     assert {"--window", "--workers"} == completed_by_bash(script, "naquid", "bench", "rpc", "--w")
-    assert {"python", "asyncio", "capi", "batch", "native"} == completed_by_bash(script, "naquid", "bench", "rpc", "--mode", "")
+    assert {"python", "asyncio", "capi", "batch", "native"} == completed_by_bash(
+        script, "naquid", "bench", "rpc", "--mode", ""
+    )
     assert {"bash", "zsh", "fish"} == completed_by_bash(script, "naquid", "completion", "")
     found = completed_by_bash(script, "naquid", "ping", "localhost", "8443", "--ca", str(tmp_path / "naq"))
     assert found == {str(script)}
