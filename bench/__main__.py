@@ -102,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "scaling" in parts:
         sizes = (20_000, 1, 1000) if quick else (100_000, 3, 10_000)
         curves = scaling.measure(sizes[0], sizes[1], status, sizes[2])
+    facts["load after"] = f"{os.getloadavg()[0]:.1f}"
     facts["took"] = f"{time.monotonic() - begin:.0f} s"
     status("")
     named = {f"{one.name}, {w}": why for one in found for w, why in one.reasons.items()}
