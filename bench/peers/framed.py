@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import resource
 import struct
@@ -259,6 +260,8 @@ def main(name: str, serve: Serve, drive: Drive, run: Callable[[Awaitable[object]
     parser.add_argument("--loop", default="asyncio", choices=["asyncio", "uvloop"])
     options = parser.parse_args()
     cert, key = certificate(options.certificate)
+    gc.collect()
+    gc.freeze()  # what was imported is no garbage; naquid's runs do the same
     if options.server:
         run(server(serve, cert, key))
         return
