@@ -61,7 +61,7 @@ def obtain(pin: Pin, work: Path) -> Path:
     """The new archive, from the first place that has it. Nobody has a hash to compare with yet."""
     failed: list[str] = []
     attempts: list[Callable[[], Path]] = []
-    if pin.url and "snapshot.debian.org" not in pin.url:  # its name for a file is the hash that is looked for
+    if pin.url:
         attempts.append(lambda: fetch._from_url(pin.url, work / pin.file))
     if pin.debian:
         attempts.append(lambda: Apt(work).fetch(pin, pinned_only=True)[0])
@@ -75,9 +75,8 @@ def obtain(pin: Pin, work: Path) -> Path:
     raise VendorError(f"No place has {pin.file} ({'; '.join(failed)}): download it and use --from.")
 
 
-def hashes(path: Path) -> dict[str, str]:
-    data = path.read_bytes()
-    return {"sha256": hashlib.sha256(data).hexdigest(), "sha1": hashlib.sha1(data).hexdigest()}
+def sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def update_licence(pin: Pin, archive: Path) -> bool:
@@ -119,16 +118,10 @@ def update(name: str, version: str, words: dict[str, str], given: Path | None) -
         pin = load_pins()[name]
         with tempfile.TemporaryDirectory() as folder:
             archive = given or obtain(pin, Path(folder))
-            found = hashes(archive)
-            say(f"SHA-256 {found['sha256']}  {pin.file}")
-            replaced = {old.sha256: found["sha256"]}
-            if old.url.startswith("https://snapshot.debian.org/file/"):
-                replaced[old.url.rpartition("/")[2]] = found["sha1"]
-            text = PINS_FILE.read_text()
-            for was, now in replaced.items():
-                text = text.replace(was, now)
-            PINS_FILE.write_text(text)
-            pin = dataclasses.replace(pin, sha256=found["sha256"])
+            found = sha256_of(archive)
+            say(f"SHA-256 {found}  {pin.file}")
+            PINS_FILE.write_text(PINS_FILE.read_text().replace(old.sha256, found))
+            pin = dataclasses.replace(pin, sha256=found)
             changed = update_licence(pin, archive)
             kept = cache_dir() / "downloads" / pin.file
             kept.parent.mkdir(parents=True, exist_ok=True)
