@@ -171,7 +171,7 @@ def _debian_enet() -> Path:
 def native_libraries() -> Path:
     """Where ngtcp2 and the TLS library are that naquid itself is built with."""
     command = [sys.executable, HERE.parent / "vendor" / "build.py", "--variant", "release"]
-    return Path(run(command, "vendor/build.py").split()[-1])
+    return Path(run(command, "vendor/build.py").strip().splitlines()[-1])
 
 
 def ceiling() -> Path:

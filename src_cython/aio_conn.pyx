@@ -396,6 +396,8 @@ cdef class BaseConnection(ConnCore):
         view_done(&v)
         if rc < 0:
             self.refused(rc)
+            if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:  # it ends in this tick
+                raise self.lost()
             engine_error(self.loop, rc, "sending a datagram")
 
     def _close(self, uint64_t code, str reason, bint now):

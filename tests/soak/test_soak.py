@@ -78,7 +78,8 @@ class Soak:
 
         @app.datagram
         def datagram(conn: naquid.Connection, data: bytes) -> None:
-            conn.send_datagram(data)
+            with contextlib.suppress(naquid.ConnectionLost):  # it came with the end of its connection
+                conn.send_datagram(data)
 
         return app
 
