@@ -72,7 +72,6 @@ typedef struct nq_conn {
   uint64_t close_code;
   char *close_reason;
   size_t close_reason_len;
-  uint64_t lost; /* packets, at the end */
 } nq_conn;
 
 nq_conn *nq_conn_get(const nq_loop *l, nq_handle h);

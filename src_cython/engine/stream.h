@@ -20,7 +20,6 @@ typedef struct nq_stream {
   int64_t id; /* -1: none yet, or no longer known to ngtcp2 */
   int64_t public_id; /* the ID it has or had, for the user */
   void *user;
-  void *handler; /* user of the handler, for STREAM_OPEN */
   struct nq_stream *next, *prev;           /* of the connection */
   struct nq_stream *send_next, *open_next; /* in c->send; in c->opening */
   struct nq_stream *credit_next, *resume_next, *dead_next;

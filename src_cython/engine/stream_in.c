@@ -39,7 +39,6 @@ static void no_memory(nq_stream *s) { nq_stream_refuse(s, NQ_CODE_OVERLOAD); }
 
 static void accept_as(nq_stream *s, const nq_handler *h) {
   s->kind = (uint8_t)h->kind;
-  s->handler = h->user;
   if (h->native) {
     s->native = h->native;
     s->c->l->natives = 1;
