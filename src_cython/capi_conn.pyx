@@ -76,8 +76,8 @@ cdef class nq_hdmap_t:
                 need_callable(field_of(handler, field, "nq_rpc_handler_t"), field)
             e.kind = NQ_KIND_RPC
             e.name = key
-            need_int(handler.timeout, "timeout")
-            e.timeout = handler.timeout
+            e.timeout = time_of(handler.timeout, "timeout")
+            need_flag(handler.use_large_msgid, "use_large_msgid")
             e.max_msgid = MAX_LARGE_MSGID if handler.use_large_msgid else MAX_SMALL_MSGID
             e.on_open = handler.on_rpc_open
             e.on_close = handler.on_rpc_close
@@ -514,10 +514,12 @@ cdef class CapiConnApi:
         """Client: the network changed. NQ_REACHABLE_WIFI and _WWAN move the connection to a new socket, its streams go
         on (RFC 9000 9); where that is not possible it is reset. NQ_NOT_REACHABLE does nothing. Raises ValueError for
         another status. Any thread: queued. Original: nq_conn_reachability_change."""
+        cdef int status
         need_int(new_status, "new_status")
         if new_status not in (0, 1, 2):
             raise ValueError(f"reachability {new_status}: use NQ_NOT_REACHABLE, NQ_REACHABLE_WIFI or NQ_REACHABLE_WWAN")
-        handle_post(conn, CAPI_OP_REACHABILITY, None, None, new_status)
+        status = new_status
+        handle_post(conn, CAPI_OP_REACHABILITY, None, None, status)
 
     @staticmethod
     def nq_conn_fd(nq_conn_t conn not None):

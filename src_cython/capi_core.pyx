@@ -1,6 +1,7 @@
 # capi_core.pyx: naquid.capi: handles, loops and their queues.
 #
 # The functions of the C API are static methods of classes (CapiConnApi, ...): the engine's have the same names.
+from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.number cimport PyIndex_Check
 from posix.types cimport clockid_t
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, nanosleep, timespec
@@ -94,10 +95,37 @@ cdef object field_of(object struct, str name, str kind):
 
 
 cdef inline int need_int(object value, str what) except -1:
-    """Cython itself would take a float for an int."""
-    if not PyIndex_Check(value):
+    """Cython itself would take a float for an int. A bool is none, as for naquid.capi.check.need."""
+    if not PyLong_CheckExact(value) and (isinstance(value, bool) or not PyIndex_Check(value)):
         raise TypeError(f"{what} must be an int, not {type(value).__name__}")
     return 0
+
+
+cdef int need_flag(object value, str what) except -1:
+    """A bool, or the 0 or 1 that C has for it."""
+    if not isinstance(value, bool) and (not isinstance(value, int) or value not in (0, 1)):
+        raise TypeError(f"{what} must be bool, not {value!r}")
+    return 0
+
+
+cdef inline long long small_int(object value, str what, long long least, long long most) except? -1:
+    """An int argument with bounds: ValueError outside, where C would cut bits off."""
+    cdef int over = 0
+    cdef long long number
+    need_int(value, what)
+    number = PyLong_AsLongLongAndOverflow(value, &over)
+    if over or not least <= number <= most:
+        raise ValueError(f"{what} is {value}: it must be from {least} to {most}")
+    return number
+
+
+cdef uint64_t time_of(object value, str what) except? 0xffffffffffffffff:
+    """An nq_time_t: ns that 64 bits hold."""
+    need_int(value, what)
+    try:
+        return value
+    except OverflowError:
+        raise ValueError(f"{what} is {value}: it must be ns from 0 to 2**64-1") from None
 
 
 # ---- handles ----
@@ -458,9 +486,7 @@ cdef class CapiAlarmApi:
         argument; a stale alarm is dropped. Any thread: queued to the alarm's loop.
         Original: nq_alarm_set.
         """
-        cdef uint64_t due
-        need_int(first, "first")
-        due = first
+        cdef uint64_t due = time_of(first, "first")
         if not callable(cb):
             raise TypeError("an alarm's callback must be callable")
         handle_post(a, CAPI_OP_ALARM_SET, None, cb, 0, 0, due)

@@ -116,8 +116,6 @@ cdef int rpc_reply_now(nq_rpc_t rpc, uint32_t msgid, int result, object data) ex
 cdef int reply_failed(nq_rpc_t rpc, int rc, uint32_t msgid) except -1:
     if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
         return 0
-    if rc == NQ_ERR_ARG:
-        raise ValueError("message ID 0: replies go to the msgid that on_rpc_request was given")
     return engine_error(rpc.loop, rc, "replying to a request")
 
 
@@ -169,12 +167,11 @@ cdef int rpc_gone(nq_rpc_t rpc, object cb) except -1:
 
 
 cdef inline int type_of(object type) except -1:
-    cdef long number
-    need_int(type, "type")
-    number = type
-    if not 0 < number <= 32767:
-        raise ValueError(f"type {number}: requests and notifies have types 1 to 32767")
-    return <int>number
+    return <int>small_int(type, "type", 1, 32767)
+
+
+cdef inline uint32_t msgid_of(object msgid) except 0:
+    return <uint32_t>small_int(msgid, "msgid", 1, 0xffffffff)
 
 
 cdef class CapiRpcApi:
@@ -237,10 +234,8 @@ cdef class CapiRpcApi:
     def nq_rpc_call_ex(nq_rpc_t rpc not None, type, data, opts):
         """nq_rpc_call with an nq_rpc_opt_t: opts.callback and opts.timeout in ns, 0 is the handler's. Errors and thread
         rule as nq_rpc_call. Original: nq_rpc_call_ex."""
-        cdef uint64_t timeout
         cdef int number = type_of(type)
-        need_int(field_of(opts, "timeout", "nq_rpc_opt_t"), "timeout")
-        timeout = opts.timeout
+        cdef uint64_t timeout = time_of(field_of(opts, "timeout", "nq_rpc_opt_t"), "timeout")
         on_reply = field_of(opts, "callback", "nq_rpc_opt_t")
         if not callable(on_reply):
             raise TypeError("opts.callback must be callable")
@@ -265,13 +260,12 @@ cdef class CapiRpcApi:
     def nq_rpc_reply(nq_rpc_t rpc not None, msgid, data):
         """Answers the request msgid with NQ_OK and data, any contiguous bytes-like object. At any time after the
         request; a second answer is ignored by the caller. At once in the loop's thread, queued with a copy from others.
-        Stale: dropped. Raises TypeError, ValueError for msgid 0, MessageTooBig, QueueFull. Original: nq_rpc_reply."""
+        Stale: dropped. Raises TypeError, ValueError for a msgid that is not 1 to 2**32-1, MessageTooBig, QueueFull.
+        Original: nq_rpc_reply."""
         cdef View v
         cdef int rc
         cdef CapiStream core
-        cdef uint32_t number
-        need_int(msgid, "msgid")
-        number = msgid
+        cdef uint32_t number = msgid_of(msgid)
         if not rpc.live:
             bytes_of(data)
             return
@@ -292,9 +286,7 @@ cdef class CapiRpcApi:
     @staticmethod
     def nq_rpc_error(nq_rpc_t rpc not None, msgid, data):
         """Answers the request msgid with NQ_EUSER and data; otherwise as nq_rpc_reply. Original: nq_rpc_error."""
-        cdef uint32_t number
-        need_int(msgid, "msgid")
-        number = msgid
+        cdef uint32_t number = msgid_of(msgid)
         if not rpc.live:
             bytes_of(data)
         elif nq_loop_is_owner(rpc.loop.l):
@@ -327,8 +319,6 @@ cdef class CapiRpcApi:
 
 
 cdef int reply_far(nq_rpc_t rpc, uint32_t msgid, int result, object data) except -1:
-    if msgid == 0:
-        raise ValueError("message ID 0: replies go to the msgid that on_rpc_request was given")
     return handle_post(rpc, CAPI_OP_REPLY, bytes_of(data), None, result, msgid)
 
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 
 def need(value: object, kind: type | tuple[type, ...], name: str) -> None:
     """Raises TypeError unless value is of that type. A bool is no int."""
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
-        kinds = kind if isinstance(kind, tuple) else (kind,)
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         wanted = " or ".join("None" if each is type(None) else each.__name__ for each in kinds)
         raise TypeError(f"{name} must be {wanted}, not {type(value).__name__}")
+
+
+def need_range(value: float, least: int, most: int, name: str) -> None:
+    """Raises ValueError unless value is from least to most, where C would cut bits off."""
+    if not least <= value <= most:
+        raise ValueError(f"{name} is {value}: it must be from {least} to {most}")
+
+
+def need_flag(value: object, name: str) -> None:
+    """Raises TypeError unless value is a bool, or the 0 or 1 that C has for it."""
+    if not isinstance(value, bool) and (not isinstance(value, int) or value not in (0, 1)):
+        raise TypeError(f"{name} must be bool, not {value!r}")

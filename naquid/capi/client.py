@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Mapping
 
@@ -18,7 +19,7 @@ from ._native import (
     nq_hdmap_t,
     parse_address,
 )
-from .check import need
+from .check import need, need_flag
 from .constants import NQ_LOGLV_ERROR, NQ_LOGLV_WARN, NQ_REACHABLE_WIFI, nq_error_t
 from .reachability import Watcher, supported
 from .resolver import Resolver
@@ -55,7 +56,10 @@ _ATTEMPT_DELAY = 250_000_000  # RFC 8305 5: the next address is tried as well
 def make_limits(
     handshake: int, idle: int, max_message_size: int, more: Mapping[str, int], **fields: int
 ) -> EngineLimits:
-    """The engine's limits from a configuration's fields. Raises ConfigError."""
+    """The engine's limits from a configuration's fields. Raises TypeError, ConfigError."""
+    need(more, Mapping, "limits")
+    for name, value in more.items():
+        need(value, int, f"limits[{name!r}]")
     fields |= {"handshake_timeout": handshake, "idle_timeout": idle}
     if max_message_size:
         fields["max_message_size"] = max_message_size
@@ -289,12 +293,16 @@ def nq_client_connect(cl: nq_client_t, addr: nq_addr_t, conf: nq_clconf_t) -> bo
     need(conf, nq_clconf_t, "conf")
     for name in ("on_open", "on_close", "on_finalize"):
         _check_callable(getattr(conf, name), name)
-    if not isinstance(addr.host, str) or not addr.host:
+    need(addr.host, str, "addr.host")
+    need(addr.ca, (str, bytes, os.PathLike, type(None)), "addr.ca")
+    if not addr.host:
         raise ValueError("addr.host must be a host name or a numeric address")
     need(addr.port, int, "addr.port")
     need(conf.handshake_timeout, int, "handshake_timeout")
     need(conf.idle_timeout, int, "idle_timeout")
     need(conf.max_message_size, int, "max_message_size")
+    need_flag(conf.insecure, "insecure")
+    need_flag(conf.track_reachability, "track_reachability")
     if not 0 < addr.port < 65536:
         raise ValueError(f"addr.port is {addr.port}: use 1 to 65535")
     limits = make_limits(

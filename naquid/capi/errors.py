@@ -65,8 +65,9 @@ _GENERAL = {
 
 def nq_error_detail_code2str(code: int, detail_code: int) -> str:
     """The text of a detail's code: for NQ_EQUIC the name of a QUIC error, for NQ_ERESOLVE what c-ares says, else what
-    the error itself means. Raises ValueError when `code` is no nq_error_t. Any thread.
+    the error itself means. Raises TypeError, ValueError when `code` is no nq_error_t. Any thread.
     Original: nq_error_detail_code2str."""
+    need(code, int, "code")
     need(detail_code, int, "detail_code")
     error = nq_error_t(code)
     if error == nq_error_t.NQ_EQUIC:

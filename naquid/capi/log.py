@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import collections
 import json
+import math
 import sys
 import threading
 import time as _time
 from collections.abc import Iterable, Mapping
 
-from .check import need
+from .check import need, need_flag, need_range
 from .constants import NQ_LOGLV_MAX, NQ_LOGLV_TRACE, nq_logparam_type_t
 from .types import nq_logconf_t, nq_logger_t, nq_logparam_t
 
@@ -39,6 +40,7 @@ def nq_log_config(conf: nq_logconf_t) -> None:
     threads log. Original: nq_log_config."""
     need(conf, nq_logconf_t, "conf")
     need(conf.id, (str, type(None)), "id")
+    need_flag(conf.manual_flush, "manual_flush")
     if conf.callback is not None and not callable(conf.callback):
         raise TypeError("the log callback must be callable or None")
     with _state.lock:
@@ -50,8 +52,11 @@ def nq_log_config(conf: nq_logconf_t) -> None:
 
 def nq_log(lv: int, msg: str, params: Iterable[nq_logparam_t] | None = None, n_params: int | None = None) -> None:
     """Writes a record: {"_id", "_lv", "_ts", "msg"} and the first n_params (None: all) parameters as one line of JSON
-    with its keys in order. Raises ValueError for a wrong level, TypeError for a value that is not of its type. Any
-    thread; records are written one after the other. Original: nq_log."""
+    with its keys in order; a float that JSON has no number for is null. Raises ValueError for a wrong level or an
+    integer above 64 bits, TypeError for a value that is not of its type. Any thread; records are written one after
+    the other. Original: nq_log."""
+    need(n_params, (int, type(None)), "n_params")
+    need_range(n_params or 0, 0, 2**31 - 1, "n_params")
     fields: dict[str, object] = {}
     chosen = list(params or ())
     for param in chosen:
@@ -84,19 +89,26 @@ def _value(param: nq_logparam_t) -> object:
     if kind is None:
         if not isinstance(value, (bool, int, str, float)):
             raise TypeError(f"log parameter {param.key!r}: {value!r} is no integer, string, float or bool")
-        return value
+        if not isinstance(value, (str, float)):
+            need_range(value, -(2**63), 2**64 - 1, f"log parameter {param.key!r}")
+        return value if not isinstance(value, float) or math.isfinite(value) else None
     kind = nq_logparam_type_t(kind)
     if kind == nq_logparam_type_t.NQ_LOG_STRING:
         if not isinstance(value, str):
             raise TypeError(f"log parameter {param.key!r}: {value!r} is no string")
         return value
-    if isinstance(value, str):
+    if not isinstance(value, (int, float)):
         raise TypeError(f"log parameter {param.key!r}: {value!r} is no number")
-    if kind == nq_logparam_type_t.NQ_LOG_INTEGER:
-        return int(value) & 0xFFFF_FFFF_FFFF_FFFF
+    if kind == nq_logparam_type_t.NQ_LOG_BOOLEAN:
+        return bool(value)
     if kind == nq_logparam_type_t.NQ_LOG_DECIMAL:
-        return float(value)
-    return bool(value)
+        if isinstance(value, int):
+            need_range(value, -(2**63), 2**64 - 1, f"log parameter {param.key!r}")
+        return float(value) if math.isfinite(value) else None
+    if not isinstance(value, int):
+        raise TypeError(f"log parameter {param.key!r}: {value!r} is no integer")
+    need_range(value, -(2**63), 2**64 - 1, f"log parameter {param.key!r}")
+    return value & 0xFFFF_FFFF_FFFF_FFFF
 
 
 def _write(lv: int, msg: str, params: Mapping[str, object]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..errors import ConfigError
 from . import log
 from ._native import CapiEndpoint, CapiGroup, CapiLoop, Tls, nq_hdmap_t
-from .check import need
+from .check import need, need_flag
 from .client import make_limits
 from .constants import NQ_LOGLV_ERROR, NQ_LOGLV_INFO
 from .types import nq_addr_t, nq_logparam_t, nq_svconf_t
@@ -21,6 +21,8 @@ _HANDSHAKE_TIMEOUT = 1_000_000_000
 _IDLE_TIMEOUT = 5_000_000_000
 _SHUTDOWN_TIMEOUT = 5_000_000_000
 _ACCEPT_PER_LOOP = 1024
+_MOST_ACCEPTED = 1 << 20
+_MOST_SESSIONS = 1 << 24
 _NUMBERS = (
     "quic_cert_cache_size",
     "accept_per_loop",
@@ -91,15 +93,19 @@ def nq_server_listen(sv: nq_server_t, addr: nq_addr_t, config: nq_svconf_t | Non
     need(conf.quic_secret, (str, bytes, type(None)), "quic_secret")
     for name in _NUMBERS:
         need(getattr(conf, name), int, name)
+    need_flag(conf.use_max_session_hint_as_limit, "use_max_session_hint_as_limit")
     for name in ("on_open", "on_close"):
         if getattr(conf, name) is not None and not callable(getattr(conf, name)):
             raise TypeError(f"{name} must be callable or None")
     secret = conf.quic_secret.encode() if isinstance(conf.quic_secret, str) else conf.quic_secret
     shutdown = conf.shutdown_timeout if conf.shutdown_timeout > 0 else _SHUTDOWN_TIMEOUT
-    more = {"accept_per_tick": conf.accept_per_loop if conf.accept_per_loop > 0 else _ACCEPT_PER_LOOP}
+    accept = conf.accept_per_loop if conf.accept_per_loop > 0 else _ACCEPT_PER_LOOP
+    more = {"accept_per_tick": min(accept, _MOST_ACCEPTED)}
     if conf.use_max_session_hint_as_limit:
-        if conf.max_session_hint < 1:
-            raise ValueError(f"max_session_hint is {conf.max_session_hint}: as a limit it must be 1 or more")
+        if not 1 <= conf.max_session_hint <= _MOST_SESSIONS:
+            raise ValueError(
+                f"max_session_hint is {conf.max_session_hint}: as a limit it must be from 1 to {_MOST_SESSIONS}"
+            )
         more["max_connections"] = conf.max_session_hint
     limits = make_limits(
         conf.handshake_timeout or _HANDSHAKE_TIMEOUT, conf.idle_timeout or _IDLE_TIMEOUT,
@@ -145,8 +151,9 @@ def nq_server_listen(sv: nq_server_t, addr: nq_addr_t, config: nq_svconf_t | Non
 def nq_server_start(sv: nq_server_t, block: bool) -> None:
     """Starts the workers. block: returns only when nq_server_join was called by another thread and is done. Handler
     maps are fixed from now on. A second time: nothing but the waiting. Bootstrap: the thread of nq_server_create.
-    Original: nq_server_start."""
+    Raises TypeError. Original: nq_server_start."""
     need(sv, nq_server_t, "the server")
+    need_flag(block, "block")
     with sv._lock:
         if not sv._started and not sv._stopping:
             sv._started = True

@@ -240,6 +240,14 @@ def test_records_are_lines_of_json(logs: list[str]) -> None:
     assert logs[-1] == '{"msg":"quiet"}'
 
 
+def test_numbers_that_json_has_none_for_are_null(logs: list[str]) -> None:
+    values = [float("inf"), float("-inf"), float("nan")]
+    params = [nq_logparam_t(f"a{i}", value=value) for i, value in enumerate(values)]
+    nq_log(NQ_LOGLV_INFO, "x", [*params, nq_logparam_t("b", NQ_LOG_DECIMAL, float("nan"))])
+    record = json.loads(logs[0], parse_constant=pytest.fail)
+    assert [record[key] for key in ("a0", "a1", "a2", "b")] == [None] * 4
+
+
 def test_manual_flush_and_id(logs: list[str]) -> None:
     nq_log_config(nq_logconf_t(id="game", manual_flush=True))
     threads = [threading.Thread(target=lambda i=i: nq_msg(NQ_LOGLV_WARN, str(i))) for i in range(20)]
@@ -277,6 +285,8 @@ def test_wrong_log_arguments(logs: list[str]) -> None:
         nq_log(NQ_LOGLV_INFO, "x", [nq_logparam_t("a", NQ_LOG_INTEGER, "five")])
     with pytest.raises(TypeError):
         nq_log(NQ_LOGLV_INFO, "x", [nq_logparam_t("a", value=[])])  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        nq_log(NQ_LOGLV_INFO, "x", [nq_logparam_t("a", NQ_LOG_INTEGER, 1.5)])
     with pytest.raises(TypeError):
         nq_log_config(nq_logconf_t(callback=5))  # type: ignore[arg-type]
     assert logs == []
@@ -385,9 +395,9 @@ def test_alarm_mistakes(world: Any, unraisable: list[BaseException]) -> None:
     alarm = nq_rpc_alarm(alarms.rpc)
     with pytest.raises(TypeError):
         nq_alarm_set(alarm, 0, None)  # type: ignore[arg-type]
-    with pytest.raises((TypeError, ValueError)):
+    with pytest.raises(TypeError):
         nq_alarm_set(alarm, "soon", print)  # type: ignore[arg-type]
-    with pytest.raises((OverflowError, ValueError)):
+    with pytest.raises(ValueError, match="first"):
         nq_alarm_set(alarm, -1, print)
 
     def wrong(box: Any) -> None:

@@ -335,9 +335,9 @@ def test_wrong_arguments_raise_at_the_call(small: Any) -> None:
     peer = Peer(small)
     rpc = peer.rpc
     for bad in (0, -1, 32768):
-        with pytest.raises(ValueError, match="1 to 32767"):
+        with pytest.raises(ValueError, match="from 1 to 32767"):
             nq_rpc_call(rpc, bad, b"", print)
-        with pytest.raises(ValueError, match="1 to 32767"):
+        with pytest.raises(ValueError, match="from 1 to 32767"):
             nq_rpc_notify(rpc, bad, b"")
     with pytest.raises(TypeError):
         nq_rpc_call(rpc, 1, "text", print)
@@ -349,10 +349,9 @@ def test_wrong_arguments_raise_at_the_call(small: Any) -> None:
         nq_rpc_reply(peer.conn, 1, b"")
     with pytest.raises(TypeError):
         nq_rpc_notify(rpc, 1, 5)
-    with pytest.raises((ValueError, OverflowError)):
-        nq_rpc_reply(rpc, -1, b"")
-    with pytest.raises(ValueError, match="message ID"):
-        nq_rpc_reply(rpc, 0, b"")
+    for bad in (-1, 0):
+        with pytest.raises(ValueError, match="msgid"):
+            nq_rpc_reply(rpc, bad, b"")
     with pytest.raises(TypeError):
         nq_rpc_task(rpc, 5)
     with pytest.raises(ValueError, match="max_message_size"):
