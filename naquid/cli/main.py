@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = parser().parse_args(arguments)
     except SystemExit as end:  # argparse has said what was wrong
         return end.code if isinstance(end.code, int) else EXIT_USAGE
-    _log_plainly()
+    _log_plainly(advise=options.command == "serve")
     for stream in (sys.stdout, sys.stderr):  # a file's name may be in no encoding, and a terminal in an old one
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -70,9 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
 
 
-def _log_plainly() -> None:
-    """Warnings of the library look like everything else that goes to stderr."""
+def _log_plainly(*, advise: bool) -> None:
+    """Warnings of the library look like everything else that goes to stderr.
+
+    advise: also those about the machine's settings, which `naquid doctor` explains; short commands leave them to it.
+    """
     handler = logging.StreamHandler()
+    if not advise:
+        handler.addFilter(lambda record: not record.getMessage().startswith("the kernel clamps"))
     handler.setFormatter(logging.Formatter("naquid: %(message)s"))
     logger = logging.getLogger("naquid")
     logger.addHandler(handler)

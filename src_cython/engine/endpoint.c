@@ -1,10 +1,14 @@
 #include "endpoint.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "conn.h"
+
+/* Bytes of receive buffer that hold a burst of several connections. */
+#define BUFFER_ENOUGH (1u << 20)
 
 nq_endpoint *nq_endpoint_get(const nq_loop *l, uint32_t id) {
   uint32_t i = (id & NQ_EP_INDEX) - 1;
@@ -89,6 +93,14 @@ static nq_udp_options udp_options(nq_loop *l, const nq_addr *local) {
                           .buffer_size = l->opts.socket_buffer};
 }
 
+/* A burst that outgrows a small buffer is lost: that is a warning, but one for the process, not one for each socket. */
+static void log_clamped(nq_loop *l, const nq_io_caps *caps) {
+  static atomic_flag warned = ATOMIC_FLAG_INIT;
+  char level = caps->rcvbuf < BUFFER_ENOUGH && !atomic_flag_test_and_set(&warned) ? 'W' : 'I';
+  nq_loop_log(l, level, "the kernel clamps the socket's receive buffer; raise net.core.rmem_max",
+              "\"granted\":%u,\"asked\":%u", caps->rcvbuf, caps->rcvbuf_asked);
+}
+
 int nq_endpoint_open(nq_loop *l, const nq_endpoint_options *o, uint32_t *id) {
   if (!l->udp && !(l->udp = nq_udp_buffers_new()))
     return NQ_ERR_NOMEM;
@@ -102,9 +114,8 @@ int nq_endpoint_open(nq_loop *l, const nq_endpoint_options *o, uint32_t *id) {
   }
   if (o->reuseport && l->group && nq_udp_steer(io, nq_group_members(l->group)))
     nq_loop_log(l, 'W', "no connection-ID steering by the kernel: datagrams are forwarded between workers", NULL);
-  if (io->caps.rcvbuf < io->caps.rcvbuf_asked && io->caps.rcvbuf < 7u << 20)
-    nq_loop_log(l, 'W', "the kernel clamps the socket's receive buffer; raise net.core.rmem_max",
-                "\"granted\":%u,\"asked\":%u", io->caps.rcvbuf, io->caps.rcvbuf_asked);
+  if (io->caps.rcvbuf < io->caps.rcvbuf_asked)
+    log_clamped(l, &io->caps);
   return nq_endpoint_attach(l, io, o, id);
 }
 

@@ -294,3 +294,20 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode in (0, 1)
     assert not err
+
+
+@pytest.mark.parametrize("advise", [False, True])
+def test_only_a_server_repeats_what_doctor_says_of_the_machine(advise: bool) -> None:
+    program = f"""
+import logging
+from naquid.cli.main import _log_plainly
+
+_log_plainly(advise={advise})
+logger = logging.getLogger("naquid")
+logger.warning("the kernel clamps the socket's receive buffer; raise net.core.rmem_max")
+logger.warning("insecure=True: not verified")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    said = done.stderr.splitlines()
+    assert said[-1] == "naquid: insecure=True: not verified"
+    assert [line.startswith("naquid: the kernel clamps") for line in said[:-1]] == [True] * advise
