@@ -26,12 +26,13 @@ typedef struct worker {
   uint32_t ep;
   pthread_t thread;
   atomic_int stop;
-  _Atomic nq_handle streams[KEPT], conns[KEPT], alarms[KEPT]; /* seen lately: alive or not */
-  _Atomic uint64_t tasks, replies;              /* events of what foreign threads posted */
-  uint64_t opened, freed, requests, streams_opened, streams_closed, wrong;
+  _Atomic nq_handle streams[KEPT], records[KEPT], conns[KEPT], alarms[KEPT]; /* seen lately: alive or not */
+  _Atomic uint64_t tasks, replies; /* events of what foreign threads posted */
+  uint64_t opened, freed, requests, streams_opened, records_opened, streams_closed, heard, notes, closed_by_post, wrong;
 } worker;
 
 static int mark; /* user of what foreign threads post */
+static int record; /* user of record streams */
 static atomic_uint posted_tasks, posted_calls;
 
 static uint64_t clock_now(void) {
@@ -59,12 +60,27 @@ static void serve(worker *w, const nq_event *e) {
   case NQ_EV_CONN_FREED:
     w->freed++;
     break;
+  case NQ_EV_CONN_CLOSE:
+    w->closed_by_post += !(e->flags & NQ_EVF_REMOTE) && e->code == 77;
+    break;
   case NQ_EV_STREAM_OPEN:
+    if (e->user == &record) {
+      w->records[w->records_opened++ % KEPT] = e->handle;
+      break;
+    }
     w->streams[w->streams_opened % KEPT] = e->handle;
     renew_alarm(w, w->streams_opened++ % KEPT);
     break;
   case NQ_EV_STREAM_CLOSE:
     w->streams_closed++;
+    break;
+  case NQ_EV_STREAM_RECORD: /* of a foreign thread of the other side, or a client's empty first one */
+    w->heard += e->len > 0;
+    w->wrong += e->len > 0 && (e->data[0] != 1 || (e->len > 3 && e->data[e->len - 1] != 0));
+    break;
+  case NQ_EV_RPC_NOTIFY:
+    w->notes++;
+    w->wrong += e->type != 3;
     break;
   case NQ_EV_STREAM_FIN:
     nq_stream_finish(l, e->handle);
@@ -127,6 +143,7 @@ static void servers_open(servers *s) {
   nq_limits_default(&s->limits);
   s->map = nq_hdmap_new();
   nq_hdmap_add(s->map, "rpc", 3, NQ_KIND_RPC, 500 * MS, NULL);
+  nq_hdmap_add(s->map, "rec", 3, NQ_KIND_RECORD, 0, &record);
   s->group = nq_group_new(WORKERS);
   REQUIRE(nq_addr_parse(&s->address, "127.0.0.1", 0) == 0);
   for (uint32_t i = 0; i < WORKERS; i++) {
@@ -209,6 +226,10 @@ static void client_open(clients *c, servers *s, uintptr_t i) {
   REQUIRE(nq_conn_connect(c->w.l, &o, &c->conn[i]) == 0);
   nq_stream_options so = {.kind = NQ_KIND_RPC, .name = "rpc", .name_len = 3, .call_timeout = NQ_SEC(20)};
   REQUIRE(nq_stream_open(c->w.l, c->conn[i], &so, &c->rpc[i]) == 0);
+  nq_stream_options ro = {.kind = NQ_KIND_RECORD, .name = "rec", .name_len = 3, .user = &record};
+  nq_handle rec;
+  REQUIRE(nq_stream_open(c->w.l, c->conn[i], &ro, &rec) == 0);
+  REQUIRE(nq_stream_send(c->w.l, rec, NULL, 0) >= 0); /* so that the server hears of it */
   c->calls[i] = c->replies[i] = 0;
 }
 
@@ -319,7 +340,7 @@ typedef struct foreign {
   clients *c;
   atomic_int *stop;
   unsigned seed;
-  uint64_t alive, alarms, posts, wrong;
+  uint64_t streams, conns, alarms, posts, wrong;
 } foreign;
 
 static void *meddle(void *arg) {
@@ -329,6 +350,7 @@ static void *meddle(void *arg) {
     unsigned r = f->seed = f->seed * 1103515245u + 12345u;
     worker *w = (r >> 8) % 4 == 3 ? &f->c->w : &f->s->w[(r >> 8) % 4];
     nq_handle st = w->streams[(r >> 12) % KEPT], co = w->conns[(r >> 12) % KEPT];
+    nq_handle rec = r & 2 ? w->records[(r >> 12) % KEPT] : st; /* or of the wrong kind: dropped */
     size_t n = (r >> 16) % sizeof data;
     nq_loop *l = w->l;
     switch ((r >> 20) % 16) {
@@ -346,7 +368,7 @@ static void *meddle(void *arg) {
       f->wrong += nq_loop_post(l, NQ_POST_REPLY, st, 0, 1000000 + r % 50, 0, NULL, data, n) != 0; /* to nothing */
       break;
     case 6:
-      f->wrong += nq_loop_post(l, NQ_POST_SEND, st, 0, 0, 0, NULL, data, n) != 0;
+      f->wrong += nq_loop_post(l, NQ_POST_SEND, rec, 0, 0, 0, NULL, data, n) != 0;
       break;
     case 7:
     case 8:
@@ -356,7 +378,7 @@ static void *meddle(void *arg) {
       break;
     case 10:
       if (r % 8 == 0)
-        f->wrong += nq_loop_post(l, NQ_POST_STREAM_CLOSE, st, 0, 0, 0, NULL, NULL, 0) != 0;
+        f->wrong += nq_loop_post(l, NQ_POST_STREAM_CLOSE, rec, 0, 0, 0, NULL, NULL, 0) != 0;
       break;
     case 11:
       if (r % 16 == 0)
@@ -366,7 +388,8 @@ static void *meddle(void *arg) {
       nq_loop_wake(l);
       break;
     case 13:
-      f->alive += (unsigned)(nq_stream_alive(l, st) + nq_conn_alive(l, co));
+      f->streams += (unsigned)nq_stream_alive(l, rec);
+      f->conns += (unsigned)nq_conn_alive(l, co);
       f->alarms += (unsigned)nq_alarm_alive(l, w->alarms[(r >> 12) % KEPT]);
       f->wrong += nq_loop_is_owner(l) != 0;
       break;
@@ -395,28 +418,35 @@ static void test_posts(void) {
     f[i] = (foreign){.s = &s, .c = c, .stop = &stop, .seed = i * 7 + 1};
     REQUIRE(pthread_create(&t[i], NULL, meddle, &f[i]) == 0);
   }
-  const char *seconds = getenv("NAQUID_TEST_SECONDS"); /* 20 for a thorough look */
+  const char *seconds = getenv("NAQUID_TEST_SECONDS"); /* the thread sanitizer's run takes 20 */
   clients_run(c, &s, seconds ? (uint64_t)(atof(seconds) * 1000) : 3000);
   atomic_store(&stop, 1);
   for (int i = 0; i < FOREIGN; i++) {
     pthread_join(t[i], NULL);
     CHECK(f[i].posts > 100);
-    CHECK(f[i].alive > 0 && f[i].alarms > 0);
+    CHECK(f[i].streams > 0 && f[i].conns > 0 && f[i].alarms > 0);
     CHECK_EQ(f[i].wrong, 0);
   }
   clients_run(c, &s, 1000); /* the last calls time out */
   servers_stop(&s);
-  uint64_t tasks = c->w.tasks, replies = c->w.replies;
+  uint64_t tasks = c->w.tasks, replies = c->w.replies, heard = 0, notes = 0, closed = 0;
   for (int i = 0; i < WORKERS; i++) {
     tasks += s.w[i].tasks;
     replies += s.w[i].replies;
+    heard += s.w[i].heard;
+    notes += s.w[i].notes;
+    closed += s.w[i].closed_by_post;
+    CHECK(s.w[i].opened > 1 && s.w[i].freed > 0 && s.w[i].streams_closed > 0); /* they come and go */
     CHECK_EQ(s.w[i].wrong, 0);
   }
   CHECK_EQ(tasks, posted_tasks); /* each exactly once */
   CHECK_EQ(replies, posted_calls);
   CHECK_EQ(c->w.wrong, 0);
   CHECK(c->rounds > 0);
-  printf("    %u tasks, %u calls, %u connections\n", (unsigned)tasks, (unsigned)replies, (unsigned)c->rounds);
+  CHECK(c->w.heard > 0 && c->w.notes > 0); /* what was posted to a server has come */
+  CHECK(heard > 0 && notes > 0 && closed > 0);
+  printf("    %u tasks, %u calls, %u records, %u notifies, %u connections\n", (unsigned)tasks, (unsigned)replies,
+         (unsigned)(heard + c->w.heard), (unsigned)(notes + c->w.notes), (unsigned)c->rounds);
   clients_close(c);
   servers_close(&s);
 }
