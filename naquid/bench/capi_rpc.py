@@ -54,6 +54,7 @@ class _Client:
     """One client with its connections, each with one RPC stream."""
 
     def __init__(self, options: RpcOptions, port: int, files: Files) -> None:
+        capi.nq_log_config(capi.nq_logconf_t(callback=log))
         client = capi.nq_client_create(options.connections, options.connections)
         if client is None:
             raise BenchError("the client could not be made; the log says why")

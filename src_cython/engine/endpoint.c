@@ -96,7 +96,7 @@ static nq_udp_options udp_options(nq_loop *l, const nq_addr *local) {
 /* A burst that outgrows a small buffer is lost: that is a warning, but one for the process, not one for each socket. */
 static void log_clamped(nq_loop *l, const nq_io_caps *caps) {
   static atomic_flag warned = ATOMIC_FLAG_INIT;
-  char level = caps->rcvbuf < BUFFER_ENOUGH && !atomic_flag_test_and_set(&warned) ? 'W' : 'I';
+  char level = caps->rcvbuf < BUFFER_ENOUGH && !atomic_flag_test_and_set(&warned) ? 'W' : 'D';
   nq_loop_log(l, level, "the kernel clamps the socket's receive buffer; raise net.core.rmem_max",
               "\"granted\":%u,\"asked\":%u", caps->rcvbuf, caps->rcvbuf_asked);
 }
