@@ -3,8 +3,8 @@
     python scripts/gen_capi_docs.py           write it
     python scripts/gen_capi_docs.py --check   exit 1 when a name is missing, undocumented or uncovered, or it is old
 
-The names stand in docs/capi_names.txt. The signatures come from the annotations, the rules from the docstrings, the
-tests are found by the names that they use.
+The original's names stand in docs/capi_names.txt, ours in naquid.capi.extensions.__all__. The signatures come from the
+annotations, the rules from the docstrings, the tests are found by the names that they use.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ TESTS = ROOT / "tests" / "capi"
 NAMES = ROOT / "docs" / "capi_names.txt"
 PAGE = ROOT / "docs" / "capi.md"
 INTRO = ROOT / "docs" / "capi_intro.md"
+EXTENSIONS = CAPI / "extensions.py"
 
 RULES = (
     ("Any thread: queued", "any, queued"),
@@ -153,7 +154,27 @@ def best_test(name: Name) -> str:
     return min(name.tests, key=score)
 
 
-def page(wanted: list[str], names: dict[str, Name]) -> str:
+def extensions() -> list[str]:
+    """The names that the original does not have."""
+    for node in ast.parse(EXTENSIONS.read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return list(ast.literal_eval(node.value))
+    return []
+
+
+def table(title: str, rows: list[Name], thread: bool) -> list[str]:
+    out = [f"## {title}", ""]
+    out.append("| name | what | thread | test |" if thread else "| name | what | test |")
+    out.append("|---|---|---|---|" if thread else "|---|---|---|")
+    for row in rows:
+        shown = row.signature.replace("|", "\\|")
+        text = first_sentence(row.doc).replace("|", "\\|")
+        cells = [f"`{shown}`", text, *([row.rule] if thread else []), f"`{best_test(row)}`"]
+        out.append("| " + " | ".join(cells) + " |")
+    return [*out, ""]
+
+
+def page(wanted: list[str], ours: list[str], names: dict[str, Name]) -> str:
     """The text of docs/capi.md."""
     out = [INTRO.read_text().rstrip(), ""]
     for kind, title in (
@@ -164,17 +185,8 @@ def page(wanted: list[str], names: dict[str, Name]) -> str:
         ("constant", "Constants"),
         ("type", "Types"),
     ):
-        rows = [names[name] for name in wanted if names[name].kind == kind]
-        thread = kind == "function"
-        out += [f"## {title}", ""]
-        out.append("| name | what | thread | test |" if thread else "| name | what | test |")
-        out.append("|---|---|---|---|" if thread else "|---|---|---|")
-        for row in rows:
-            shown = row.signature.replace("|", "\\|")
-            text = first_sentence(row.doc).replace("|", "\\|")
-            cells = [f"`{shown}`", text, *([row.rule] if thread else []), f"`{best_test(row)}`"]
-            out.append("| " + " | ".join(cells) + " |")
-        out.append("")
+        out += table(title, [names[name] for name in wanted if names[name].kind == kind], kind == "function")
+    out += table("Extensions: not in the original", [names[name] for name in ours], True)
     return "\n".join(out).rstrip() + "\n"
 
 
@@ -201,11 +213,12 @@ def main() -> int:
     wanted = NAMES.read_text().split()
     names = collect()
     cover(names)
-    found = problems(wanted, names)
+    ours = extensions()
+    found = problems([*wanted, *ours], names)
     if found:
         print("\n".join(found), file=sys.stderr)
         return 1
-    text = page(wanted, names)
+    text = page(wanted, ours, names)
     if not args.check:
         PAGE.write_text(text)
     elif not PAGE.is_file() or PAGE.read_text() != text:

@@ -213,11 +213,7 @@ cdef class BaseConnection(ConnCore):
         args[2] = <PyObject *>data
         r = PyObject_Vectorcall(<PyObject *>handler, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
         if r == NULL:
-            try:
-                raise_set()
-            except BaseException as exc:
-                self.loop.failed(exc, handler)
-            return 0
+            return callback_failed(self.loop, handler)
         result = <object>r
         Py_XDECREF(r)
         if result is not None and asyncio.iscoroutine(result):

@@ -13,6 +13,7 @@ cdef class CapiEntry:
     cdef object reader
     cdef object writer
     cdef object on_request
+    cdef object on_batch
     cdef object on_notify
     cdef object factory
 

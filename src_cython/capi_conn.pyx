@@ -67,13 +67,15 @@ cdef class nq_hdmap_t:
         return self.where
 
     def _add(self, int which, name, handler):
-        """which: 1 stream, 2 RPC, 3 factory, 0 raw mode."""
+        """which: 1 stream, 2 RPC, 3 factory, 4 RPC in batches, 0 raw mode."""
         cdef CapiEntry e
         cdef bytes key = None if which == 0 else capi_name(name)
-        if which == 2:
+        if which == 2 or which == 4:
             e = CapiEntry.__new__(CapiEntry)
-            for field in ("on_rpc_request", "on_rpc_notify", "on_rpc_open", "on_rpc_close"):
-                need_callable(field_of(handler, field, "nq_rpc_handler_t"), field)
+            kind = "nq_rpc_batch_handler_t" if which == 4 else "nq_rpc_handler_t"
+            request = "on_rpc_batch" if which == 4 else "on_rpc_request"
+            for field in (request, "on_rpc_notify", "on_rpc_open", "on_rpc_close"):
+                need_callable(field_of(handler, field, kind), field)
             e.kind = NQ_KIND_RPC
             e.name = key
             e.timeout = time_of(handler.timeout, "timeout")
@@ -81,7 +83,10 @@ cdef class nq_hdmap_t:
             e.max_msgid = MAX_LARGE_MSGID if handler.use_large_msgid else MAX_SMALL_MSGID
             e.on_open = handler.on_rpc_open
             e.on_close = handler.on_rpc_close
-            e.on_request = handler.on_rpc_request
+            if which == 4:
+                e.on_batch = handler.on_rpc_batch
+            else:
+                e.on_request = handler.on_rpc_request
             e.on_notify = handler.on_rpc_notify
         elif which == 3:
             if not callable(handler):

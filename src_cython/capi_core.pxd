@@ -2,6 +2,8 @@
 cdef class CapiConn
 cdef class CapiStream
 cdef class CapiAlarm
+cdef class CapiEntry
+cdef class CapiBatch
 
 # A value that names a connection, stream or alarm. One object for each of them; empty when made by hand.
 cdef class CapiHandle:
@@ -50,6 +52,7 @@ cdef class CapiPost(Posted):
     cdef int type
     cdef uint32_t msgid
     cdef uint64_t timeout
+    cdef int refuse(self, Loop loop, object exc, object where) except -1
     cdef int gone(self) except -1  # the loop was closed before its turn came
 
 cdef class CapiLoop(Loop):
@@ -58,6 +61,9 @@ cdef class CapiLoop(Loop):
     cdef int live_conns    # connection objects
     cdef bint draining     # the server is shutting down: stop when the last connection is gone
     cdef set marks         # CapiMark objects the engine points at
+    cdef dict gathered     # CapiEntry -> CapiBatch with requests of this dispatch
+    cdef CapiBatch batch   # the one that had the last request, or None
+    cdef CapiBatch batch_of(self, CapiEntry entry)
     cdef int conn_gone(self) except -1
     cdef int ev_mark(self, const nq_event *e) except -1
     cdef int post_op(self, int op, CapiHandle handle, object data, object cb, int type, uint32_t msgid,

@@ -15,6 +15,7 @@ cdef enum:
 cdef enum:
     CAPI_OP_SEND = 1
     CAPI_OP_CALL
+    CAPI_OP_CALL_MANY
     CAPI_OP_NOTIFY
     CAPI_OP_REPLY
     CAPI_OP_GOAWAY      # the reply of a call that was never sent
@@ -223,7 +224,15 @@ cdef class CapiPost(Posted):
         elif op == CAPI_OP_GOAWAY:
             self.cb(h, R_GOAWAY, b"")
         elif op == CAPI_OP_CALL:
-            rpc_call_now(<nq_rpc_t>h, self.type, self.data, self.cb, self.timeout)
+            try:
+                rpc_call_now(<nq_rpc_t>h, self.type, self.data, self.cb, self.timeout)
+            except BaseException as exc:
+                self.refuse(loop, exc, self.cb)
+        elif op == CAPI_OP_CALL_MANY:
+            try:
+                rpc_call_many_now(<nq_rpc_t>h, self.type, self.data, self.cb, self.timeout)
+            except BaseException as exc:
+                self.refuse(loop, exc, (<CapiMany>self.cb).on_replies)
         elif not h.live:
             return 0
         elif op == CAPI_OP_REPLY:
@@ -255,8 +264,14 @@ cdef class CapiPost(Posted):
             alarm_free_now(<nq_alarm_t>h)
         return 0
 
+    cdef int refuse(self, Loop loop, object exc, object where) except -1:
+        """Nobody is there to be told at the call: reported, and it has its one reply."""
+        loop.failed(exc, where)
+        self.cb(self.handle, R_ALLOC, b"")
+        return 0
+
     cdef int gone(self) except -1:
-        if self.op == CAPI_OP_CALL or self.op == CAPI_OP_GOAWAY:
+        if self.op in (CAPI_OP_CALL, CAPI_OP_CALL_MANY, CAPI_OP_GOAWAY):
             self.cb(self.handle, R_GOAWAY, b"")
         return 0
 
@@ -267,6 +282,21 @@ cdef class CapiLoop(Loop):
 
     def __cinit__(self):
         self.marks = set()
+        self.gathered = {}
+
+    cdef CapiBatch batch_of(self, CapiEntry entry):
+        """Where the requests for a batch handler are collected until the end of this dispatch."""
+        cdef CapiBatch b = self.batch
+        if b is not None and b.entry is entry:
+            return b
+        b = self.gathered.get(entry)
+        if b is None:
+            b = CapiBatch.__new__(CapiBatch)
+            b.entry = entry
+            self.gathered[entry] = b
+            self.batches.append(b)
+        self.batch = b
+        return b
 
     cdef int one(self, const nq_event *e) except -1:
         if e.kind == NQ_EV_SEND_ACKED or e.kind == NQ_EV_SEND_LOST:

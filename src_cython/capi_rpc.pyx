@@ -13,6 +13,8 @@ cdef class CapiRpc(CapiStream):
         if self.refused:
             return 0
         if fn is None:
+            if self.entry.on_batch is not None:
+                return (<CapiLoop>self.loop).batch_of(self.entry).collect(self, e)
             nq_rpc_reply(self.loop.l, self.handle, msgid, R_NOTSUPPORT, NULL, 0)
             return 0
         type_ = <int>e.type
@@ -41,7 +43,6 @@ cdef class CapiRpc(CapiStream):
 
     cdef int ev_notify(self, const nq_event *e) except -1:
         cdef PyObject *args[4]
-        cdef PyObject *r
         cdef object fn = self.notify_fn
         cdef object type_
         cdef bytes payload
@@ -53,19 +54,10 @@ cdef class CapiRpc(CapiStream):
         args[1] = <PyObject *>self.stream
         args[2] = <PyObject *>type_
         args[3] = <PyObject *>payload
-        r = PyObject_Vectorcall(<PyObject *>fn, args + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
-        if r == NULL:
-            try:
-                raise_set()
-            except BaseException as exc:
-                self.loop.failed(exc, fn)
-            return 0
-        Py_XDECREF(r)
-        return 0
+        return call_back(self.loop, fn, args, 3)
 
     cdef int ev_reply(self, object cb, int kind, const nq_event *e) except -1:
         cdef PyObject *args[4]
-        cdef PyObject *r
         cdef object result
         cdef bytes payload
         if e.flags & NQ_EVF_LOCAL:
@@ -74,19 +66,13 @@ cdef class CapiRpc(CapiStream):
         else:
             result = <int>e.type
             payload = event_bytes(e)
+        if kind:
+            return (<CapiMany>cb).put(self, kind - 1, result, payload)
         args[0] = NULL
         args[1] = <PyObject *>self.stream
         args[2] = <PyObject *>result
         args[3] = <PyObject *>payload
-        r = PyObject_Vectorcall(<PyObject *>cb, args + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
-        if r == NULL:
-            try:
-                raise_set()
-            except BaseException as exc:
-                self.loop.failed(exc, cb)
-            return 0
-        Py_XDECREF(r)
-        return 0
+        return call_back(self.loop, cb, args, 3)
 
 
 # ---- in the loop's thread ----
@@ -204,7 +190,8 @@ cdef class CapiRpcApi:
     @staticmethod
     def nq_rpc_call(nq_rpc_t rpc not None, type, data, on_reply):
         """Sends a request; on_reply(rpc, result, data) is called exactly once: NQ_OK, NQ_EUSER with the payload of an
-        error reply, NQ_ETIMEOUT after the handler's timeout, NQ_EGOAWAY when the stream is gone or was already.
+        error reply, NQ_ETIMEOUT after the handler's timeout, NQ_EGOAWAY when the stream is gone or was already,
+        NQ_EALLOC when a call that was queued by another thread found the stream's queue full.
 
         type: 1 to 32767. data: any contiguous bytes-like object. At once in the loop's thread, queued with a copy from
         others. Raises TypeError, ValueError, MessageTooBig, QueueFull. Original: nq_rpc_call.

@@ -121,22 +121,13 @@ cdef class CapiStream(StreamCore):
 
     cdef int record(self, object data) except -1:
         cdef PyObject *args[3]
-        cdef PyObject *r
         cdef object fn = self.entry.on_record
         if fn is None:
             return 0
         args[0] = NULL
         args[1] = <PyObject *>self.stream
         args[2] = <PyObject *>data
-        r = PyObject_Vectorcall(<PyObject *>fn, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
-        if r == NULL:
-            try:
-                raise_set()
-            except BaseException as exc:
-                self.loop.failed(exc, fn)
-            return 0
-        Py_XDECREF(r)
-        return 0
+        return call_back(self.loop, fn, args, 2)
 
     cdef int ev_data(self, const nq_event *e) except -1:
         cdef bytes chunk

@@ -13,6 +13,7 @@ EUSER = -7
 
 cdef enum:
     R_TIMEOUT = -2
+    R_ALLOC = -3
     R_NOTSUPPORT = -4
     R_GOAWAY = -5
     R_USER = -7
@@ -52,6 +53,26 @@ cdef inline bytes event_bytes(const nq_event *e):
 cdef inline int raise_set() except -1:
     """Turns an error indicator set by a C call into a Cython exception."""
     return -1
+
+
+# ---- callbacks without a result of interest ----
+
+cdef int callback_failed(Loop loop, object fn) except -1:
+    """fn raised (the error indicator is set): reported, the loop goes on."""
+    try:
+        raise_set()
+    except BaseException as exc:
+        loop.failed(exc, fn)
+    return 0
+
+
+cdef inline int call_back(Loop loop, object fn, PyObject **args, size_t n) except -1:
+    """fn(args[1], ... args[n]); args[0] is room that the protocol asks for (PEP 590)."""
+    cdef PyObject *r = PyObject_Vectorcall(<PyObject *>fn, args + 1, n | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
+    if r == NULL:
+        return callback_failed(loop, fn)
+    Py_XDECREF(r)
+    return 0
 
 
 # ---- the loop of an object ----

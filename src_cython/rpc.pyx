@@ -78,11 +78,7 @@ cdef class BaseRpc(AioStream):
         args[3] = <PyObject *>payload
         r = PyObject_Vectorcall(<PyObject *>handler, args + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
         if r == NULL:
-            try:
-                raise_set()
-            except BaseException as exc:
-                self.loop.failed(exc, handler)
-            return 0
+            return callback_failed(self.loop, handler)
         result = <object>r
         Py_XDECREF(r)
         if result is not None and asyncio.iscoroutine(result):
@@ -319,7 +315,6 @@ cdef class BaseRpc(AioStream):
 
     cdef int ev_reply(self, object cb, int kind, const nq_event *e) except -1:
         cdef PyObject *args[3]
-        cdef PyObject *r
         cdef int result = e.type
         cdef object result_
         cdef bytes payload
@@ -349,15 +344,7 @@ cdef class BaseRpc(AioStream):
         args[0] = NULL
         args[1] = <PyObject *>result_
         args[2] = <PyObject *>payload
-        r = PyObject_Vectorcall(<PyObject *>cb, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
-        if r == NULL:
-            try:
-                raise_set()
-            except BaseException as exc:
-                self.loop.failed(exc, cb)
-            return 0
-        Py_XDECREF(r)
-        return 0
+        return call_back(self.loop, cb, args, 2)
 
     def _gone(self):
         """The exception for calls on a stream or connection that went away."""

@@ -3,7 +3,9 @@
 The clock is the original's: from before resolving and connecting to the last reply. --window W keeps W requests of a
 connection outstanding (default: all at once). Every reply's content is checked; a wrong or missing one exits 1.
 Without --port it starts a server process of its own (echo_server.py), without --cert and --key with a certificate made
-for the occasion. --json prints one object; `requests_per_second` is by the original's clock.
+for the occasion. --batch answers the requests of a tick in one call, and makes --window of them in one call, the next
+when they are answered (naquid.capi.extensions). --json prints one object; `requests_per_second` is by the original's
+clock.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from naquid.capi import (
     nq_rpc_handler_t,
     nq_time_sec,
 )
+from naquid.capi.extensions import nq_rpc_call_many
 from naquid.testing import Authority
 
 PAYLOAD = struct.Struct("<Q")
@@ -42,10 +45,11 @@ PAYLOAD = struct.Struct("<Q")
 class Load:
     """All connections' requests."""
 
-    def __init__(self, connections: int, requests: int, window: int) -> None:
+    def __init__(self, connections: int, requests: int, window: int, batch: bool) -> None:
         self.connections = connections
         self.requests = requests
         self.window = min(window, requests)
+        self.on_rpc_open = self.open_batch if batch else self.open_single
         self.opened = 0
         self.first_open = 0.0
         self.all_open = 0.0
@@ -66,7 +70,27 @@ class Load:
         self.closed += 1
         return 0
 
-    def on_rpc_open(self, rpc, pctx):
+    def open_batch(self, rpc, pctx):
+        payloads = list(map(PAYLOAD.pack, range(self.requests)))
+        at = 0
+
+        def more():
+            nonlocal at
+            sent = payloads[at : at + self.window]
+            at += len(sent)
+
+            def on_replies(rpc, results, datas):
+                if any(results) or datas != sent:  # NQ_OK is 0
+                    self.errors += 1
+                self.done += len(sent)
+                more()
+
+            if sent:
+                nq_rpc_call_many(rpc, 1, sent, on_replies)
+
+        more()
+
+    def open_single(self, rpc, pctx):
         numbers = iter(range(self.requests))
         expected = iter(range(self.requests))
         pack, call = PAYLOAD.pack, nq_rpc_call
@@ -84,11 +108,11 @@ class Load:
             call(rpc, 1, pack(next(numbers)), on_reply)
 
 
-def start_server(cert: str, key: str, workers: int) -> tuple[subprocess.Popen[str], int]:
+def start_server(cert: str, key: str, workers: int, batch: bool) -> tuple[subprocess.Popen[str], int]:
     here = os.path.dirname(os.path.abspath(__file__))
     process = subprocess.Popen(
         [sys.executable, os.path.join(here, "echo_server.py"), "--host", "127.0.0.1", "--port", "0", "--cert", cert,
-         "--key", key, "--workers", str(workers)],
+         "--key", key, "--workers", str(workers), *(["--batch"] if batch else [])],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
@@ -99,9 +123,9 @@ def start_server(cert: str, key: str, workers: int) -> tuple[subprocess.Popen[st
     return process, int(line.split()[-1])
 
 
-def run(connections: int, requests: int, window: int, host: str, port: int) -> dict[str, float]:
+def run(connections: int, requests: int, window: int, host: str, port: int, batch: bool) -> dict[str, float]:
     """The load against a running server; the figures of main()'s output."""
-    load = Load(connections, requests, window or requests)
+    load = Load(connections, requests, window or requests, batch)
     total = connections * requests
     client = nq_client_create(connections, connections)
     if client is None:
@@ -142,6 +166,7 @@ def main() -> int:
     parser.add_argument("--cert", help="for the server that is started, PEM")
     parser.add_argument("--key", help="for the server that is started, PEM")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--batch", action="store_true", help="one Python call for the requests of a tick")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     if (args.cert is None) != (args.key is None):
@@ -155,9 +180,9 @@ def main() -> int:
             if cert is None:
                 made = Authority(Path(files.enter_context(tempfile.TemporaryDirectory()))).issue()
                 cert, key = str(made.cert), str(made.key)
-            process, port = start_server(cert, key, args.workers)
+            process, port = start_server(cert, key, args.workers, args.batch)
         try:
-            result = run(args.connections, args.requests, args.window, args.host, port)
+            result = run(args.connections, args.requests, args.window, args.host, port, args.batch)
         finally:
             if process is not None:
                 process.terminate()

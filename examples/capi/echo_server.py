@@ -25,6 +25,7 @@ from naquid.capi import (
     nq_svconf_t,
     nq_time_sec,
 )
+from naquid.capi.extensions import nq_hdmap_rpc_batch_handler, nq_rpc_batch_handler_t
 
 
 def main() -> int:
@@ -34,6 +35,7 @@ def main() -> int:
     parser.add_argument("--cert", required=True)
     parser.add_argument("--key", required=True)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--batch", action="store_true", help="answer all requests of a tick in one call")
     parser.add_argument("--idle-timeout", type=float, default=30.0, help="seconds")
     args = parser.parse_args()
 
@@ -49,7 +51,13 @@ def main() -> int:
     def on_rpc_request(rpc, type, msgid, data):
         nq_rpc_reply(rpc, msgid, data)
 
-    nq_hdmap_rpc_handler(hdmap, "rpc", nq_rpc_handler_t(on_rpc_request=on_rpc_request))
+    def on_rpc_batch(rpcs, types, msgids, datas):
+        return datas
+
+    if args.batch:
+        nq_hdmap_rpc_batch_handler(hdmap, "rpc", nq_rpc_batch_handler_t(on_rpc_batch))
+    else:
+        nq_hdmap_rpc_handler(hdmap, "rpc", nq_rpc_handler_t(on_rpc_request=on_rpc_request))
     nq_hdmap_stream_handler(hdmap, "stream", nq_stream_handler_t(on_stream_record=nq_stream_send))
 
     stop = threading.Event()

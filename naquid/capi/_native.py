@@ -18,7 +18,7 @@ nq_hdmap_t = _n.nq_hdmap_t
 nq_rpc_t = _n.nq_rpc_t
 nq_stream_t = _n.nq_stream_t
 
-for _api in (_n.CapiAlarmApi, _n.CapiConnApi, _n.CapiHdmapApi, _n.CapiRpcApi, _n.CapiStreamApi):
+for _api in (_n.CapiAlarmApi, _n.CapiBatchApi, _n.CapiConnApi, _n.CapiHdmapApi, _n.CapiRpcApi, _n.CapiStreamApi):
     for _name in dir(_api):
         if _name.startswith("nq_"):
             globals()[_name] = getattr(_api, _name)

@@ -92,6 +92,12 @@ nq_on_rpc_notify_t = Callable[[nq_rpc_t, int, bytes], object]
 """on_rpc_notify(rpc, type, data)."""
 nq_on_rpc_reply_t = Callable[[nq_rpc_t, int, bytes], object]
 """on_reply(rpc, result, data)."""
+nq_on_rpc_batch_t = Callable[
+    [list[nq_rpc_t], list[int], list[int], list[bytes]], Iterable[bytes | bytearray | memoryview | None] | None
+]
+"""on_rpc_batch(rpcs, types, msgids, datas) -> a reply for each request. Not in the original."""
+nq_on_rpc_replies_t = Callable[[nq_rpc_t, list[int], list[bytes]], object]
+"""on_replies(rpc, results, datas) of nq_rpc_call_many. Not in the original."""
 nq_on_rpc_task_t = Callable[[nq_rpc_t], object]
 """task(rpc)."""
 nq_on_rpc_validate_t = Callable[[nq_rpc_t, str | None], object]
@@ -221,6 +227,26 @@ class nq_rpc_handler_t:
     """
 
     on_rpc_request: nq_on_rpc_request_t | None = None
+    on_rpc_notify: nq_on_rpc_notify_t | None = None
+    on_rpc_open: nq_on_rpc_open_t | None = None
+    on_rpc_close: nq_on_rpc_close_t | None = None
+    timeout: int = 0
+    use_large_msgid: bool = False
+
+
+@dataclass
+class nq_rpc_batch_handler_t:
+    """What serves RPC streams of one name, all requests of a tick in one call. Not in the original.
+
+    on_rpc_batch(rpcs, types, msgids, datas) gets parallel lists, one item for each request, of every connection of the
+    worker, in the order in which they came; notifies and closes of the same tick are told before it. It returns as many
+    replies: a bytes-like object each, or None where nq_rpc_reply or nq_rpc_error answers, in it or at any later time;
+    None instead of all: so for each of them. When it raises, or returns another number of replies, every request of the
+    batch gets NQ_EUSER; a reply of a wrong type or size only the one it is for. The other fields are those of
+    nq_rpc_handler_t.
+    """
+
+    on_rpc_batch: nq_on_rpc_batch_t | None = None
     on_rpc_notify: nq_on_rpc_notify_t | None = None
     on_rpc_open: nq_on_rpc_open_t | None = None
     on_rpc_close: nq_on_rpc_close_t | None = None

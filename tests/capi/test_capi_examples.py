@@ -56,12 +56,13 @@ def test_echo(servers: Any, ca: Any, workers: int) -> None:
     assert sorted(done.stdout.splitlines()) == lines
 
 
-def test_bench(leaf: Any) -> None:
+@pytest.mark.parametrize("batch", [False, True], ids=["single", "batch"])
+def test_bench(leaf: Any, batch: bool) -> None:
     """Every reply's content is checked; small here."""
     for window in (0, 1, 16):
         done = run(
             "bench.py", "--cert", leaf.cert, "--key", leaf.key, "--connections", 10, "--requests", 100,
-            "--window", window, "--json",
+            "--window", window, "--json", *(["--batch"] if batch else []),
         )  # fmt: skip
         result = json.loads(done.stdout)
         assert (result["requests"], result["errors"]) == (1000, 0)
