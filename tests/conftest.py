@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-# A shell's background jobs (`make test &`) start with SIGINT ignored, and what they start inherits it: interrupting a command
-# would then do nothing.
+# A shell's background jobs (`make test &`) start with SIGINT ignored, and what they start inherits it:
+# interrupting a command would then do nothing.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
