@@ -10,8 +10,7 @@ struct nq_hdmap {
   atomic_int refs;
   nq_handler **buckets; /* chained; as many buckets as handlers, at least 8 */
   uint32_t n, cap;
-  nq_handler raw, uni;
-  int has_raw, has_uni;
+  nq_handler *raw, *uni; /* nameless */
   const naquid_handler *datagram;
 };
 
@@ -51,6 +50,8 @@ void nq_hdmap_unref(nq_hdmap *m) {
       next = h->next;
       free(h);
     }
+  free(m->raw);
+  free(m->uni);
   free(m->buckets);
   free(m);
 }
@@ -85,8 +86,8 @@ const nq_handler *nq_hdmap_nameless(const nq_hdmap *m, int uni) {
   if (!m)
     return NULL;
   if (uni)
-    return m->has_uni ? &m->uni : NULL;
-  return m->has_raw ? &m->raw : NULL;
+    return m->uni;
+  return m->raw;
 }
 
 int nq_hdmap_add(nq_hdmap *m, const char *name, size_t len, nq_stream_kind kind, uint64_t call_timeout, void *user) {
@@ -115,21 +116,22 @@ int nq_hdmap_add(nq_hdmap *m, const char *name, size_t len, nq_stream_kind kind,
   return NQ_DONE;
 }
 
-int nq_hdmap_raw(nq_hdmap *m, nq_stream_kind kind, void *user) {
-  if (kind != NQ_KIND_RAW && kind != NQ_KIND_RECORD)
-    return NQ_ERR_ARG;
-  m->raw.kind = kind;
-  m->raw.user = user;
-  m->has_raw = 1;
+/* In place when there is one already: streams may hold it. */
+static int set_nameless(nq_handler **at, nq_stream_kind kind, void *user) {
+  if (!*at && !(*at = calloc(1, sizeof **at)))
+    return NQ_ERR_NOMEM;
+  (*at)->kind = kind;
+  (*at)->user = user;
   return NQ_DONE;
 }
 
-int nq_hdmap_uni(nq_hdmap *m, void *user) {
-  m->uni.kind = NQ_KIND_RAW;
-  m->uni.user = user;
-  m->has_uni = 1;
-  return NQ_DONE;
+int nq_hdmap_raw(nq_hdmap *m, nq_stream_kind kind, void *user) {
+  if (kind != NQ_KIND_RAW && kind != NQ_KIND_RECORD)
+    return NQ_ERR_ARG;
+  return set_nameless(&m->raw, kind, user);
 }
+
+int nq_hdmap_uni(nq_hdmap *m, void *user) { return set_nameless(&m->uni, NQ_KIND_RAW, user); }
 
 const naquid_handler *nq_hdmap_datagram(const nq_hdmap *m) { return m ? m->datagram : NULL; }
 

@@ -1,10 +1,10 @@
 /* inbox.c: what other threads ask of a loop. One lock, held for a few instructions; the order is kept. */
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "conn.h"
 #include "stream.h"
+#include "wait.h"
 
 int nq_inbox_init(nq_inbox *b) {
   memset(b, 0, sizeof *b);
@@ -24,9 +24,7 @@ void nq_inbox_free(nq_loop *l) {
 void nq_loop_wake(nq_loop *l) {
   if (atomic_exchange_explicit(&l->inbox.woken, 1, memory_order_acq_rel))
     return;
-  uint64_t one = 1;
-  ssize_t n = write(l->wakefd, &one, sizeof one);
-  (void)n; /* full means that it is readable, which is all we want */
+  nq_wait_wake(l);
 }
 
 int nq_inbox_add(nq_loop *l, nq_post *p) {
@@ -116,9 +114,7 @@ void nq_inbox_run(nq_loop *l) {
   nq_inbox *b = &l->inbox;
   if (!atomic_load_explicit(&b->woken, memory_order_acquire))
     return;
-  uint64_t n;
-  ssize_t rv = read(l->wakefd, &n, sizeof n);
-  (void)rv;
+  nq_wait_woken(l);
   atomic_store_explicit(&b->woken, 0, memory_order_release);
   pthread_mutex_lock(&b->lock);
   nq_post *p = b->head;

@@ -80,7 +80,8 @@ struct nq_loop {
   uint32_t client_ep[2]; /* id of the client socket for IPv4, IPv6 */
   nq_udp_buffers *udp;
   int epfd, wakefd, timerfd;
-  uint64_t timer_armed; /* deadline the timerfd is set to */
+  uint64_t timer_armed; /* deadline the timerfd (kqueue: its timer) is set to */
+  int timer_wanted;     /* kqueue: an outside event loop waits */
 
   nq_inbox inbox;
   _Atomic(pthread_t) owner;

@@ -40,7 +40,7 @@ void nq_udp_linux_init(nq_udp *u, const nq_udp_options *o) {
   if (!o->no_ecn) {
     /* An IPv6 socket needs both: IPv4 packets reach it with mapped addresses. */
     int v4 = !nq_udp_set(fd, IPPROTO_IP, IP_RECVTOS, 1);
-    caps->ecn = u->v6 ? !nq_udp_set(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1) : v4;
+    caps->ecn = (uint8_t)(u->v6 ? !nq_udp_set(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1) : v4);
   }
 }
 

@@ -1,4 +1,5 @@
-#ifdef __linux__
+#include "wait.h"
+#ifdef NQ_WAIT_EPOLL
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -8,7 +9,6 @@
 #include <unistd.h>
 
 #include "conn.h"
-#include "wait.h"
 
 #ifndef SYS_epoll_pwait2
 #define SYS_epoll_pwait2 441
@@ -34,6 +34,18 @@ void nq_wait_close(nq_loop *l) {
     close(l->wakefd);
   if (l->epfd >= 0)
     close(l->epfd);
+}
+
+void nq_wait_wake(nq_loop *l) {
+  uint64_t one = 1;
+  ssize_t n = write(l->wakefd, &one, sizeof one);
+  (void)n; /* full means that it is readable, which is all we want */
+}
+
+void nq_wait_woken(nq_loop *l) {
+  uint64_t n;
+  ssize_t rv = read(l->wakefd, &n, sizeof n);
+  (void)rv;
 }
 
 int nq_loop_watch(nq_loop *l, int fd, uint32_t endpoint, int writable, int modify) {

@@ -1,13 +1,13 @@
 /* wait_poll.c: the portable wait: poll() over a pipe and the sockets. nq_loop_fd is the pipe: an outside event loop
  * must watch the sockets itself (nq_endpoint_fd) and call poll at the deadline. */
-#ifndef __linux__
+#include "wait.h"
+#ifdef NQ_WAIT_POLL
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
 
 #include "conn.h"
-#include "wait.h"
 
 int nq_wait_open(nq_loop *l) {
   int p[2];
@@ -27,6 +27,17 @@ void nq_wait_close(nq_loop *l) {
     close(l->wakefd);
   if (l->epfd >= 0)
     close(l->epfd);
+}
+
+void nq_wait_wake(nq_loop *l) {
+  ssize_t n = write(l->wakefd, "", 1);
+  (void)n; /* full means that it is readable, which is all we want */
+}
+
+void nq_wait_woken(nq_loop *l) {
+  char bytes[64];
+  while (read(l->epfd, bytes, sizeof bytes) == sizeof bytes)
+    ;
 }
 
 int nq_loop_watch(nq_loop *l, int fd, uint32_t endpoint, int writable, int modify) {
@@ -51,12 +62,8 @@ int nq_wait(nq_loop *l, int64_t ns) {
     l->err = errno;
     return -1;
   }
-  if (p[0].revents & POLLIN) {
-    char bytes[64];
-    while (read(l->epfd, bytes, sizeof bytes) == sizeof bytes)
-      ;
+  if (p[0].revents & POLLIN)
     atomic_store_explicit(&l->inbox.woken, 1, memory_order_release);
-  }
   for (nfds_t i = 1; i < n; i++) {
     if (p[i].revents & (POLLIN | POLLERR))
       l->endpoints[id[i]]->readable = 1;
