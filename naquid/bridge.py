@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import builtins
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from .client import connect
 from .config import Blob, ClientConfig, ServerConfig
-from .errors import ConnectionError, ConnectionLost, StreamClosed, StreamError, StreamReset
+from .errors import ConnectionError, ConnectionReset, StreamClosed, StreamError, StreamReset
 from .handlers import Handlers
 from .raw_stream import RawStream
 from .server import Server, serve
@@ -94,10 +93,6 @@ def _pair(stream: RawStream, limit: int, alone: bool) -> tuple[StreamReader, Str
     return StreamReader(stream, limit), StreamWriter(StreamTransport(stream, alone))
 
 
-class ConnectionReset(ConnectionLost, builtins.ConnectionResetError):
-    """What asyncio's users expect where a raw stream raises StreamReset or StreamClosed."""
-
-
 def _reset(error: StreamError) -> ConnectionReset:
     code = error.code if isinstance(error, StreamReset) else None
     return ConnectionReset(str(error), code=code, remote=code is not None)
@@ -105,7 +100,7 @@ def _reset(error: StreamError) -> ConnectionReset:
 
 class StreamReader:
     """Reads a raw stream as asyncio.StreamReader reads TCP. A connection that is gone raises a ConnectionError, a
-    stream that the peer reset a ConnectionResetError, once everything that came before was read."""
+    stream that the peer reset a ConnectionReset, once everything that came before was read."""
 
     def __init__(self, stream: RawStream, limit: int = LIMIT) -> None:
         self._stream = stream

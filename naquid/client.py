@@ -96,7 +96,7 @@ class Connecting:
             app = _no_handlers(config.call_timeout, config.limits.max_handler_tasks)
         else:
             app = self._app._compile(config.call_timeout, config.limits.max_handler_tasks)
-        limits = config.limits.engine()
+        limits = config.limits._engine()
         attempts = _Attempts(config, app, tls, config.server_name or self._host, limits, self._server)
         connection = await attempts.run(await self._resolve())
         if config.reconnect is not None:

@@ -79,7 +79,7 @@ class Limits:
             raise ConfigError(f"max_handler_tasks is {self.max_handler_tasks}: it must be from 1 to {1 << 20}")
         self._make()
 
-    def engine(self) -> _naquid.EngineLimits:
+    def _engine(self) -> _naquid.EngineLimits:
         """The same in the engine's form: times in ns."""
         return _engine_limits(self)
 

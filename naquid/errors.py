@@ -9,6 +9,7 @@ __all__ = [
     "ConfigError",
     "ConnectionError",
     "ConnectionLost",
+    "ConnectionReset",
     "Error",
     "HandshakeFailed",
     "IdleTimeout",
@@ -74,6 +75,11 @@ class HandshakeFailed(ConnectionError):
 
 class ConnectionLost(ConnectionError):
     """An established connection ended, or the stream of a call did."""
+
+
+class ConnectionReset(ConnectionLost, builtins.ConnectionResetError):
+    """What `StreamReader` and `StreamWriter` raise where a raw stream raises StreamReset (then `code` is its code) or
+    StreamClosed: the error that asyncio's users know from TCP. Only the stream has ended for certain."""
 
 
 class IdleTimeout(ConnectionLost):

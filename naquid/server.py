@@ -203,7 +203,7 @@ class Serving:
                 self._port,
                 tls,
                 app,
-                config.limits.engine(),
+                config.limits._engine(),
                 Connection,
                 config.always_retry,
                 config.secret,
