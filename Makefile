@@ -44,8 +44,7 @@ lint: venv-dev ## formatting, types and style of Python, Cython and C
 	check zizmor .venv/bin/zizmor --quiet --offline .github; \
 	check 'workflow schema' .venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows $(WORKFLOWS); \
 	check 'dependabot schema' .venv/bin/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml; \
-	actionlint=$$(PATH=.venv/bin:$$PATH command -v actionlint); \
-	if [ -n "$$actionlint" ]; then check actionlint $$actionlint; else echo "lint: actionlint (skipped: not installed)"; fi; \
+	check actionlint scripts/actionlint.sh $(WORKFLOWS); \
 	exit $$failed
 
 format: venv-dev ## let the formatters have their way
@@ -59,7 +58,6 @@ counts: venv-dev build ## instructions of the engine's hot path, beside what is 
 	@$(PY) -m bench.counts $(ARGS)
 
 microbench: venv-dev build ## small benchmarks, stored and compared with the last (ARGS="-k request")
-	@$(PY) -c 'import pytest_benchmark' 2>/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check 'pytest-benchmark>=5'
 	@compare=$$(ls bench/.build/micro/*/*.json 2>/dev/null | head -1); \
 	$(PY) -m pytest bench/micro -p no:cacheprovider --benchmark-storage=bench/.build/micro --benchmark-autosave \
 	  $${compare:+--benchmark-compare} --benchmark-columns=min,median,iqr,rounds --benchmark-sort=name $(ARGS)
