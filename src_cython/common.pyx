@@ -118,7 +118,8 @@ cdef int engine_error(Loop loop, int rc, str what) except -1:
         raise errors.MessageTooBig(f"{what}: larger than Limits.max_message_size, or than a datagram may be here")
     if rc == NQ_ERR_FULL:
         raise errors.QueueFull(f"{what}: a bound is reached (Limits.max_send_queue, max_pending_calls or "
-                               "max_pending_opens); wait with drain() before sending more")
+                               "max_pending_opens; 2**20 requests of other threads); wait with drain(), or for "
+                               "the loop's next tick, before asking for more")
     if rc == NQ_ERR_SYS and loop.l != NULL and nq_loop_errno(loop.l) != 0:
         number = nq_loop_errno(loop.l)
         raise OSError(number, f"{what}: {os.strerror(number)}")

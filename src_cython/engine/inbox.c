@@ -30,11 +30,14 @@ void nq_loop_wake(nq_loop *l) {
 int nq_inbox_add(nq_loop *l, nq_post *p) {
   nq_inbox *b = &l->inbox;
   pthread_mutex_lock(&b->lock);
-  if (p->op == NQ_POST_PACKET && ++b->packets > NQ_MAX_FORWARDS) {
-    b->packets--;
+  int packet = p->op == NQ_POST_PACKET;
+  if (packet ? b->packets >= NQ_MAX_FORWARDS : b->posts >= NQ_MAX_POSTS || b->bytes + p->len > NQ_MAX_POST_BYTES) {
     pthread_mutex_unlock(&b->lock);
     return NQ_ERR_FULL;
   }
+  b->packets += (uint32_t)packet;
+  b->posts += (uint32_t)!packet;
+  b->bytes += packet ? 0 : p->len;
   p->next = NULL;
   *b->tail = p;
   b->tail = &p->next;
@@ -47,6 +50,8 @@ int nq_loop_post(nq_loop *l, nq_post_op op, nq_handle h, int16_t type, uint32_t 
                  const uint8_t *data, size_t len) {
   if (op < NQ_POST_SEND || op > NQ_POST_TASK)
     return NQ_ERR_ARG;
+  if (len > NQ_MAX_POST_BYTES)
+    return NQ_ERR_FULL;
   nq_post *p = malloc(sizeof *p + len);
   if (!p)
     return NQ_ERR_NOMEM;
@@ -60,7 +65,10 @@ int nq_loop_post(nq_loop *l, nq_post_op op, nq_handle h, int16_t type, uint32_t 
   p->len = len;
   if (len)
     memcpy(p->data, data, len);
-  return nq_inbox_add(l, p);
+  int rv = nq_inbox_add(l, p);
+  if (rv)
+    free(p);
+  return rv;
 }
 
 static void run_call(nq_loop *l, const nq_post *p) {
@@ -120,7 +128,8 @@ void nq_inbox_run(nq_loop *l) {
   nq_post *p = b->head;
   b->head = NULL;
   b->tail = &b->head;
-  b->packets = 0;
+  b->packets = b->posts = 0;
+  b->bytes = 0;
   pthread_mutex_unlock(&b->lock);
   while (p) {
     nq_post *next = p->next;

@@ -34,12 +34,15 @@ typedef struct nq_post {
   uint8_t data[];
 } nq_post;
 enum { NQ_POST_PACKET = 100 };
-#define NQ_MAX_FORWARDS 4096 /* packets of other workers waiting in one inbox */
+#define NQ_MAX_FORWARDS 4096          /* packets of other workers waiting in one inbox */
+#define NQ_MAX_POSTS (1u << 20)       /* what other threads may ask for in one tick */
+#define NQ_MAX_POST_BYTES (256u << 20) /* the data of it */
 
 typedef struct nq_inbox {
   pthread_mutex_t lock;
   nq_post *head, **tail;
-  uint32_t packets;
+  uint32_t packets, posts;
+  size_t bytes; /* of posts, not of packets */
   _Atomic int woken; /* a wake-up is on its way, no second one is needed */
 } nq_inbox;
 

@@ -41,7 +41,29 @@ static void test_connect_and_call(void) {
   world_close(&w);
 }
 
+/* What other threads ask for is bounded, by number and by bytes, and the bound is free again after a tick. */
+static void test_posts_are_bounded(void) {
+  world w;
+  world_open(&w, NULL);
+  nq_loop *l = w.c.l;
+  size_t n = 0;
+  while (n <= 1u << 20 && nq_loop_post(l, NQ_POST_TASK, 0, 0, 0, 0, &w, NULL, 0) == 0)
+    n++;
+  CHECK_EQ(n, 1u << 20);
+  CHECK_EQ(nq_loop_post(l, NQ_POST_NOTIFY, 0, 1, 0, 0, NULL, NULL, 0), NQ_ERR_FULL);
+  CHECK(world_until(&w, &w.c.count[NQ_EV_TASK], (uint32_t)n, 5000));
+  static uint8_t data[64u << 20];
+  for (n = 0; n < 8 && nq_loop_post(l, NQ_POST_SEND, 0, 0, 0, 0, NULL, data, sizeof data) == 0;)
+    n++;
+  CHECK_EQ(n, 4);
+  CHECK_EQ(nq_loop_post(l, NQ_POST_TASK, 0, 0, 0, 0, &w, NULL, 0), 0);
+  CHECK(world_until(&w, &w.c.count[NQ_EV_TASK], (1u << 20) + 1, 5000));
+  CHECK_EQ(nq_loop_post(l, NQ_POST_SEND, 0, 0, 0, 0, NULL, data, sizeof data), 0);
+  world_close(&w);
+}
+
 int main(void) {
   RUN(test_connect_and_call);
+  RUN(test_posts_are_bounded);
   CHECK_DONE();
 }
