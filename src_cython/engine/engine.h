@@ -337,7 +337,8 @@ typedef enum nq_post_op {
 } nq_post_op;
 
 /* [any thread] What a stale handle means is found when it is done: a CALL then ends in RPC_REPLY (local, CALL_GONE), a
- * TASK with a stale handle in TASK with handle 0. NQ_ERR_FULL beyond 2^20 of them, or 256 MiB, in one tick. type, msgid and timeout as for the function of that name. */
+ * TASK with a stale handle in TASK with handle 0. NQ_ERR_FULL beyond 2^20 of them, or 256 MiB, in one tick. type, msgid
+ * and timeout as for the function of that name. */
 int nq_loop_post(nq_loop *l, nq_post_op op, nq_handle h, int16_t type, uint32_t msgid, uint64_t timeout, void *user,
                  const uint8_t *data, size_t len);
 
