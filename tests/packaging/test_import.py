@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 import types
 from pathlib import Path
 
@@ -57,6 +58,22 @@ def test_nothing_but_the_standard_library_is_imported() -> None:
     )
     made_by_cython = {"cython_runtime"}
     assert set(told.split()) - sys.stdlib_module_names - made_by_cython == {"naquid"}
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "needed"),
+    [
+        ("metrics", "metrics", "prometheus_client"),
+        ("otel", "otel", "opentelemetry"),
+        ("grpc", "grpc", "grpc"),
+    ],
+)
+def test_an_extra_that_is_missing_is_named(module: str, extra: str, needed: str) -> None:
+    hide = f"import sys; sys.modules[{needed!r}] = None"
+    code = f"{hide}\ntry:\n import naquid.{module}\nexcept ImportError as error:\n print(error)"
+    assert f'pip install "naquid[{extra}]"' in python("-c", code)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert extras[extra]
 
 
 def test_optimised() -> None:
