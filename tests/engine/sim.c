@@ -52,11 +52,27 @@ uint64_t sim_next(const sim *s) {
   return s->flight->due > s->now ? s->flight->due : s->now + 1000; /* what nobody fetches must not stop the clock */
 }
 
+static uint8_t host_of(const nq_addr *a) { return (uint8_t)(ntohl(a->in.sin_addr.s_addr) & 0xff); }
+
+void sim_rebind(sim *s, uint8_t host, uint16_t inner) {
+  s->nat = host;
+  s->nat_inner = inner;
+  s->nat_port = (uint16_t)(s->nat_port ? s->nat_port + 1 : 20000);
+}
+
 static void post(sim *s, const uint8_t *data, size_t len, const nq_addr *from, const nq_addr *to) {
+  nq_addr outer = *from, inner = *to;
+  int nowhere = 0;
   s->sent++;
   if (s->sniff)
     s->sniff(s->sniff_ctx, data, len, from, to);
-  if (s->cut || (s->cut_to && s->cut_to == (ntohl(to->in.sin_addr.s_addr) & 0xff)) || sim_random(s) % 1000 < s->loss) {
+  if (s->nat && s->nat == host_of(from))
+    outer.in.sin_port = htons(s->nat_port);
+  if (s->nat && s->nat == host_of(to)) {
+    nowhere = to->in.sin_port != htons(s->nat_port);
+    inner.in.sin_port = htons(s->nat_inner);
+  }
+  if (s->cut || nowhere || (s->cut_to && s->cut_to == host_of(to)) || sim_random(s) % 1000 < s->loss) {
     s->lost++;
     return;
   }
@@ -67,8 +83,8 @@ static void post(sim *s, const uint8_t *data, size_t len, const nq_addr *from, c
     if (!p)
       abort();
     p->due = s->now + s->delay + (s->jitter ? sim_random(s) % s->jitter : 0);
-    p->from = *from;
-    p->to = *to;
+    p->from = outer;
+    p->to = inner;
     p->len = len;
     memcpy(p->data, data, len);
     if (sim_random(s) % 1000 < s->corrupt)

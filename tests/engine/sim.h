@@ -19,6 +19,8 @@ typedef struct sim {
   unsigned loss, dup, corrupt; /* per mille */
   int cut; /* nothing passes */
   uint8_t cut_to; /* nothing reaches this host */
+  uint8_t nat; /* this host is behind a NAT; 0: none */
+  uint16_t nat_port, nat_inner; /* the port it is seen under (what goes to earlier ones is lost), and its own */
   uint64_t sent, lost, duplicated;
   sim_packet *flight; /* by due */
   nq_env env;
@@ -32,6 +34,8 @@ void sim_free(sim *s);
 /* An nq_io on address 10.0.0.<host>:<port>. */
 nq_io *sim_io(sim *s, uint8_t host, uint16_t port);
 uint64_t sim_random(sim *s);
+/* The NAT before a host gives its one socket (`inner` is its port) a new port. */
+void sim_rebind(sim *s, uint8_t host, uint16_t inner);
 /* When the next packet arrives, UINT64_MAX: none. */
 uint64_t sim_next(const sim *s);
 

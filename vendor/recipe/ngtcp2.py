@@ -8,11 +8,23 @@ from pathlib import Path
 
 from . import tools
 from .fetch import Archive, unpack
-from .report import say
+from .report import VendorError, say
 from .tools import Compiler
 
-# Raised when the recipe itself changes in a way its flags and config.h do not show.
-RECIPE = 1
+# (file, text that is there exactly once, text in its place): what an upstream version needs mended, as few as can be.
+# PATH_RESPONSE: the packet asks for an acknowledgement and counts as in flight, so a probe timeout must run for it
+# (RFC 9002 6.2.1). Up to 1.25.0 none does: once such packets are lost and fill the window, the connection is silent.
+MENDED = (
+    (
+        "lib/ngtcp2_conn.c",
+        "rtb_entry_flags |= NGTCP2_RTB_ENTRY_FLAG_ACK_ELICITING;\n          require_padding =",
+        "rtb_entry_flags |= NGTCP2_RTB_ENTRY_FLAG_ACK_ELICITING | NGTCP2_RTB_ENTRY_FLAG_PTO_ELICITING;\n"
+        "          require_padding =",
+    ),
+)
+
+# The number is raised when the recipe itself changes in a way its flags and config.h do not show.
+RECIPE = f"1 {MENDED}"
 
 # The engine is compiled with the same, or link-time optimisation could not inline across the two.
 HARDENING = ("-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2")
@@ -65,9 +77,23 @@ def flags(variant: str, compiler: Compiler) -> tuple[str, ...]:
     return (*_COMMON, *_VARIANTS[variant], *extra)
 
 
+def mend(root: Path) -> None:
+    """Makes the changes of MENDED in an unpacked source. Raises VendorError when one no longer fits."""
+    for name, old, new in MENDED:
+        path = root / name
+        text = path.read_text(encoding="utf-8")
+        if text.count(old) != 1:
+            raise VendorError(
+                f"{path.name} of this ngtcp2 has {text.count(old)} times what vendor/recipe/ngtcp2.py expects once and "
+                f"mends: {old!r}. Look whether upstream has mended it, then change or remove the entry of MENDED."
+            )
+        path.write_text(text.replace(old, new), encoding="utf-8")
+
+
 def build(source: Archive, tls: Path, variant: str, compiler: Compiler, output: Path, work: Path) -> None:
     """Puts include/ngtcp2 and lib/libngtcp2.a (with the TLS glue) into output."""
     root = unpack(source, work / "src")
+    mend(root)
     generated = work / "config"
     generated.mkdir()
     (generated / "config.h").write_text(config_h())
