@@ -87,11 +87,13 @@ class Answers:
 def test_requests_of_a_tick_come_in_one_call(world: Any) -> None:
     """Of every connection of a worker, in the thread of that worker, each answered with its own reply, in order."""
     batches: dict[int, list[tuple[int, int]]] = {}
+    sent = threading.Event()
 
     def on_batch(rpcs: list[Any], types: list[int], msgids: list[int], datas: list[bytes]) -> list[bytes]:
         assert len(rpcs) == len(types) == len(msgids) == len(datas)
         assert all(type(rpc) is nq_rpc_t for rpc in rpcs)
         batches.setdefault(threading.get_ident(), []).append((len(rpcs), len(set(rpcs))))
+        assert sent.wait(20)  # so that all the others come in the next tick
         return [b"%d %d " % (type_, msgid) + data for type_, msgid, data in zip(types, msgids, datas, strict=True)]
 
     world.serve(serve_batches(on_batch))
@@ -100,6 +102,9 @@ def test_requests_of_a_tick_come_in_one_call(world: Any) -> None:
     for number in range(200):
         for rpc in rpcs:
             nq_rpc_call(rpc, number + 1, b"%d" % number, lambda r, result, d: got[r].append((result, d)))
+    for _ in range(3):
+        capi.nq_client_poll(world.clients[0])
+    sent.set()
     world.until(lambda: all(len(replies) == 200 for replies in got.values()))
     for replies in got.values():
         assert replies == [(NQ_OK, b"%d %d %d" % (n + 1, n + 1, n)) for n in range(200)]
