@@ -199,9 +199,8 @@ cdef class CapiStream(StreamCore):
 
     # ---- what goes ----
 
-    cdef int send_now(self, object data, object opt) except -1:
+    cdef int send_now(self, object data, CapiMark mark) except -1:
         cdef View v
-        cdef CapiMark mark
         cdef int rc
         cdef nq_loop *loop = self.loop.l
         if self.refused or self.told or loop == NULL:
@@ -215,12 +214,9 @@ cdef class CapiStream(StreamCore):
             raw = bytes_of(data)
             data = record_head(len(raw)) + raw
         view_get(&v, data)
-        if opt is None:
+        if mark is None:
             rc = nq_stream_send(loop, self.handle, v.p, v.n)
         else:
-            mark = CapiMark.__new__(CapiMark)
-            mark.on_ack = opt.on_ack
-            mark.on_retransmit = opt.on_retransmit
             rc = nq_stream_send_marked(loop, self.handle, v.p, v.n, <void *>mark)
             if rc >= 0:
                 (<CapiLoop>self.loop).marks.add(mark)
@@ -306,14 +302,18 @@ cdef class CapiStreamApi:
         on_retransmit(nbytes) when some were lost and are sent again (an estimate). Errors and thread rule as
         nq_stream_send. Original: nq_stream_send_ex."""
         cdef CapiStream core = s.core
+        cdef CapiMark mark
         need_callable(field_of(opt, "on_ack", "nq_stream_opt_t"), "on_ack")
         need_callable(field_of(opt, "on_retransmit", "nq_stream_opt_t"), "on_retransmit")
         if not s.live or core is None:
             return
+        mark = CapiMark.__new__(CapiMark)
+        mark.on_ack = opt.on_ack
+        mark.on_retransmit = opt.on_retransmit
         if nq_loop_is_owner(s.loop.l):
-            core.send_now(data, opt)
+            core.send_now(data, mark)
         else:
-            handle_post(s, CAPI_OP_SEND, data if core.entry.framed else bytes_of(data), opt)
+            handle_post(s, CAPI_OP_SEND, data if core.entry.framed else bytes_of(data), mark)
 
     @staticmethod
     def nq_stream_task(nq_stream_t s not None, cb):

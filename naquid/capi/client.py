@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from . import log
 from ._native import (
@@ -311,11 +312,12 @@ def nq_client_connect(cl: nq_client_t, addr: nq_addr_t, conf: nq_clconf_t) -> bo
     )  # fmt: skip
     if cl._loop.closed:
         return False
+    conf = replace(conf)  # as C copies it: what becomes of the caller's changes nothing here
     attempt = _Attempt(cl, addr, conf, cl._context(conf.insecure, addr.ca), limits)
     cl._attempts.add(attempt)
     if parse_address(addr.host, addr.port) is not None:
         # As every lookup does, this one ends in a later poll: on_close never comes before this returns.
-        cl._loop._call_soon(lambda: attempt.resolved(0, None, [addr.host]))
+        cl._loop._call_soon(lambda: attempt.resolved(0, None, [attempt.host]))
     else:
         cl._resolver.lookup(addr.host, socket.AF_UNSPEC, attempt.resolved)
     return True

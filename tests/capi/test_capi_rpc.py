@@ -93,7 +93,7 @@ def test_calls_are_answered_in_order(world: Any) -> None:
 
 
 @pytest.mark.parametrize("type_", [1, 127, 128, 200, 255, 256, 10000, 32767])
-def test_every_type_works(small: Any, type_: int) -> None:
+def test_every_type_works(world: Any, type_: int) -> None:
     """Better on purpose 2: types 128 to 255 too."""
     seen: list[Any] = []
 
@@ -101,8 +101,8 @@ def test_every_type_works(small: Any, type_: int) -> None:
         seen.append(type)
         nq_rpc_reply(rpc, msgid, data)
 
-    small.serve(lambda m: nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t(on_rpc_request=on_request)))
-    assert Peer(small).call(type_, b"x") == (NQ_OK, b"x")
+    world.serve(lambda m: nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t(on_rpc_request=on_request)))
+    assert Peer(world).call(type_, b"x") == (NQ_OK, b"x")
     assert seen == [type_]
 
 
@@ -164,9 +164,9 @@ def test_notify_and_calls_from_the_server(world: Any) -> None:
     assert notes == [(9, b"note")]
 
 
-def test_requests_without_a_handler_are_not_supported(small: Any) -> None:
-    small.serve(lambda m: nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t()))
-    assert Peer(small).call(1, b"") == (NQ_ENOTSUPPORT, b"")
+def test_requests_without_a_handler_are_not_supported(world: Any) -> None:
+    world.serve(lambda m: nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t()))
+    assert Peer(world).call(1, b"") == (NQ_ENOTSUPPORT, b"")
 
 
 def test_close_tells_on_close_then_goaway(world: Any) -> None:

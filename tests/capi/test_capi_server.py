@@ -83,39 +83,39 @@ def test_connections_spread_over_the_workers(world: Any) -> None:
     assert threading.get_ident() not in threads
 
 
-def test_listen_says_none_and_logs_why(small: Any, logs: list[str], tmp_path: Any) -> None:
+def test_listen_says_none_and_logs_why(world: Any, logs: list[str], tmp_path: Any) -> None:
     """Better on purpose 6: never an exit of the process."""
-    server = nq_server_create(1)
-    small.servers.append(server)
+    server = nq_server_create(world.workers)
+    world.servers.append(server)
     taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     taken.bind(("127.0.0.1", 0))
     port = taken.getsockname()[1]
-    assert small.listen(server, key=None) is None
-    assert small.listen(server, cert=None) is None
-    assert small.listen(server, key=tmp_path / "none.pem") is None
-    assert small.listen(server, key=b"no key") is None
-    assert small.listen(server, port=port) is None
+    assert world.listen(server, key=None) is None
+    assert world.listen(server, cert=None) is None
+    assert world.listen(server, key=tmp_path / "none.pem") is None
+    assert world.listen(server, key=b"no key") is None
+    assert world.listen(server, port=port) is None
     taken.close()
-    assert small.listen(server, port=port) is not None
-    assert small.listen(server, port=port) is None
+    assert world.listen(server, port=port) is not None
+    assert world.listen(server, port=port) is None
     nq_server_start(server, False)
-    assert small.listen(server) is None
+    assert world.listen(server) is None
     levels = [json.loads(line)["_lv"] for line in logs]
     assert levels == ["E"] * 7
     assert "fail to listen" in logs[4]
 
 
-def test_certificates_and_keys_in_memory(small: Any) -> None:
+def test_certificates_and_keys_in_memory(world: Any) -> None:
     """Better on purpose 6: PEM paths, PEM bytes, DER keys."""
-    leaf = small.leaf
+    leaf = world.leaf
     for cert, key in ((leaf.cert_pem, leaf.key_pem), (leaf.cert_pem, leaf.key_der), (str(leaf.cert), leaf.key)):
-        server = nq_server_create(1)
-        small.servers.append(server)
-        hdmap = small.listen(server, cert=cert, key=key)
+        server = nq_server_create(world.workers)
+        world.servers.append(server)
+        hdmap = world.listen(server, cert=cert, key=key)
         assert hdmap is not None
         serve_rpc(hdmap)
         nq_server_start(server, False)
-        assert ask(small, hdmap.address[1]) == [b"x"]
+        assert ask(world, hdmap.address[1]) == [b"x"]
 
 
 def test_wrong_settings_raise(small: Any) -> None:
@@ -163,19 +163,6 @@ def test_one_client_at_a_time(world: Any) -> None:
     start = time.monotonic()
     assert ask(world, world.port, 50) == [b"x"] * 50
     assert time.monotonic() - start < 5
-
-
-def test_session_limit(small: Any) -> None:
-    """3: clients above max_session_hint of a worker are refused."""
-    conf = nq_svconf_t(max_session_hint=3, use_max_session_hint_as_limit=True, idle_timeout=nq_time_sec(20))
-    small.serve(serve_rpc, conf)
-    opened: list[Any] = []
-    failed: list[Any] = []
-    client = small.client()
-    for _ in range(5):
-        small.connect(client, on_open=lambda c, p: opened.append(c), on_close=lambda c, e, d, r: failed.append(d))
-    small.until(lambda: len(opened) + len(failed) == 5)
-    assert len(opened) == 3
 
 
 def test_start_blocks_until_joined(world: Any) -> None:
@@ -293,7 +280,7 @@ def test_join_without_start_and_twice(small: Any) -> None:
     nq_server_join(server)
 
 
-def test_join_in_a_callback_is_refused(small: Any) -> None:
+def test_join_in_a_callback_is_refused(world: Any) -> None:
     errors: list[Any] = []
     servers: list[Any] = []
 
@@ -303,15 +290,15 @@ def test_join_in_a_callback_is_refused(small: Any) -> None:
         except RuntimeError as error:
             errors.append(error)
 
-    small.serve(serve_rpc, nq_svconf_t(on_open=on_open, idle_timeout=nq_time_sec(20)))
-    servers.append(small.servers[0])
-    small.connect(small.client())
-    small.until(lambda: errors)
+    world.serve(serve_rpc, nq_svconf_t(on_open=on_open, idle_timeout=nq_time_sec(20)))
+    servers.append(world.servers[0])
+    world.connect(world.client())
+    world.until(lambda: errors)
 
 
-def test_maps_are_fixed_once_the_server_runs(small: Any, logs: list[str]) -> None:
+def test_maps_are_fixed_once_the_server_runs(world: Any, logs: list[str]) -> None:
     maps: list[Any] = []
-    small.serve(maps.append)
+    world.serve(maps.append)
     assert nq_hdmap_rpc_handler(maps[0], "late", nq_rpc_handler_t()) is False
     assert any("handler map is in use" in line for line in logs)
 
