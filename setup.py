@@ -156,7 +156,7 @@ class BuildExtension(build_ext):
 
     def _link(self, compiler: tools.Compiler, common: list[str], objects: list[Path], native: Path,
               record: dict[str, Any], kind: str, optimise: bool) -> None:  # fmt: skip
-        libraries = [native / "lib" / name for name in ("libngtcp2.a", "libssl.a", "libcrypto.a")]
+        libraries = [native / "lib" / name for name in ("libngtcp2.a", "libcares.a", "libssl.a", "libcrypto.a")]
         folder = Path(self.build_temp) / kind
         folder.mkdir(parents=True, exist_ok=True)
         exports = folder / "exports"

@@ -205,7 +205,7 @@ def hot_path(shared: bool = False) -> Path:
     tests = [root / "tests" / "engine" / name for name in ("sim.c", "world.c", "certs.c")]
     sources = [HERE / "engine" / "hot_path.c", *sorted((root / "src_cython" / "engine").glob("*.c")), *tests]
     headers = [*(root / "src_cython" / "engine").glob("*.h"), *(root / "tests" / "engine").glob("*.h")]
-    libraries = [prefix / "lib" / name for name in ("libngtcp2.a", "libssl.a", "libcrypto.a")]
+    libraries = [prefix / "lib" / name for name in ("libngtcp2.a", "libcares.a", "libssl.a", "libcrypto.a")]
     program = BUILD / ("hot_path.so" if shared else "hot_path")
     if not _current(program, [*sources, *headers, *libraries]):
         BUILD.mkdir(exist_ok=True)

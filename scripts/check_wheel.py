@@ -26,7 +26,8 @@ INIT = "PyInit__naquid"
 LIBC = re.compile(r"(libc|libm|libpthread|libdl|librt)\.so\.\d+|ld-linux[-\w]*\.so\.\d+|(ld-|libc\.)musl-\w+\.so\.1")
 # BoringSSL is C++. With it, a wheel may ask for these, too.
 CPLUSPLUS = re.compile(r"libstdc\+\+\.so\.6|libgcc_s\.so\.1")
-LICENCES = ("LICENSE", "NOTICE", "THIRD-PARTY-NOTICES.md", "vendor/licenses/ngtcp2.txt", "vendor/licenses/aws-lc.txt",
+LICENCES = ("LICENSE", "NOTICE", "THIRD-PARTY-NOTICES.md", "vendor/licenses/ngtcp2.txt", "vendor/licenses/c-ares.txt",
+            "vendor/licenses/aws-lc.txt",
             "vendor/licenses/Apache-2.0.txt", "vendor/licenses/fiat-crypto.txt")  # fmt: skip
 DF_TEXTREL, DF_BIND_NOW, DF_1_NOW = 0x4, 0x8, 0x1
 

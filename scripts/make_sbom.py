@@ -22,7 +22,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 ROOT = Path(__file__).resolve().parent.parent
-HOMES = {"ngtcp2": "ngtcp2/ngtcp2", "aws-lc": "aws/aws-lc", "boringssl": "google/boringssl"}
+HOMES = {"ngtcp2": "ngtcp2/ngtcp2", "c-ares": "c-ares/c-ares", "aws-lc": "aws/aws-lc", "boringssl": "google/boringssl"}
 
 
 def bill(tls: str) -> Bom:
@@ -38,7 +38,7 @@ def bill(tls: str) -> Bom:
     bom.metadata.component = root
     pins = tomllib.loads((ROOT / "vendor" / "pins.toml").read_text())
     parts = []
-    for name in ("ngtcp2", tls):
+    for name in ("ngtcp2", "c-ares", tls):
         pin = pins[name]
         owner, project = HOMES[name].split("/")
         archive = ExternalReference(

@@ -35,7 +35,11 @@ from recipe.report import PlaceError, VendorError, say  # noqa: E402
 CHANGELOG = ROOT / "CHANGELOG.md"
 LICENCES = ROOT / "vendor" / "licenses"
 # The text in an archive's root, and its copy here.
-TEXTS = {"ngtcp2": ("COPYING", "ngtcp2.txt"), "aws-lc": ("LICENSE", "aws-lc.txt")}
+TEXTS = {
+    "ngtcp2": ("COPYING", "ngtcp2.txt"),
+    "aws-lc": ("LICENSE", "aws-lc.txt"),
+    "c-ares": ("LICENSE.md", "c-ares.txt"),
+}
 TESTS = ("build", "engine-test", "asan", "tsan", "test-python", "test-packaging")
 
 

@@ -329,7 +329,31 @@ cdef extern from "engine/engine.h" nogil:
     int nq_loop_post(nq_loop *l, nq_post_op op, nq_handle h, int16_t type, uint32_t msgid, uint64_t timeout,
                      void *user, const uint8_t *data, size_t len)
 
+    # ---- names by chosen DNS servers ----
+    enum:
+        NQ_RESOLVE_SERVERS
+        NQ_RESOLVE_ADDRESSES
+    ctypedef struct nq_resolver:
+        pass
+    ctypedef struct nq_resolver_options:
+        const nq_addr *servers
+        size_t nservers
+        uint64_t timeout
+        int rotate
+        const char *hosts_file
+    ctypedef struct nq_answer:
+        uint64_t id
+        int status
+        size_t n
+        nq_addr *addr
+    int nq_resolver_new(nq_resolver **out, const nq_resolver_options *o)
+    void nq_resolver_free(nq_resolver *r)
+    int nq_resolver_ask(nq_resolver *r, const char *name, size_t len, uint64_t id)
+    int nq_resolver_wait(nq_resolver *r, nq_answer *a)
+    void nq_resolver_close(nq_resolver *r)
+
     # ---- versions ----
     const char *nq_version_ngtcp2()
     const char *nq_version_tls()
+    const char *nq_version_cares()
     const char *nq_version_build()

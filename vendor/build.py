@@ -3,7 +3,8 @@
 
     python3 vendor/build.py [--variant release|debug|asan|tsan] [--tls aws-lc|boringssl] [--fetch]
 
-The folder has include/ (ngtcp2, openssl), lib/ (libngtcp2.a, libssl.a, libcrypto.a) and versions.json.
+The folder has include/ (ngtcp2, cares, openssl), lib/ (libngtcp2.a, libcares.a, libssl.a, libcrypto.a) and
+versions.json.
 See vendor/README.md.
 """
 

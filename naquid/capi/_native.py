@@ -6,6 +6,7 @@ CapiConn = _n.CapiConn
 CapiEndpoint = _n.CapiEndpoint
 CapiGroup = _n.CapiGroup
 CapiLoop = _n.CapiLoop
+CapiResolver = _n.CapiResolver
 EngineLimits = _n.EngineLimits
 Tls = _n.Tls
 capi_hooks = _n.capi_hooks

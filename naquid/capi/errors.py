@@ -50,6 +50,7 @@ _RESOLVE = {
     10: "Misformatted DNS reply",
     11: "Could not contact DNS servers",
     12: "Timeout while contacting DNS servers",
+    15: "Out of memory",
     24: "DNS query cancelled",
 }
 _GENERAL = {

@@ -1,4 +1,4 @@
-"""Host names to addresses: by the system's resolver in a thread, or by the DNS servers of nq_dns_conf_t."""
+"""Host names to addresses: by the system's resolver, or through c-ares by the DNS servers of nq_dns_conf_t."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from . import dns
-from ._native import CapiLoop, nq_alarm_t, parse_address
+from ._native import CapiLoop, CapiResolver, nq_alarm_t, parse_address
 from .check import need
 from .constants import nq_error_t
 from .errors import nq_error_detail_code2str
@@ -17,10 +16,13 @@ from .types import nq_dns_conf_t, nq_error_detail_t
 Done = Callable[[int, nq_error_detail_t | None, list[str]], None]
 
 _DEFAULT_TIMEOUT = 5_000_000_000
+_LONGEST = 86_400_000_000_000
 
 # The numbers of c-ares, which the original reports.
 NOT_FOUND = 4
 TIMEOUT = 12
+NO_MEMORY = 15
+CANCELLED = 24
 _SYSTEM = {socket.EAI_NONAME: NOT_FOUND, socket.EAI_AGAIN: 11, socket.EAI_FAIL: 3}
 
 
@@ -34,9 +36,12 @@ class Resolver:
         if conf.query_timeout < 0:
             raise ValueError("query_timeout must be 0 or more ns")
         self._timeout = conf.query_timeout or _DEFAULT_TIMEOUT
-        self._servers = [_server(entry) for entry in conf.dns_hosts]
-        self._rotate = conf.use_round_robin
-        self._turn = 0
+        servers = [_server(entry) for entry in conf.dns_hosts]
+        self._chosen: CapiResolver | None = None
+        if servers:
+            self._chosen = CapiResolver(servers, min(self._timeout, _LONGEST), bool(conf.use_round_robin))
+        self._thread: threading.Thread | None = None
+        self._asked: dict[int, str] = {}
         self._waiting: dict[str, list[Done]] = {}
         self._alarms: dict[str, nq_alarm_t] = {}
         self._serial: dict[str, int] = {}
@@ -45,6 +50,11 @@ class Resolver:
     def close(self) -> None:
         """Forgets every lookup."""
         self._waiting.clear()
+        if self._chosen is not None:
+            self._chosen.close()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
 
     def lookup(self, host: str, family: int, done: Done) -> None:
         """done(error, detail, addresses) in a later tick; addresses alternate between IPv6 and IPv4 (RFC 8305 4)."""
@@ -57,13 +67,8 @@ class Resolver:
         if parse_address(host, 1) is not None:
             self._loop._call_soon(lambda: self._finish(host, serial, 0, [host]))
             return
-        servers = self._servers
-        if servers:
-            if self._rotate:
-                servers = servers[self._turn :] + servers[: self._turn]
-                self._turn = (self._turn + 1) % len(servers)
-            args = (host, serial, servers)
-            threading.Thread(target=self._ask, args=args, name="naquid-dns", daemon=True).start()
+        if self._chosen is not None:
+            self._ask(self._chosen, host, serial)
             return
         self._alarms[host] = self._loop._call_at(self._timeout, lambda _: self._finish(host, serial, TIMEOUT, []))
         threading.Thread(target=self._system, args=(host, serial), name="naquid-resolve", daemon=True).start()
@@ -79,9 +84,29 @@ class Resolver:
             code = NOT_FOUND
         self._loop._call_soon(lambda: self._finish(host, serial, code, found))
 
-    def _ask(self, host: str, serial: int, servers: list[tuple[str, int]]) -> None:
-        code, found = dns.resolve(host, servers, self._timeout / 1e9)
-        self._loop._call_soon(lambda: self._finish(host, serial, code, found))
+    def _ask(self, chosen: CapiResolver, host: str, serial: int) -> None:
+        try:
+            name = host.encode() if host.isascii() else host.encode("idna")
+        except UnicodeError:
+            name = b""  # which c-ares calls a bad name
+        self._asked[serial] = host
+        try:
+            idle = chosen.ask(name, serial)  # the thread of the lookups before has ended with the last of them
+            if idle or self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._answers, args=(chosen,), name="naquid-dns", daemon=True)
+                self._thread.start()
+        except (BlockingIOError, MemoryError, RuntimeError) as error:  # RuntimeError: the system gives no thread
+            code = NO_MEMORY if isinstance(error, MemoryError) else CANCELLED
+            self._loop._call_soon(lambda: self._answered(serial, code, []))
+
+    def _answers(self, chosen: CapiResolver) -> None:
+        while (answer := chosen.wait()) is not None:
+            self._loop._call_soon(functools.partial(self._answered, *answer))
+
+    def _answered(self, serial: int, code: int, found: list[str]) -> None:
+        host = self._asked.pop(serial, None)
+        if host is not None:
+            self._finish(host, serial, code, found)
 
     def _finish(self, host: str, serial: int, code: int, found: list[str]) -> None:
         if self._serial.get(host) != serial or host not in self._waiting:

@@ -136,8 +136,8 @@ class nq_dns_conf_t:
     """How names are resolved (original: nq_dns_conf_t). Without dns_hosts: as the system does.
 
     Attributes:
-        query_timeout: ns until a query is given up, 0 is 5 s.
-        dns_hosts: servers as (address, port) or address, tried in this order.
+        query_timeout: ns; a lookup ends after at most this times the number of servers. 0 is 5 s.
+        dns_hosts: up to 16 servers as (address, port) or address, asked in this order by c-ares, after the hosts file.
         use_round_robin: begin with another server at every query.
     """
 

@@ -16,6 +16,7 @@
 #include "../../naquid/include/naquid_native.h"
 #include "io.h"
 #include "limit.h"
+#include "resolve.h"
 #include "tls.h"
 
 #ifdef __cplusplus
@@ -345,6 +346,7 @@ int nq_loop_post(nq_loop *l, nq_post_op op, nq_handle h, int16_t type, uint32_t 
 /* ---- versions ---- */
 const char *nq_version_ngtcp2(void);
 const char *nq_version_tls(void);
+const char *nq_version_cares(void);
 const char *nq_version_build(void); /* compiler, flags, pins and their hashes, as JSON */
 
 #ifdef __cplusplus

@@ -6,7 +6,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +14,6 @@ import pytest
 from naquid.capi import (
     NQ_ERESOLVE,
     NQ_OK,
-    dns,
     nq_addr_t,
     nq_clconf_t,
     nq_client_connect,
@@ -304,29 +303,117 @@ def test_destroy_while_resolving(small: Any, name_server: Any) -> None:
     assert nq_client_resolve_host(client, socket.AF_INET, "a.example", print) is False
 
 
-def test_bad_dns_packets() -> None:
-    """Whatever a server sends: an answer, or BadReply."""
-    name = dns.encode_name("a.example")
-    good = struct.pack("!HHHHHH", 7, 0x8180, 1, 1, 0, 0) + name + struct.pack("!HH", 1, 1)
-    good += b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 60, 4) + bytes([1, 2, 3, 4])
-    assert dns.parse(good, {7: 1}, name) == (7, 0, ["1.2.3.4"])
-    for end in range(len(good)):
-        with pytest.raises(dns.BadReply):
-            dns.parse(good[:end], {7: 1}, name)
-    for i in range(len(good)):
-        for value in (0, 0x3F, 0x40, 0xC0, 0xFF):
-            changed = good[:i] + bytes([value]) + good[i + 1 :]
-            try:
-                ident, code, found = dns.parse(changed, {7: 1}, name)
-            except dns.BadReply:
-                continue
-            assert ident == 7
-            assert isinstance(code, int)
-            assert len(found) <= 1
-    with pytest.raises(ValueError, match="host name"):
-        dns.encode_name("a..b")
-    with pytest.raises(ValueError, match="too long"):
-        dns.encode_name(".".join(["x" * 60] * 5))
+def a_record(query: bytes, address: bytes) -> bytes:
+    """The answer to a question for IPv4 addresses; without one, to any other."""
+    question = query[12 : query.index(b"\0", 12) + 5]
+    wanted = question[-4:] == b"\0\1\0\1"
+    record = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 60, 4) + address if wanted else b""
+    return query[:2] + struct.pack("!HHHHH", 0x8180, 1, int(wanted), 0, 0) + question + record
+
+
+def test_bad_dns_packets(small: Any) -> None:
+    """Whatever a server sends, a lookup has one end: an address, or a number of c-ares."""
+    good = bytes([1, 2, 3, 4])
+    size = len(a_record(b"\0" * 12 + b"\1a\7example\0\0\1\0\1", good))
+    damages: list[Callable[[bytes], bytes]] = [lambda p, n=n: p[:n] for n in range(size)]  # type: ignore[misc]
+    damages += [
+        lambda p, i=i, v=v: p[:i] + bytes([v]) + p[i + 1 :]  # type: ignore[misc]
+        for i in range(size)
+        for v in (0, 0x3F, 0x40, 0xC0, 0xFF)
+    ]
+    current: list[Callable[[bytes], bytes]] = []
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+
+    def run() -> None:
+        while (got := sock.recvfrom(4096))[0]:
+            answer = a_record(got[0], good)
+            if current and len(answer) == size:
+                sock.sendto(current.pop()(answer), got[1])
+            sock.sendto(answer, got[1])
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    conf = nq_dns_conf_t(query_timeout=nq_time_msec(300), dns_hosts=[sock.getsockname()])
+    client = nq_client_create(1, 1, conf)
+    small.clients.append(client)
+    ends: list[tuple[Any, ...]] = []
+    for damage in damages:
+        current.append(damage)
+        ends.append(resolve(client, "a.example"))
+    sock.sendto(b"", sock.getsockname())
+    thread.join()
+    sock.close()
+    for error, detail, packed in ends:
+        assert (error == NQ_OK and len(packed) == 4) or (error == NQ_ERESOLVE and 1 <= detail.code <= 12)
+    assert current == []
+    assert ends[:size] == [(NQ_OK, None, good)] * size, "after what is too short for an answer it is asked again"
+
+
+def test_names_that_are_none(small: Any, name_server: Any) -> None:
+    server = name_server({"xn--bcher-kva.example": ["127.0.0.1"]})
+    client = nq_client_create(1, 1, nq_dns_conf_t(dns_hosts=[server.address]))
+    small.clients.append(client)
+    for name in ("a..b", "", ".", ".".join(["x" * 60] * 5), "a\0.example", "\u00fc" * 70, "\ud800.example"):
+        assert resolve(client, name)[1].code == 8
+    assert server.asked == []
+    assert resolve(client, "b\u00fccher.example")[0] == NQ_OK
+
+
+def test_a_long_answer_comes_by_tcp(small: Any) -> None:
+    """RFC 1035 4.2: an answer that is cut off is asked for again by TCP."""
+    udp, tcp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.create_server(("127.0.0.1", 0))
+    udp.bind(tcp.getsockname())
+
+    def run_udp() -> None:
+        while (got := udp.recvfrom(4096))[0]:
+            question = got[0][12 : got[0].index(b"\0", 12) + 5]
+            udp.sendto(got[0][:2] + struct.pack("!HHHHH", 0x8380, 1, 0, 0, 0) + question, got[1])
+
+    def run_tcp() -> None:
+        conn = tcp.accept()[0]
+        stream = conn.makefile("rwb")
+        while head := stream.read(2):
+            answer = a_record(stream.read(int.from_bytes(head, "big")), bytes([9, 8, 7, 6]))
+            stream.write(len(answer).to_bytes(2, "big") + answer)
+            stream.flush()
+        stream.close()
+        conn.close()
+
+    threads = [threading.Thread(target=fn, daemon=True) for fn in (run_udp, run_tcp)]
+    for thread in threads:
+        thread.start()
+    client = nq_client_create(1, 1, nq_dns_conf_t(dns_hosts=[udp.getsockname()]))
+    small.clients.append(client)
+    assert resolve(client, "long.example") == (NQ_OK, None, bytes([9, 8, 7, 6]))
+    udp.sendto(b"", udp.getsockname())
+    for thread in threads:
+        thread.join()
+    udp.close()
+    tcp.close()
+
+
+def test_lookups_do_not_wait_for_each_other(small: Any, name_server: Any) -> None:
+    """One thread serves them all, and ends with the last."""
+    server, silent = name_server({f"h{i}.example": [f"127.0.1.{i}"] for i in range(200)}), name_server(None)
+    client = nq_client_create(1, 1, nq_dns_conf_t(dns_hosts=[server.address]))
+    other = nq_client_create(1, 1, nq_dns_conf_t(dns_hosts=[silent.address]))
+    small.clients += [client, other]
+    got: dict[int, Any] = {}
+    for i in range(200):
+        nq_client_resolve_host(client, socket.AF_INET, f"h{i}.example", lambda e, d, p, i=i: got.update({i: p}))
+        nq_client_resolve_host(other, socket.AF_INET, f"h{i}.example", print)
+    assert len([t for t in threading.enumerate() if t.name == "naquid-dns"]) <= 2
+    small.until(lambda: len(got) == 200)
+    assert got == {i: bytes([127, 0, 1, i]) for i in range(200)}
+    assert resolve(client, "h1.example")[0] == NQ_OK
+    nq_client_destroy(other)
+    small.until(lambda: not [t for t in threading.enumerate() if t.name == "naquid-dns"])
+
+
+def test_too_many_name_servers() -> None:
+    with pytest.raises(ValueError, match="17 servers"):
+        nq_client_create(1, 1, nq_dns_conf_t(dns_hosts=["127.0.0.1"] * 17))
 
 
 def test_addresses_take_turns() -> None:

@@ -78,9 +78,9 @@ def versions() -> None:
     argv = [sys.executable, *isolated, "-m", "naquid", "versions", "--json"]
     shown = json.loads(subprocess.run(argv, check=True, capture_output=True, encoding="utf-8").stdout)
     expect(shown["naquid"] == naquid.__version__, "`naquid versions` shows another version")
-    for name in ("ngtcp2", "tls", "compiler", "flags"):
+    for name in ("ngtcp2", "tls", "c-ares", "compiler", "flags"):
         expect(bool(shown[name]), f"`naquid versions` does not tell {name}")
-    expect(all(len(pin["sha256"]) == 64 for pin in shown["pins"].values()) and len(shown["pins"]) == 2, "pins")
+    expect(all(len(pin["sha256"]) == 64 for pin in shown["pins"].values()) and len(shown["pins"]) == 3, "pins")
 
 
 def use_other_tls(modules: list[str]) -> None:

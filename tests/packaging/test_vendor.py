@@ -91,7 +91,7 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_pins_are_complete() -> None:
     pins = load_pins()
-    assert {"ngtcp2", "aws-lc", "boringssl"} <= set(pins)
+    assert {"ngtcp2", "c-ares", "aws-lc", "boringssl"} <= set(pins)
     for pin in pins.values():
         assert re.fullmatch(r"[0-9a-f]{64}", pin.sha256)
         assert pin.url or pin.debian or pin.pypi, f"{pin.name} has no place"
@@ -497,7 +497,15 @@ def test_command_prints_one_complete_folder() -> None:
     if done.returncode:
         pytest.skip("the native libraries have not been fetched yet")
     folder = Path(done.stdout.removesuffix("\n"))
-    for name in ("lib/libngtcp2.a", "lib/libssl.a", "lib/libcrypto.a", "versions.json", "include/openssl/ssl.h"):
+    for name in (
+        "lib/libngtcp2.a",
+        "lib/libcares.a",
+        "lib/libssl.a",
+        "lib/libcrypto.a",
+        "versions.json",
+        "include/openssl/ssl.h",
+        "include/cares/ares.h",
+    ):
         assert (folder / name).is_file()
     for name in ("ngtcp2.h", "version.h", "ngtcp2_crypto.h", "ngtcp2_crypto_boringssl.h"):
         assert (folder / "include" / "ngtcp2" / name).is_file()

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import ngtcp2, tls, tools
+from . import cares, ngtcp2, tls, tools
 from .cache import cache_dir, key_of, make_once, scratch
 from .debian import Apt
 from .fetch import Archive, Unavailable, get
@@ -28,11 +28,15 @@ def build(variant: str, asked_tls: str | None = None, pins: dict[str, Pin] | Non
     _check_tls(asked_tls)
     cache = cache_dir()
     compiler = tools.find_compiler()
-    engine, provider = _archives(pins, cache, asked_tls)
+    engine, dns, provider = _archives(pins, cache, asked_tls)
     tls_flags = (f"recipe {tls.RECIPE}", *tls.FLAGS[provider.name], *tools.target())
     tls_key = key_of(provider.name, provider.sha256, compiler.identity, *tls_flags)
     flags = ngtcp2.flags(variant, compiler)
-    key = key_of(tls_key, engine.sha256, variant, f"recipe {ngtcp2.RECIPE}", ngtcp2.config_h(), *flags)
+    dns_flags = cares.flags(variant, compiler)
+    key = key_of(
+        tls_key, variant, engine.sha256, f"recipe {ngtcp2.RECIPE}", ngtcp2.config_h(), *flags,
+        dns.sha256, f"recipe {cares.RECIPE}", cares.config_h(), *dns_flags,
+    )  # fmt: skip
 
     def make_tls(output: Path, work: Path) -> None:
         tls.BUILDERS[provider.name](provider, output, work)
@@ -41,19 +45,20 @@ def build(variant: str, asked_tls: str | None = None, pins: dict[str, Pin] | Non
         built = make_once(cache, "tls", f"{provider.name}-{tls_key}", make_tls)
         shutil.copytree(built, output, copy_function=_link, dirs_exist_ok=True)
         ngtcp2.build(engine, built, variant, compiler, output, work)
+        cares.build(dns, variant, compiler, output, work)
         record = {
             "variant": variant,
             "tls": provider.name,
             "compiler": compiler.identity,
-            "parts": [engine.record(), provider.record()],
-            "flags": {"ngtcp2": list(flags), provider.name: list(tls_flags)},
+            "parts": [engine.record(), dns.record(), provider.record()],
+            "flags": {"ngtcp2": list(flags), "c-ares": list(dns_flags), provider.name: list(tls_flags)},
         }
         (output / "versions.json").write_text(json.dumps(record, indent=2) + "\n")
 
     name = f"{variant}-{provider.name}-{key}"
     known = (cache / "prefix" / name).is_dir()
     path = make_once(cache, "prefix", name, make)
-    parts = f"ngtcp2 {engine.version}, {provider.name} {provider.version}, {variant}"
+    parts = f"ngtcp2 {engine.version}, c-ares {dns.version}, {provider.name} {provider.version}, {variant}"
     say(f"{'ready' if known else 'built'}: {parts}")
     return path
 
@@ -62,8 +67,8 @@ def fetch(asked_tls: str | None = None, pins: dict[str, Pin] | None = None) -> P
     """The folder of the cache that holds the verified sources, for a machine or container without a network."""
     _check_tls(asked_tls)
     cache = cache_dir()
-    engine, provider = _archives(pins or load_pins(), cache, asked_tls)
-    say(f"fetched: {engine.path.name}, {provider.path.name}")
+    archives = _archives(pins or load_pins(), cache, asked_tls)
+    say(f"fetched: {', '.join(archive.path.name for archive in archives)}")
     return cache / "downloads"
 
 
@@ -72,11 +77,15 @@ def _check_tls(asked: str | None) -> None:
         raise VendorError(f"NAQUID_TLS is {asked!r}: set it to {' or '.join(TLS)}.")
 
 
-def _archives(pins: dict[str, Pin], cache: Path, asked_tls: str | None) -> tuple[Archive, Archive]:
-    """ngtcp2's and the TLS library's."""
+def _archives(pins: dict[str, Pin], cache: Path, asked_tls: str | None) -> tuple[Archive, Archive, Archive]:
+    """ngtcp2's, c-ares' and the TLS library's."""
     with scratch(cache) as work:
-        apt = Apt(work)  # for both, so that its index is read once
-        return get(pins["ngtcp2"], cache, apt), _tls_archive(pins, cache, apt, asked_tls)
+        apt = Apt(work)  # for all, so that its index is read once
+        return (
+            get(pins["ngtcp2"], cache, apt),
+            get(pins["c-ares"], cache, apt),
+            _tls_archive(pins, cache, apt, asked_tls),
+        )
 
 
 def _tls_archive(pins: dict[str, Pin], cache: Path, apt: Apt, asked: str | None) -> Archive:
