@@ -53,7 +53,7 @@ def surroundings() -> dict[str, str]:
     compiler = prepare.run([prepare.compiler(), "--version"], "asking the compiler").splitlines()[0]
     valgrind = prepare.run(["valgrind", "--version"], "asking valgrind").strip()
     record = json.loads((prepare.native_libraries() / "versions.json").read_text())
-    libraries = ", ".join(f"{part['name']} {part['version']}" for part in record["parts"])
+    libraries = ", ".join(f"{part['name']} {part['version']}" for part in record["parts"] if part["name"] != "c-ares")
     flags = " ".join(prepare.HOT_PATH_FLAGS)
     machine = os.uname().machine
     return {"compiler": compiler, "valgrind": valgrind, "libraries": libraries, "flags": flags, "machine": machine}

@@ -334,7 +334,7 @@ def test_bad_dns_packets(small: Any) -> None:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    conf = nq_dns_conf_t(query_timeout=nq_time_msec(300), dns_hosts=[sock.getsockname()])
+    conf = nq_dns_conf_t(query_timeout=nq_time_msec(2000), dns_hosts=[sock.getsockname()])
     client = nq_client_create(1, 1, conf)
     small.clients.append(client)
     ends: list[tuple[Any, ...]] = []
