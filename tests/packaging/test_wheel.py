@@ -200,7 +200,7 @@ def test_the_suites_pass_on_the_installed_wheel(wheel: Path, environments, tmp_p
     tree = tmp_path / "tree"
     left_out = shutil.ignore_patterns("naquid", "build", "dist", ".*", "*.so", "__pycache__", "*.egg-info", "results")
     shutil.copytree(ROOT, tree, ignore=left_out)
-    suites = [f"tests/{name}" for name in ("unit", "aio", "capi", "cli", "testing")]
+    suites = [f"tests/{name}" for name in ("unit", "aio", "capi", "cli", "testing", "extras")]
     suites.append("--ignore=tests/capi/test_capi_docs.py")  # compares a page with the package's source
     argv = [env.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *suites]
     done = subprocess.run(argv, cwd=tree, capture_output=True, text=True, timeout=1100)
