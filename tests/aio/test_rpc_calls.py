@@ -63,7 +63,7 @@ def test_timeouts_end_in_their_order(run: Variant, bench: Bench) -> None:
         async with bench.pair(silent_app()) as (_, conn):
             rpc = await conn.open_rpc("silent")
             for number in (3, 1, 2):
-                rpc.call_soon(1, b"", lambda *_, number=number: order.append(number), timeout=0.05 * number)
+                rpc.call_soon(1, b"", lambda *_, number=number: order.append(number), timeout=0.25 * number)
             await until(lambda: len(order) == 3)
         assert order == [1, 2, 3]
 
