@@ -1,6 +1,6 @@
-"""Everything: naquid beside its peers and the ceiling, the game, the curves, the table of targets.
+"""Everything: naquid beside its peers and the ceiling, the game, the curves, the tail, the table of targets.
 
-    python -m bench [--quick] [--out FOLDER] [--rounds R] [--scale S] [--only NAME,...] [--part compare,game,scaling]
+    python -m bench [--quick] [--out FOLDER] [--rounds R] [--scale S] [--only NAME,...] [--part NAME,...]
 
 Writes results.json, results.md and plots to the folder, ready for the documentation, and prints the report. Exit code 1
 when a naquid run failed or answered wrongly, 2 for wrong usage; a peer that is missing is named and left out. A target
@@ -19,11 +19,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import compare, games, prepare, scaling, targets
+from . import compare, games, prepare, scaling, tail, targets
 from .contenders import WORKLOADS, Contender, contenders
 from .prepare import HERE, Missing
 
-PARTS = ("compare", "game", "scaling")
+PARTS = ("compare", "game", "scaling", "tail")
 
 
 def machine() -> dict[str, str]:
@@ -102,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "scaling" in parts:
         sizes = (20_000, 1, 1000) if quick else (100_000, 3, 10_000)
         curves = scaling.measure(sizes[0], sizes[1], status, sizes[2])
+    tails = tail.measure(3.0 if quick else 10.0, status) if "tail" in parts else {}
     facts["load after"] = f"{os.getloadavg()[0]:.1f}"
     facts["took"] = f"{time.monotonic() - begin:.0f} s"
     status("")
@@ -113,9 +114,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "missing": missing | named,
         "game": played,
         "scaling": curves,
+        "tail": tails,
     }
     rows = [*targets.from_comparison(report["results"])] if "compare" in parts else []
     rows += [*targets.from_curves(curves)] if curves else []
+    rows += [*targets.from_tail(tails)] if tails else []
     rows += [*targets.from_counts(counts())]
     report["targets"] = [row.as_dict() for row in rows]
     options.out.mkdir(parents=True, exist_ok=True)
@@ -125,6 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "compare" in parts:
         lines += compare.tables(results, found, missing)
     lines += ["## A game", "", *games.table(played)] if played else []
+    lines += ["## Latency beside others", "", *tail.table(tails)] if tails else []
     lines += ["## Scaling", "", *scaling.tables(curves)] if curves else []
     text = "\n".join(lines).rstrip() + "\n"
     (options.out / "results.md").write_text(text)
@@ -134,6 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ours = {one.name for one in found if one.ours}
     wrong = any(s.errors for of_one in results.values() for name, s in of_one.items() if name in ours)
     wrong |= any(one.reasons for one in found if one.ours) or any(curve["trouble"] for curve in curves.values())
+    wrong |= bool(tails) and tail.failed(tails)
     return 1 if wrong or "trouble" in played.get("naquid", {}) else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -127,9 +128,31 @@ def game(report: dict[str, Any], file: Path, footer: str) -> None:
     finish(figure, file, heading, footer)
 
 
+def tail(report: dict[str, Any], file: Path, footer: str) -> None:
+    """Percentiles of latency beside each load; the axis gives each further nine the same room."""
+    figure, axes = plt.subplots(figsize=(8, 4.2), layout="constrained")
+    for name, case in report["cases"].items():
+        if "trouble" not in case:
+            x = [-math.log10(1 - share / 100) for share, _ in case["curve"]]
+            style = {"color": LIMIT, "linestyle": "--"} if name == "alone" else {}
+            axes.plot(x, [value for _, value in case["curve"]], label=report["titles"][name], **style)
+    axes.axhline(5, color="#333333", linewidth=0.8, linestyle=":")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xticks(range(5), ["0", "90", "99", "99.9", "99.99"])
+    axes.set_xlabel("percentile", fontsize=8)
+    axes.set_ylabel("ms from call to reply, logarithmic", fontsize=8)
+    axes.legend(fontsize=8, frameon=False)
+    plain(axes)
+    finish(figure, file, f"Calls of one client, {report['rate']:,.0f} a second, beside others", footer)
+
+
 def main() -> None:
     report = json.loads(Path(sys.argv[1]).read_text())
     folder = Path(sys.argv[2])
+    if "cases" in report:
+        tail(report, folder / "tail.png", "the dotted line is the target for the 99th percentile")
+        return
     facts = report["machine"]
     footer = f"{facts['processor']}, {facts['cores']} cores, {facts['system']}, Python {facts['Python']}; median of "
     footer += f"{facts['rounds']} interleaved rounds, lines from lowest to highest"
@@ -149,6 +172,8 @@ def main() -> None:
             bars(one, report["results"][workload], key, about["title"], label, more, log)
         finish(figure, folder / name, heading, footer)
 
+    if report.get("tail"):
+        tail(report["tail"], folder / "tail.png", footer_of_curves(facts))
     if report.get("scaling"):
         curves(report["scaling"], folder / "scaling.png", footer_of_curves(facts))
     if any("trouble" not in one for name, one in report.get("game", {}).items() if name != "about"):

@@ -9,6 +9,7 @@ from typing import Any
 MEMORY = 45.0  # KiB of server memory for an idle connection, everything included
 ORIGINAL = 489e3  # requests/s of the original at W = 5000 with the handshakes in the clock; measured once, elsewhere
 FLAT = 1.2
+TAIL = 5.0  # ms, the 99th percentile of a client's calls beside what others do
 TRAINS = "ceiling (trains)"
 
 Rows = Mapping[str, Mapping[str, Mapping[str, Any]]]  # workload -> contender -> Series.as_dict()
@@ -103,6 +104,13 @@ def from_counts(counts: Mapping[str, Any]) -> Iterator[Row]:
     for name in ("timers", "connection IDs", "handlers"):
         few, many = (counts.get("values", {}).get(f"{name}, {size}") for size in ("1", "10,000"))
         yield Row(f"cost of {name}, 1 to 10,000", "of 1", many, few, FLAT, "instructions", at_most=True)
+
+
+def from_tail(report: Mapping[str, Any]) -> Iterator[Row]:
+    """The 99th percentile of one client's calls beside each load: `tail.measure`."""
+    for name, case in report.get("cases", {}).items():
+        value = case.get("ms", {}).get("99")
+        yield Row(f"p99 of calls beside {report['titles'][name]}", "5 ms", value, TAIL, 1, "ms", at_most=True)
 
 
 def shown(value: float | None) -> str:

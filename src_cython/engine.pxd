@@ -160,6 +160,8 @@ cdef extern from "engine/engine.h" nogil:
     int nq_loop_is_owner(const nq_loop *l)
     int nq_loop_poll(nq_loop *l, int64_t max_wait)
     const nq_event *nq_loop_events(const nq_loop *l)
+    int nq_loop_timing(const nq_loop *l)
+    void nq_loop_time(nq_loop *l, const nq_event *next)
     int nq_loop_flush(nq_loop *l)
     void nq_loop_wake(nq_loop *l)
     int nq_loop_fd(nq_loop *l)

@@ -106,13 +106,18 @@ cdef class Loop:
     cdef int dispatch(self, int n) except -1:
         """Hands n events to their objects. One try for the batch: an event that raises costs, the others do not."""
         cdef int i = 0
+        cdef bint timed = nq_loop_timing(self.l)
         while i < n:
             try:
                 while i < n:
+                    if timed:
+                        nq_loop_time(self.l, nq_loop_events(self.l) + i)
                     i += 1
                     self.one(nq_loop_events(self.l) + (i - 1))
             except BaseException as exc:
                 self.failed(exc, self)
+        if timed:
+            nq_loop_time(self.l, NULL)
         if self.batches:
             batches = self.batches
             self.batches = []

@@ -7,6 +7,7 @@
 
 #include "conn.h"
 
+#define NQ_ACCEPT_TIME NQ_MSEC(1) /* of a tick, for new connections: those that are open wait for the end of it */
 #define NQ_TOKEN_TIMEOUT (10 * NGTCP2_SECONDS)          /* of Retry */
 #define NQ_REGULAR_TOKEN_TIMEOUT (3600 * NGTCP2_SECONDS) /* of NEW_TOKEN */
 #define NQ_MIN_INITIAL 1200                              /* RFC 9000 14.1 */
@@ -113,6 +114,10 @@ static token_kind check_token(nq_endpoint *ep, const nq_datagram *d, const ngtcp
   return TOKEN_NONE;
 }
 
+int nq_endpoint_takes_more(const nq_endpoint *ep) {
+  return ep->accepted_now < ep->limits.accept_per_tick && ep->accepting_for < NQ_ACCEPT_TIME;
+}
+
 /* For the next tick. Dropped, it would be sent again only after a timeout of the client, and then together with all
  * others that were dropped with it. */
 static void keep_surplus(nq_endpoint *ep, const nq_datagram *d) {
@@ -140,7 +145,7 @@ static void accept_new(nq_endpoint *ep, const nq_datagram *d, ngtcp2_pkt_hd *hd)
     refuse(ep, d, hd, NGTCP2_CONNECTION_REFUSED);
     return;
   }
-  if (ep->accepted_now >= ep->limits.accept_per_tick) {
+  if (!nq_endpoint_takes_more(ep)) {
     keep_surplus(ep, d);
     return;
   }
@@ -155,6 +160,7 @@ static void accept_new(nq_endpoint *ep, const nq_datagram *d, ngtcp2_pkt_hd *hd)
   }
   if (kind == TOKEN_NONE)
     hd->tokenlen = 0;
+  uint64_t begin = l->env.now(l->env.ctx);
   nq_conn *c = nq_conn_new(l, &ep->limits);
   if (!c) {
     l->stats.refused++;
@@ -168,6 +174,7 @@ static void accept_new(nq_endpoint *ep, const nq_datagram *d, ngtcp2_pkt_hd *hd)
   ep->accepted_now++;
   l->stats.accepted++;
   nq_conn_packet(c, d);
+  ep->accepting_for += l->env.now(l->env.ctx) - begin;
 }
 
 void nq_endpoint_stranger(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_version_cid *vc) {

@@ -55,6 +55,9 @@ typedef struct nq_conn {
   uint64_t queued;    /* bytes in send queues */
   uint64_t assembly;  /* bytes of incomplete messages */
   uint64_t ping_sent;
+  uint64_t turn;      /* the tick in which it has `taken` so many requests and records */
+  uint32_t taken, share; /* ... and may take, while the loop is timing; 0: not known, all */
+  uint64_t cost;      /* ns that the handlers of one take, smoothed */
 
   nq_hdmap *hdmap;
   nq_tls *tls;

@@ -307,7 +307,8 @@ int nq_endpoint_receive(nq_endpoint *ep) {
   const nq_datagram *v;
   int waited = 0;
   ep->accepted_now = ep->answered_now = 0;
-  while (ep->surplus && ep->accepted_now < ep->limits.accept_per_tick) {
+  ep->accepting_for = 0;
+  while (ep->surplus && nq_endpoint_takes_more(ep)) {
     nq_surplus *p = take_surplus(ep);
     nq_datagram d = {.data = p->data, .len = p->len, .ecn = p->ecn, .remote = &p->remote, .local = &p->local};
     nq_endpoint_packet(ep, &d);

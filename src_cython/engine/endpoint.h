@@ -58,6 +58,7 @@ typedef struct nq_endpoint {
   nq_closing *closing;
   uint32_t half_open, conns;
   uint32_t accepted_now, answered_now; /* in this tick */
+  uint64_t accepting_for;              /* ns of this tick spent on new connections */
   nq_surplus *surplus, **surplus_tail;
   uint32_t n_surplus;
   int readable; /* the kernel says so, or the last receive found something */
@@ -88,6 +89,7 @@ void nq_closing_free(nq_closing *z);
 void nq_closing_add(nq_endpoint *ep, nq_closing *z, uint64_t deadline);
 
 /* accept.c: a packet that no route knows */
+int nq_endpoint_takes_more(const nq_endpoint *ep); /* new connections in this tick */
 void nq_endpoint_stranger(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_version_cid *vc);
 void nq_endpoint_negotiate(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_version_cid *vc);
 

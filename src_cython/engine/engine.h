@@ -141,6 +141,10 @@ int nq_loop_is_owner(const nq_loop *l); /* [any thread] */
  * NQ_ERR_SYS. Wakes early for datagrams, timers, nq_loop_wake and posts. */
 int nq_loop_poll(nq_loop *l, int64_t max_wait);
 const nq_event *nq_loop_events(const nq_loop *l);
+/* 1: the last batches took long, and the engine asks who took it: call nq_loop_time before each event of this batch is
+ * dispatched, and with NULL after the last. Connections whose requests and records are slow get fewer in a tick. */
+int nq_loop_timing(const nq_loop *l);
+void nq_loop_time(nq_loop *l, const nq_event *next);
 /* Returns 1 when there is more to do at once: poll again without waiting. */
 int nq_loop_flush(nq_loop *l);
 void nq_loop_wake(nq_loop *l); /* [any thread] */

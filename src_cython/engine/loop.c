@@ -16,6 +16,8 @@
 #define NQ_TIMER_FLOOR NQ_MSEC(1)
 #define NQ_BUSY_DATAGRAMS 8 /* a receive that found this many is worth repeating before the next wait */
 #define NQ_LOOK_EVERY 16 /* ticks under load: a busy socket must not hide the others */
+#define NQ_LONG_TICK NQ_MSEC(2) /* of handlers: above it they are timed */
+#define NQ_SHARE_TIME NQ_MSEC(1) /* of a tick, for the handlers of one connection: but one request it always has */
 #define NQ_MAX_TIMERS_PER_TICK 4096 /* so that a burst of deadlines does not hold up packets */
 
 const char *nq_strerror(int err) {
@@ -238,6 +240,7 @@ int nq_loop_poll(nq_loop *l, int64_t max_wait) {
   if (l->batch.given || l->told_streams || l->told_conns) /* the flush was left out */
     nq_loop_flush(l);
   l->stats.ticks++;
+  l->requests = 0;
   l->now = l->env.now(l->env.ctx);
   /* Under load the sockets are asked directly; the wait (and its system call) is for when they have nothing. */
   int got = l->rx_again ? receive(l) : 0;
@@ -269,6 +272,8 @@ int nq_loop_poll(nq_loop *l, int64_t max_wait) {
     return NQ_ERR_NOMEM;
   l->stats.events += l->batch.n;
   nq_events_give(&l->batch);
+  if (l->requests)
+    l->given_at = l->env.now(l->env.ctx);
   l->told_streams = l->dead_streams;
   l->told_conns = l->dead_conns;
   l->dead_streams = NULL;
@@ -310,7 +315,53 @@ static void write_dirty(nq_loop *l) {
       nq_endpoint_flush(l->endpoints[i]);
 }
 
+/* What handlers do cannot be interrupted: others wait until all that came in a tick was handled. So after a long tick
+ * the caller is asked to time them, and a connection whose requests take long has fewer of them in a tick, down to one;
+ * what it sent beyond waits, and holds its credit back. While it is alone it has as many as it likes. */
+static void take_turns(nq_loop *l) {
+  l->requests = 0;
+  if (l->env.now(l->env.ctx) - l->given_at > NQ_LONG_TICK)
+    l->timing = NQ_TIMED_TICKS;
+  else if (l->timing)
+    l->timing--;
+}
+
+int nq_loop_timing(const nq_loop *l) { return l->timing != 0; }
+
+static void spent(nq_loop *l, uint64_t ns) {
+  nq_stream *s = nq_stream_get(l, l->timed);
+  if (!s)
+    return;
+  nq_conn *c = s->c;
+  uint64_t one = ns / l->timed_events;
+  /* Faster down than up: what the system did meanwhile is in it too. */
+  c->cost = !c->cost ? one : one < c->cost ? (c->cost + one) / 2 : (3 * c->cost + one) / 4;
+  uint64_t share = NQ_SHARE_TIME / (c->cost ? c->cost : 1);
+  c->share = share < 1 ? 1 : share > UINT32_MAX ? UINT32_MAX : (uint32_t)share;
+}
+
+/* Events of one stream in a row are timed together: the clock costs as much as a fast handler. */
+void nq_loop_time(nq_loop *l, const nq_event *next) {
+  int counts =
+      next && (next->kind == NQ_EV_RPC_REQUEST || next->kind == NQ_EV_RPC_NOTIFY || next->kind == NQ_EV_STREAM_RECORD);
+  nq_handle h = counts ? next->handle : 0;
+  if (h && h == l->timed) {
+    l->timed_events++;
+    return;
+  }
+  if (!h && !l->timed)
+    return;
+  uint64_t now = l->env.now(l->env.ctx);
+  if (l->timed)
+    spent(l, now - l->timed_since);
+  l->timed = h;
+  l->timed_since = now;
+  l->timed_events = 1;
+}
+
 int nq_loop_flush(nq_loop *l) {
+  if (l->requests)
+    take_turns(l);
   give_credit(l);
   while (l->opened) {
     nq_conn *c = l->opened;

@@ -34,6 +34,7 @@ typedef struct nq_post {
   uint8_t data[];
 } nq_post;
 enum { NQ_POST_PACKET = 100 };
+#define NQ_TIMED_TICKS 64
 #define NQ_MAX_FORWARDS 4096          /* packets of other workers waiting in one inbox */
 #define NQ_MAX_POSTS (1u << 20)       /* what other threads may ask for in one tick */
 #define NQ_MAX_POST_BYTES (256u << 20) /* the data of it */
@@ -74,6 +75,12 @@ struct nq_loop {
   struct nq_conn *dead_conns, *told_conns;
   uint32_t rx_again; /* an endpoint gave a full batch: look again without waiting */
   uint32_t surplus;  /* packets that endpoints kept for the next tick */
+  uint32_t timing;   /* ticks left in which handlers are timed and connections have their share: see take_turns */
+  int requests;      /* this tick has requests or records, */
+  uint64_t given_at; /* given to the caller at this time */
+  nq_handle timed;   /* stream whose events run now, how many of them, since when */
+  uint32_t timed_events;
+  uint64_t timed_since;
   int natives; /* some handler is native: look for its events */
 
   struct nq_endpoint **endpoints; /* by the low half of the id, less 1; NULL: closed */

@@ -3,6 +3,8 @@
 
 #include "stream.h"
 
+#define NQ_HELD_SLICE 65536u /* of held bytes, decoded at once: the rest may have to wait again */
+
 void nq_stream_credit(nq_stream *s, uint64_t n) {
   nq_loop *l = s->c->l;
   s->credit += n;
@@ -113,6 +115,26 @@ static int header(const nq_stream *s, const uint8_t *p, size_t n, nq_frame *f) {
   return s->kind == NQ_KIND_RPC ? nq_wire_rpc_get(p, n, f) : nq_wire_length_get(p, n, &f->length);
 }
 
+/* Whether the connection has had its share of this tick; if not, takes one more of it. Replies are as many as were
+ * asked for: they are not counted, and do not wait for anything but what came before them. */
+static int had_share(const nq_stream *s, const nq_frame *f) {
+  nq_conn *c = s->c;
+  nq_loop *l = c->l;
+  if ((s->kind == NQ_KIND_RPC && f->kind == NQ_FRAME_REPLY) || !c->q)
+    return 0;
+  if (c->turn != l->stats.ticks) {
+    c->turn = l->stats.ticks;
+    c->taken = 0;
+  }
+  if (l->timing && c->share && c->taken >= c->share && l->stats.connections > 1) {
+    l->timing = NQ_TIMED_TICKS;
+    return 1;
+  }
+  c->taken++;
+  l->requests = 1;
+  return 0;
+}
+
 /* A header is known: 0 when its message may come. */
 static int admit(nq_stream *s, const nq_frame *f) {
   if (f->length <= s->c->limits.max_message_size)
@@ -170,11 +192,15 @@ static size_t assemble(nq_stream *s, const uint8_t *p, size_t n) {
     }
   }
   s->assembling = 0;
+  had_share(s, &s->frame); /* it is whole: it goes in any case */
   emit(s, &s->frame, data);
   return used + want;
 }
 
-static void frames(nq_stream *s, const uint8_t *p, size_t n) {
+/* Returns the bytes used: fewer than n when the rest has to wait for the next tick. */
+static size_t frames(nq_stream *s, const uint8_t *p, size_t n) {
+  const uint8_t *begin = p;
+  size_t all = n;
   if (s->assembling || nq_bytes_size(&s->in)) {
     size_t used = assemble(s, p, n);
     p += used;
@@ -185,53 +211,61 @@ static void frames(nq_stream *s, const uint8_t *p, size_t n) {
     int hs = header(s, p, n, &f);
     if (hs < 0) {
       nq_stream_refuse(s, NQ_CODE_FRAME_ERROR);
-      return;
+      return all;
     }
     if (hs == NQ_WIRE_MORE) {
       if (nq_bytes_append(&s->in, p, n))
         no_memory(s);
-      return;
+      return all;
     }
     if (admit(s, &f))
-      return;
+      return all;
+    if (had_share(s, &f))
+      return (size_t)(p - begin);
     p += hs;
     n -= (size_t)hs;
     if (n < f.length) {
       s->frame = f;
       s->assembling = 1;
       collect(s, p, n);
-      return;
+      return all;
     }
     emit(s, &f, p);
     p += f.length;
     n -= f.length;
   }
+  return all;
 }
 
-static void decode(nq_stream *s, const uint8_t *p, size_t n) {
+static size_t decode_some(nq_stream *s, const uint8_t *p, size_t n) {
   nq_loop *l = s->c->l;
-  nq_stream_credit(s, n);
-  if (!s->kind) {
-    size_t used = resolve(s, p, n);
-    p += used;
-    n -= used;
-  }
-  if (!n || s->discard)
-    return;
+  size_t used = s->kind ? 0 : resolve(s, p, n), left = n - used;
+  if (!left || s->discard)
+    return n;
   /* ngtcp2 reuses its buffer for the next packet; events need theirs until the batch is dispatched. */
-  uint8_t *copy = nq_arena_alloc(&l->batch.arena, n);
+  uint8_t *copy = nq_arena_alloc(&l->batch.arena, left);
   if (!copy) {
     no_memory(s);
-    return;
+    return n;
   }
-  memcpy(copy, p, n);
-  if (s->kind == NQ_KIND_RAW) {
-    nq_event *e = nq_events_push(&l->batch, NQ_EV_STREAM_DATA, s->h);
-    e->data = copy;
-    e->len = n;
-  } else {
-    frames(s, copy, n);
+  memcpy(copy, p + used, left);
+  if (s->kind != NQ_KIND_RAW)
+    return used + frames(s, copy, left);
+  nq_event *e = nq_events_push(&l->batch, NQ_EV_STREAM_DATA, s->h);
+  e->data = copy;
+  e->len = left;
+  return n;
+}
+
+/* Returns the bytes used; after fewer than n the stream holds back what comes, the caller the rest. */
+static size_t decode(nq_stream *s, const uint8_t *p, size_t n) {
+  size_t used = decode_some(s, p, n);
+  nq_stream_credit(s, used);
+  if (used < n) {
+    s->holding = 1;
+    nq_stream_schedule(s);
   }
+  return used;
 }
 
 /* The peer's FIN is reported once everything before it was. */
@@ -279,8 +313,14 @@ void nq_stream_receive(nq_stream *s, const uint8_t *data, size_t len, int fin) {
       no_memory(s);
     return;
   }
-  if (len)
-    decode(s, data, len);
+  if (len) {
+    size_t used = decode(s, data, len);
+    if (used < len) {
+      if (nq_bytes_append(&s->held, data + used, len - used))
+        no_memory(s);
+      return;
+    }
+  }
   report_fin(s);
 }
 
@@ -296,12 +336,19 @@ void nq_stream_schedule(nq_stream *s) {
 
 void nq_stream_continue(nq_stream *s) {
   s->holding = 0;
-  if (!s->discard && nq_bytes_size(&s->held)) {
-    nq_bytes held = s->held;
-    nq_bytes_init(&s->held);
-    decode(s, nq_bytes_at(&held), nq_bytes_size(&held));
-    nq_bytes_free(&held);
+  nq_bytes held = s->held;
+  nq_bytes_init(&s->held);
+  while (!s->holding && !s->discard && nq_bytes_size(&held)) {
+    size_t left = nq_bytes_size(&held);
+    nq_bytes_consume(&held, decode(s, nq_bytes_at(&held), left < NQ_HELD_SLICE ? left : NQ_HELD_SLICE));
   }
+  if (s->discard && nq_bytes_size(&held))
+    nq_stream_credit(s, nq_bytes_size(&held));
+  if (s->holding) { /* until the next tick */
+    s->held = held;
+    return;
+  }
+  nq_bytes_free(&held);
   report_fin(s);
   if (s->reset_late) {
     s->reset_late = 0;

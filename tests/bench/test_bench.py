@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bench import __main__ as everything
-from bench import contenders, counts, games, prepare, scaling, targets
+from bench import contenders, counts, games, prepare, scaling, tail, targets
 
 ROOT = Path(__file__).parents[2]
 KEYS = """requests seconds requests_per_second p50_us p99_us errors handshake_seconds client_cpu_s server_cpu_s
@@ -179,3 +179,20 @@ def test_counts_without_valgrind(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr("bench.counts.shutil.which", lambda name: None)
     assert counts.main([]) == 0
     assert "skipped" in capsys.readouterr().out
+
+
+def test_tail() -> None:
+    report = tail.measure(0.3, quiet, rate=200.0)
+    assert [*report["cases"]] == [*tail.CASES]
+    for name, case in report["cases"].items():
+        assert not case.get("trouble")
+        assert case["errors"] == 0
+        assert case["sent"] == case["answered"] > 0
+        assert case["ms"]["50"] <= case["ms"]["99"] <= case["ms"]["100"] == case["curve"][-1][1]
+        assert name == "alone" or case["done"] > 0
+    assert not tail.failed(report)
+    text = "\n".join(tail.table(report))
+    assert all(f"| {title} |" in text for title in tail.CASES.values())
+    rows = list(targets.from_tail(report))
+    assert len(rows) == len(tail.CASES)
+    assert all(row.measured for row in rows)

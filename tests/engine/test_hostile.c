@@ -367,6 +367,34 @@ static void test_accept_per_tick(void) {
   end(&f);
 }
 
+static sim *creeping;
+
+static uint64_t creep(void *ctx) {
+  (void)ctx;
+  return creeping->now += 300000; /* ns, at each look */
+}
+
+/* New connections have a millisecond of a tick: here four of them, as each takes as long as two looks at the clock. */
+static void test_accept_time(void) {
+  fixture f;
+  begin(&f);
+  for (int i = 0; i < 30; i++)
+    world_connect(&f.w, "localhost");
+  creeping = &f.net;
+  f.w.s.l->env.now = creep;
+  uint64_t before = 0;
+  for (int i = 0; i < 50 && before < 30; i++) {
+    world_tick(&f.w, 1000000);
+    uint64_t now = stats(f.w.s.l).accepted;
+    CHECK(now <= before + 4);
+    before = now;
+  }
+  CHECK_EQ(before, 30);
+  f.w.s.l->env.now = f.net.env.now;
+  CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_OPEN], 30, 1000));
+  end(&f);
+}
+
 /* ---- stateless resets ---- */
 
 static void test_reset_limits(void) {
@@ -452,6 +480,7 @@ int main(void) {
   RUN(test_initial_flood);
   RUN(test_connection_limit_flood);
   RUN(test_accept_per_tick);
+  RUN(test_accept_time);
   RUN(test_reset_limits);
   RUN(test_forged_reset);
   CHECK_DONE();

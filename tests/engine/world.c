@@ -101,10 +101,15 @@ static void dispatch(side *x, const nq_event *e) {
 void side_tick(side *x, int64_t wait) {
   int n = nq_loop_poll(x->l, wait);
   REQUIRE(n >= 0);
+  int timed = nq_loop_timing(x->l);
   for (int i = 0; i < n; i++) {
     nq_event e = nq_loop_events(x->l)[i]; /* a copy: handlers may push events, and the batch may move */
+    if (timed)
+      nq_loop_time(x->l, &e);
     dispatch(x, &e);
   }
+  if (timed)
+    nq_loop_time(x->l, NULL);
   nq_loop_flush(x->l);
 }
 
