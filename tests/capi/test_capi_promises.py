@@ -129,12 +129,20 @@ def test_structs_are_copied(world: Any) -> None:
     server_conf.on_open = None
     conns: list[Any] = []
     client = world.client(serve_all)
-    conf = nq_clconf_t(on_open=lambda c, p: conns.append(c), idle_timeout=nq_time_sec(20), insecure=True)
+    closed: list[Any] = []
+    conf = nq_clconf_t(
+        on_open=lambda c, p: conns.append(c),
+        on_close=lambda *a: closed.append(a),
+        idle_timeout=nq_time_sec(20),
+        insecure=True,
+    )
     address = nq_addr_t("127.0.0.1", port=world.port)
     assert nq_client_connect(client, address, conf)
-    conf.on_open = None
+    conf.on_open = conf.on_close = None
     address.host, address.port = "192.0.2.1", 9
     world.until(lambda: conns and seen)
+    nq_conn_close(conns[0])
+    world.until(lambda: closed)
     opened = Open(world)
     assert opened.call() == (NQ_OK, b"x")
     acks: list[int] = []
