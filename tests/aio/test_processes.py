@@ -56,9 +56,9 @@ def test_crash_and_restart(run: Variant, bench: Bench, secret: str | None) -> No
             with server(run, bench.leaf, port, secret) as new:
                 assert await asyncio.to_thread(new.read) == port
                 lost = naquid.ConnectionLost if secret else naquid.IdleTimeout
-                for call in (rpc.call(1, b"during", timeout=200), waiting):
+                for call in (lambda: rpc.call(1, b"during", timeout=200), lambda: waiting):
                     with pytest.raises(lost) as caught:
-                        await call
+                        await call()
                     assert ("stateless reset" in str(caught.value)) == (secret is not None)
                 await conn.wait_closed()
                 assert isinstance(conn.error, lost)
