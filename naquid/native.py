@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 from ._naquid import native_api
 
@@ -11,4 +11,4 @@ __all__ = ["get_include", "native_api"]
 
 def get_include() -> str:
     """The folder of naquid_native.h and naquid_native.pxd, for a compiler's and Cython's include paths."""
-    return str(Path(__file__).parent / "include")
+    return os.path.join(os.path.dirname(os.path.abspath(__file__)), "include")

@@ -114,7 +114,8 @@ def run(files: Files, count: int = 2000, progress: Progress = no_progress) -> Ha
 
 
 async def _hold(server: ServerProcess, files: Files, connections: int, opened: Opened) -> IdleResult:
-    left, config = iter(range(connections)), naquid.ClientConfig()
+    config = naquid.ClientConfig(limits=naquid.Limits(idle_timeout=600.0))  # the first wait for the last
+    left = iter(range(connections))
     before, own = server.usage().rss_kb, rss_kb()
     begin = time.perf_counter()
     conns: list[naquid.Connection] = []
