@@ -35,13 +35,14 @@ from recipe.report import VendorError, say  # noqa: E402
 MODULE = "naquid._naquid"
 CYTHON = Path("src_cython")
 ENGINE = CYTHON / "engine"
-# freethreading_compatible follows once the binding has been made safe for it.
+# freethreading_compatible: tests/threads has passed under the thread sanitizer, on a CPython built with it.
 DIRECTIVES = {
     "language_level": "3",
     "boundscheck": "False",
     "wraparound": "False",
     "cdivision": "True",
     "embedsignature": "True",
+    "freethreading_compatible": "True",
 }
 # Line tracing: sys.settrace, coverage and profilers see into the binding.
 DEBUG_DIRECTIVES = {"linetrace": "True"}

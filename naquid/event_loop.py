@@ -84,8 +84,10 @@ def acquire() -> _naquid.Loop:
     loop = asyncio.get_running_loop()
     shared = _loops.get(loop)
     if shared is None or shared.engine.closed:
-        for other in [key for key in _loops if key.is_closed()]:
-            _loops.pop(other).engine.close()
+        for other in [key for key in list(_loops) if key.is_closed()]:
+            stale = _loops.pop(other, None)  # another thread's event loop may be doing the same
+            if stale is not None:
+                stale.engine.close()
         engine = _naquid.Loop()
         engine.attach(loop)
         shared = _loops[loop] = _Shared(engine)
@@ -95,7 +97,7 @@ def acquire() -> _naquid.Loop:
 
 def release(engine: _naquid.Loop) -> None:
     """One use less; after the last one the engine loop is closed in a later turn of the event loop."""
-    for loop, shared in _loops.items():
+    for loop, shared in list(_loops.items()):  # other threads' event loops come and go meanwhile
         if shared.engine is engine:
             shared.users -= 1
             if shared.users == 0 and not loop.is_closed():

@@ -180,27 +180,25 @@ cdef class CapiBatchApi:
         cdef int number = type_of(type)
         cdef uint64_t ns = time_of(timeout, "timeout")
         cdef CapiMany many
-        cdef bint mine
+        cdef bint here
         if not callable(on_replies):
             raise TypeError("on_replies must be callable")
         if isinstance(payloads, (bytes, bytearray, memoryview, str)):
             raise TypeError("payloads must be an iterable of bytes-like objects, one for each request")
         cdef list todo = list(payloads)
-        mine = rpc.live and nq_loop_is_owner(rpc.loop.l)
-        if not mine:
+        here = alive(rpc) and mine(rpc.loop)
+        if not here:
             todo = [bytes_of(data) for data in todo]
         many = CapiMany.__new__(CapiMany)
         many.on_replies = on_replies
         many.left = len(todo)
         many.results = [None] * many.left
         many.payloads = [b""] * many.left
-        if mine:
+        if here:
             try:
                 rpc_call_many_now(rpc, number, todo, many, ns)
             except BaseException:
                 many.on_replies = None
                 raise
-        elif rpc.live and rpc.loop.l != NULL:
-            (<CapiLoop>rpc.loop).post_op(CAPI_OP_CALL_MANY, rpc, todo, many, number, 0, ns)
-        else:
+        elif not alive(rpc) or not (<CapiLoop>rpc.loop).post_op(CAPI_OP_CALL_MANY, rpc, todo, many, number, 0, ns):
             rpc_gone(rpc, many)

@@ -54,7 +54,7 @@ cdef class nq_hdmap_t:
 
     cdef int ready(self, str what) except -1:
         """Whether it may be changed now, by this thread."""
-        if self.frozen or (self.loop is not None and self.loop.l != NULL and not nq_loop_is_owner(self.loop.l)):
+        if self.frozen or (self.loop is not None and not self.loop.closed and not mine(self.loop)):
             capi_log(4, f"{what}: the handler map is in use by another thread; fill it before nq_server_start, "
                         "a client's in the client's thread", {})
             return 0
@@ -166,9 +166,9 @@ cdef class CapiConn(ConnCore):
         h.begin(loop, self.handle)
         h.client = self.client
         h.core = self
-        h.fd = nq_conn_fd(loop.l, self.handle) if self.client else -1
+        store_int(&h.fd, nq_conn_fd(loop.l, self.handle) if self.client else -1)
         self.conn = h
-        loop.live_conns += 1
+        store_int(&loop.live_conns, loop.live_conns + 1)
         return 0
 
     def _start(self, CapiLoop loop, str host, int port, str server_name, Tls tls, nq_hdmap_t streams,
@@ -208,22 +208,22 @@ cdef class CapiConn(ConnCore):
         self.opened = True
         self.disconnected = False
         self.waiting = False
-        h.reconnect_at = 0
+        store_u64(&h.reconnect_at, 0)
         if self.race is not None:
             race = self.race
             self.race = None
             race.won(self)
         if self.client:
-            h.fd = nq_conn_fd(self.loop.l, self.handle)
+            store_int(&h.fd, nq_conn_fd(self.loop.l, self.handle))
         if self.on_open is None:
             return 0
         self.announced = True
         box = [h.ctx]
         try:
             self.on_open(h, box)
-            h.ctx = box[0]
+            set_ctx(h, box[0])
         except BaseException as exc:
-            h.ctx = box[0]
+            set_ctx(h, box[0])
             nq_conn_close(self.loop.l, self.handle, NQ_CODE_REFUSED, NULL, 0, 1)
             self.loop.failed(exc, self.on_open)
         return 0
@@ -254,7 +254,7 @@ cdef class CapiConn(ConnCore):
         self.resetting = False
         self.waiting = False
         self.disconnected = True
-        h.fd = -1
+        store_int(&h.fd, -1)
         delay = 0
         if self.on_close is not None:
             if self.why in CAPI_LOCAL_CODES:
@@ -285,7 +285,7 @@ cdef class CapiConn(ConnCore):
             engine_error(self.loop, rc, "reconnecting")
         self.closed = False
         self.waiting = True
-        self.conn.reconnect_at = clock_ns(CLOCK_MONOTONIC) + delay
+        store_u64(&self.conn.reconnect_at, clock_ns(CLOCK_MONOTONIC) + delay)
         return 0
 
     cdef int ev_freed(self, const nq_event *e) except -1:
@@ -300,11 +300,11 @@ cdef class CapiConn(ConnCore):
     cdef int end_handle(self) except -1:
         cdef nq_conn_t h = self.conn
         if h is not None and h.live:
-            h.live = False
+            store_int(&h.live, 0)
             h.core = None
-            h.fd = -1
-            h.reconnect_at = 0
-            h.ctx = None
+            store_int(&h.fd, -1)
+            store_u64(&h.reconnect_at, 0)
+            set_ctx(h, None)
             (<CapiLoop>self.loop).conn_gone()
         return 0
 
@@ -350,6 +350,7 @@ cdef class CapiConn(ConnCore):
 
     cdef int modify_now(self, object cb) except -1:
         cdef nq_hdmap_t own = nq_hdmap_t.__new__(nq_hdmap_t)
+        own.loop = <CapiLoop>self.loop  # before others can see it: from now on only this thread fills it
         cb(own)
         if self.linked and self.loop.l != NULL:
             self.streams = own
@@ -364,7 +365,7 @@ cdef class CapiConn(ConnCore):
             return 0
         if nq_conn_migrate(self.loop.l, self.handle) < 0:
             return self.reset_now()
-        self.conn.fd = nq_conn_fd(self.loop.l, self.handle)
+        store_int(&self.conn.fd, nq_conn_fd(self.loop.l, self.handle))
         return 0
 
     cdef int open_named(self, bytes name, object ctx) except -1:
@@ -467,8 +468,8 @@ cdef class CapiConnApi:
     def nq_conn_flush(nq_conn_t conn not None):
         """Sends what is buffered now, not at the end of the tick. Any thread: queued when it is not the loop's own.
         Original: nq_conn_flush."""
-        if conn.live:
-            if nq_loop_is_owner(conn.loop.l):
+        if alive(conn):
+            if mine(conn.loop):
                 nq_conn_flush(conn.loop.l, conn.h)
             else:
                 handle_post(conn, CAPI_OP_FLUSH)
@@ -480,8 +481,8 @@ cdef class CapiConnApi:
         queued from others. Raises TypeError. Original: nq_conn_modify_hdmap."""
         if not callable(modifier):
             raise TypeError("the modifier must be callable")
-        if conn.live:
-            if nq_loop_is_owner(conn.loop.l):
+        if alive(conn):
+            if mine(conn.loop):
                 conn.core.modify_now(modifier)
             else:
                 handle_post(conn, CAPI_OP_MODIFY, None, modifier)
@@ -502,12 +503,13 @@ cdef class CapiConnApi:
     def nq_conn_reconnect_wait(nq_conn_t conn not None):
         """ns until the scheduled reconnect; 0 when none is. Any thread. Original: nq_conn_reconnect_wait."""
         cdef uint64_t now = clock_ns(CLOCK_MONOTONIC)
-        return conn.reconnect_at - now if conn.reconnect_at > now else 0
+        cdef uint64_t at = load_u64(&conn.reconnect_at)
+        return at - now if at > now else 0
 
     @staticmethod
     def nq_conn_ctx(nq_conn_t conn not None):
         """What on_open put into pctx[0]; None otherwise. Any thread. Original: nq_conn_ctx."""
-        return conn.ctx
+        return ctx_of(conn)
 
     @staticmethod
     def nq_conn_equal(nq_conn_t c1 not None, nq_conn_t c2 not None):
@@ -530,7 +532,7 @@ cdef class CapiConnApi:
     def nq_conn_fd(nq_conn_t conn not None):
         """The descriptor of a client connection's socket, which connections may share; -1 when there is none. Any
         thread. Original: nq_conn_fd."""
-        return conn.fd if conn.live else -1
+        return load_int(&conn.fd) if alive(conn) else -1
 
     @staticmethod
     def nq_conn_stream(nq_conn_t conn not None, name, ctx=None):
@@ -539,8 +541,8 @@ cdef class CapiConnApi:
         handler: dropped, the latter with a log record. Raises TypeError. Any thread: queued from others than the
         loop's. Original: nq_conn_stream."""
         cdef bytes key = capi_name(name)
-        if conn.live:
-            if nq_loop_is_owner(conn.loop.l):
+        if alive(conn):
+            if mine(conn.loop):
                 conn.core.open_named(key, ctx)
             else:
                 handle_post(conn, CAPI_OP_OPEN, key, ctx)
@@ -550,8 +552,8 @@ cdef class CapiConnApi:
         """Opens the RPC stream `name`; on_rpc_open tells of its success. Otherwise as nq_conn_stream.
         Original: nq_conn_rpc."""
         cdef bytes key = capi_name(name)
-        if conn.live:
-            if nq_loop_is_owner(conn.loop.l):
+        if alive(conn):
+            if mine(conn.loop):
                 conn.core.open_named(key, ctx)
             else:
                 handle_post(conn, CAPI_OP_OPEN, key, ctx)

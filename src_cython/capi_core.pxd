@@ -6,11 +6,13 @@ cdef class CapiEntry
 cdef class CapiBatch
 
 # A value that names a connection, stream or alarm. One object for each of them; empty when made by hand.
+# Other threads read it: `live`, `fd` and `reconnect_at` through load_ (common.pyx), `ctx` through ctx_of, `core` not at
+# all, the rest never changes once a callback was given the handle.
 cdef class CapiHandle:
     cdef Loop loop
     cdef nq_handle h
     cdef uint64_t serial   # never the same twice in a process; 0: empty
-    cdef bint live         # what it names is there. Implies that the loop is open
+    cdef int live          # what it names is there; in its loop's thread this implies that the loop is open
     cdef int why           # of an empty handle: CAPI_WHY_*
     cdef object ctx        # *ppctx of the open callback
     cdef int begin(self, Loop loop, nq_handle h) except -1
@@ -27,6 +29,7 @@ cdef class CapiStreamHandle(CapiHandle):
     cdef nq_conn_t conn
     cdef uint64_t sid
     cdef bint outgoing
+    cdef bint framed       # its entry's
 
 cdef class nq_stream_t(CapiStreamHandle):
     pass
@@ -53,7 +56,6 @@ cdef class CapiPost(Posted):
     cdef uint32_t msgid
     cdef uint64_t timeout
     cdef int refuse(self, Loop loop, object exc, object where) except -1
-    cdef int gone(self) except -1  # the loop was closed before its turn came
 
 cdef class CapiLoop(Loop):
     cdef bint worker       # runs in a thread of its own: nothing may end it but stop()
@@ -66,5 +68,5 @@ cdef class CapiLoop(Loop):
     cdef CapiBatch batch_of(self, CapiEntry entry)
     cdef int conn_gone(self) except -1
     cdef int ev_mark(self, const nq_event *e) except -1
-    cdef int post_op(self, int op, CapiHandle handle, object data, object cb, int type, uint32_t msgid,
-                     uint64_t timeout) except -1
+    cdef bint post_op(self, int op, CapiHandle handle, object data, object cb, int type, uint32_t msgid,
+                      uint64_t timeout) except -1

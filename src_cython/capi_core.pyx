@@ -136,12 +136,10 @@ cdef class CapiHandle:
         self.loop = no_loop
 
     cdef int begin(self, Loop loop, nq_handle h) except -1:
-        global capi_serial
-        capi_serial += 1
-        self.serial = capi_serial
+        self.serial = next_u64(&capi_serial)
         self.loop = loop
         self.h = h
-        self.live = True
+        store_int(&self.live, 1)
         return 0
 
     def __eq__(self, other):
@@ -155,7 +153,7 @@ cdef class CapiHandle:
         return self.serial
 
     def __repr__(self):
-        state = "empty" if self.serial == 0 else "live" if self.live else "outdated"
+        state = "empty" if self.serial == 0 else "live" if alive(self) else "outdated"
         return f"<{type(self).__name__} {self.serial} {state}>"
 
     def __reduce__(self):
@@ -167,23 +165,41 @@ cdef class CapiHandle:
         return self.serial
 
 
+cdef inline bint alive(CapiHandle h) noexcept:
+    """From any thread."""
+    return load_int(&h.live)
+
+
+cdef object ctx_of(CapiHandle h):
+    """From any thread."""
+    with cython.critical_section(h):
+        ctx = h.ctx
+    return ctx
+
+
+cdef int set_ctx(CapiHandle h, object ctx) except -1:
+    with cython.critical_section(h):
+        h.ctx, ctx = ctx, h.ctx
+    return 0  # what it was before goes here, outside
+
+
 cdef bint handle_check(CapiHandle h, object cb) except -1:
     """What nq_*_is_valid does."""
     need_callable(cb, "the callback")
     if cb is not None:
-        if h.live:
+        if alive(h):
             cb(h, None)
         elif h.serial == 0:
             cb(h, EMPTY_REASONS.get(h.why, "deallocated handle"))
         else:
             cb(h, "outdated handle")
-    return h.live
+    return alive(h)
 
 
 cdef int handle_post(CapiHandle h, int op, object data=None, object cb=None, int type=0, uint32_t msgid=0,
                      uint64_t timeout=0) except -1:
     """Queues work for the handle's loop; dropped when the handle is not valid any more."""
-    if h.live and h.loop.l != NULL:
+    if alive(h):
         (<CapiLoop>h.loop).post_op(op, h, data, cb, type, msgid, timeout)
     return 0
 
@@ -272,7 +288,10 @@ cdef class CapiPost(Posted):
 
     cdef int gone(self) except -1:
         if self.op in (CAPI_OP_CALL, CAPI_OP_CALL_MANY, CAPI_OP_GOAWAY):
-            self.cb(self.handle, R_GOAWAY, b"")
+            try:
+                self.cb(self.handle, R_GOAWAY, b"")
+            except BaseException as exc:
+                self.handle.loop.failed(exc, self.cb)
         return 0
 
 
@@ -323,8 +342,8 @@ cdef class CapiLoop(Loop):
         self.worker = worker
         self.index = index
 
-    cdef int post_op(self, int op, CapiHandle handle, object data, object cb, int type, uint32_t msgid,
-                     uint64_t timeout) except -1:
+    cdef bint post_op(self, int op, CapiHandle handle, object data, object cb, int type, uint32_t msgid,
+                      uint64_t timeout) except -1:
         cdef CapiPost p = CapiPost.__new__(CapiPost)
         p.op = op
         p.handle = handle
@@ -337,15 +356,12 @@ cdef class CapiLoop(Loop):
 
     def _call_soon(self, fn):
         """Calls fn() in the loop's thread. Returns False when the loop is closed."""
-        if self.l == NULL:
-            return False
-        self.post_op(CAPI_OP_FUNC, None, fn, None, 0, 0, 0)
-        return True
+        return self.post_op(CAPI_OP_FUNC, None, fn, None, 0, 0, 0)
 
     cdef int conn_gone(self) except -1:
-        self.live_conns -= 1
+        store_int(&self.live_conns, self.live_conns - 1)
         if self.draining and self.live_conns == 0:
-            self.stopping = 1
+            store_int(&self.stopping, 1)
         return 0
 
     def _drain(self):
@@ -363,7 +379,7 @@ cdef class CapiLoop(Loop):
                 (<CapiConn>c).close_now()
             p = following
         if self.live_conns == 0:
-            self.stopping = 1
+            store_int(&self.stopping, 1)
 
     def _destroy_conns(self):
         """A client is destroyed: every connection is closed and given up."""
@@ -390,21 +406,23 @@ cdef class CapiLoop(Loop):
 
     def _adopt(self):
         """The calling thread runs the loop from now on."""
-        if self.l != NULL and not self.ticking:
-            nq_loop_adopt(self.l)
+        if not swap_int(&self.ticking, 1):
+            if self.l != NULL:
+                self.adopt()
+            store_int(&self.ticking, 0)
 
     @property
     def _live_conns(self):
-        return self.live_conns
+        return load_int(&self.live_conns)
 
     @property
     def _ticking(self):
-        return self.ticking
+        return load_int(&self.ticking) != 0
 
     @property
     def _mine(self):
         """Whether the calling thread runs this loop."""
-        return self.l != NULL and nq_loop_is_owner(self.l)
+        return mine(self)
 
     cdef int failed(self, object exc, object where) except -1:
         capi_log(4, f"exception in a callback: {type(exc).__name__}: {exc}", {"callback": repr(where)})
@@ -427,15 +445,8 @@ cdef class CapiLoop(Loop):
         return capi_log({68: 1, 73: 2, 87: 3, 69: 4}.get(e.type, 2), text.decode("utf-8", "replace"), params)
 
     cdef int close_now(self) except -1:
-        cdef CapiPost p
-        cdef list waiting = list(self.posted)
         Loop.close_now(self)
         self.marks.clear()
-        for p in waiting:
-            try:
-                p.gone()
-            except BaseException as exc:
-                self.failed(exc, p.cb)
         return 0
 
 
@@ -472,7 +483,7 @@ cdef class CapiAlarm(AlarmCore):
 
     cdef int detached(self) except -1:
         if self.alarm is not None:
-            self.alarm.live = False
+            store_int(&self.alarm.live, 0)
             self.alarm.core = None
         return 0
 
@@ -490,7 +501,7 @@ cdef int alarm_set_now(nq_alarm_t a, uint64_t due, object proc) except -1:
 
 cdef int alarm_free_now(nq_alarm_t a) except -1:
     cdef CapiAlarm core = a.core
-    a.live = False
+    store_int(&a.live, 0)
     if core is not None:
         a.core = None
         core.alarm = None
@@ -500,7 +511,7 @@ cdef int alarm_free_now(nq_alarm_t a) except -1:
 
 cdef nq_alarm_t alarm_of(CapiStreamHandle s):
     cdef nq_alarm_t a = nq_alarm_t.__new__(nq_alarm_t)
-    if s.live:
+    if alive(s):
         a.begin(s.loop, 0)
     return a
 
@@ -530,4 +541,4 @@ cdef class CapiAlarmApi:
     @staticmethod
     def nq_alarm_is_valid(nq_alarm_t a not None):
         """Whether the alarm exists. Any thread. Original: nq_alarm_is_valid."""
-        return a.live
+        return alive(a) != 0

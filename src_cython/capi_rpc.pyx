@@ -141,13 +141,13 @@ cdef int rpc_call_now(nq_rpc_t rpc, int type, object data, object cb, uint64_t t
 cdef int rpc_gone(nq_rpc_t rpc, object cb) except -1:
     """The reply of a call that cannot be sent: after on_rpc_close when the stream is ending, in the loop's next tick
     when it has ended, at once when there is no loop any more."""
-    if rpc.live and not rpc.core.told:
+    if load_u64(&rpc.loop.owner) == PyThread_get_thread_ident() and rpc.live and not rpc.core.told:
         if rpc.core.late is None:
             rpc.core.late = []
         rpc.core.late.append(cb)
         return 0
-    if rpc.loop.l != NULL:
-        return (<CapiLoop>rpc.loop).post_op(CAPI_OP_GOAWAY, rpc, None, cb, 0, 0, 0)
+    if rpc.serial != 0 and (<CapiLoop>rpc.loop).post_op(CAPI_OP_GOAWAY, rpc, None, cb, 0, 0, 0):
+        return 0
     cb(rpc, R_GOAWAY, b"")
     return 0
 
@@ -179,7 +179,8 @@ cdef class CapiRpcApi:
     @staticmethod
     def nq_rpc_outgoing(nq_rpc_t s not None):
         """(outgoing, valid) as nq_stream_outgoing. Any thread. Original: nq_rpc_outgoing."""
-        return s.outgoing and s.live, s.live
+        cdef bint live = alive(s)
+        return s.outgoing and live, live
 
     @staticmethod
     def nq_rpc_close(nq_rpc_t rpc not None):
@@ -203,7 +204,7 @@ cdef class CapiRpcApi:
         cdef int number = type_of(type)
         if not callable(on_reply):
             raise TypeError("on_reply must be callable")
-        if not rpc.live or not nq_loop_is_owner(rpc.loop.l):
+        if not alive(rpc) or not mine(rpc.loop):
             rpc_call_far(rpc, number, data, on_reply, 0)
             return
         view_get(&v, data)
@@ -226,7 +227,7 @@ cdef class CapiRpcApi:
         on_reply = field_of(opts, "callback", "nq_rpc_opt_t")
         if not callable(on_reply):
             raise TypeError("opts.callback must be callable")
-        if rpc.live and nq_loop_is_owner(rpc.loop.l):
+        if alive(rpc) and mine(rpc.loop):
             rpc_call_now(rpc, number, data, on_reply, timeout)
         else:
             rpc_call_far(rpc, number, data, on_reply, timeout)
@@ -236,9 +237,9 @@ cdef class CapiRpcApi:
         """Sends a message that has no reply. type: 1 to 32767. Thread rule and errors as nq_rpc_call; stale: dropped.
         Original: nq_rpc_notify."""
         cdef int number = type_of(type)
-        if not rpc.live:
+        if not alive(rpc):
             bytes_of(data)
-        elif nq_loop_is_owner(rpc.loop.l):
+        elif mine(rpc.loop):
             rpc_notify_now(rpc, number, data)
         else:
             handle_post(rpc, CAPI_OP_NOTIFY, bytes_of(data), None, number)
@@ -253,10 +254,10 @@ cdef class CapiRpcApi:
         cdef int rc
         cdef CapiStream core
         cdef uint32_t number = msgid_of(msgid)
-        if not rpc.live:
+        if not alive(rpc):
             bytes_of(data)
             return
-        if not nq_loop_is_owner(rpc.loop.l):
+        if not mine(rpc.loop):
             reply_far(rpc, number, 0, data)
             return
         view_get(&v, data)
@@ -274,9 +275,9 @@ cdef class CapiRpcApi:
     def nq_rpc_error(nq_rpc_t rpc not None, msgid, data):
         """Answers the request msgid with NQ_EUSER and data; otherwise as nq_rpc_reply. Original: nq_rpc_error."""
         cdef uint32_t number = msgid_of(msgid)
-        if not rpc.live:
+        if not alive(rpc):
             bytes_of(data)
-        elif nq_loop_is_owner(rpc.loop.l):
+        elif mine(rpc.loop):
             rpc_reply_now(rpc, number, R_USER, data)
         else:
             reply_far(rpc, number, R_USER, data)
@@ -297,12 +298,12 @@ cdef class CapiRpcApi:
     @staticmethod
     def nq_rpc_sid(nq_rpc_t rpc not None):
         """The QUIC stream ID, as nq_stream_sid. Any thread. Original: nq_rpc_sid."""
-        return rpc.sid if rpc.live else 0
+        return rpc.sid if alive(rpc) else 0
 
     @staticmethod
     def nq_rpc_ctx(nq_rpc_t s not None):
         """What on_rpc_open put into pctx[0], or the ctx it was opened with. Any thread. Original: nq_rpc_ctx."""
-        return s.ctx
+        return ctx_of(s)
 
 
 cdef int reply_far(nq_rpc_t rpc, uint32_t msgid, int result, object data) except -1:
@@ -312,6 +313,6 @@ cdef int reply_far(nq_rpc_t rpc, uint32_t msgid, int result, object data) except
 cdef int rpc_call_far(nq_rpc_t rpc, int type, object data, object cb, uint64_t timeout) except -1:
     """A call from another thread, or on a stale handle."""
     cdef bytes copy = bytes_of(data)
-    if rpc.live and rpc.loop.l != NULL:
-        return (<CapiLoop>rpc.loop).post_op(CAPI_OP_CALL, rpc, copy, cb, type, 0, timeout)
+    if alive(rpc) and (<CapiLoop>rpc.loop).post_op(CAPI_OP_CALL, rpc, copy, cb, type, 0, timeout):
+        return 0
     return rpc_gone(rpc, cb)

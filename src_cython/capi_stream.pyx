@@ -37,11 +37,12 @@ cdef class CapiStream(StreamCore):
             if entry.factory is not None:
                 self.made_by(entry)
                 entry = self.entry
+            h.framed = entry.framed
             self.shown = True
             accepted = True
             if entry.on_open is not None:
                 accepted = entry.on_open(h, box)
-                h.ctx = box[0]
+                set_ctx(h, box[0])
         except BaseException as exc:
             self.refuse(NQ_CODE_REFUSED)
             self.loop.failed(exc, entry.on_open)
@@ -102,7 +103,7 @@ cdef class CapiStream(StreamCore):
         except BaseException as exc:
             self.loop.failed(exc, self.entry.on_close)
         finally:
-            h.live = False
+            store_int(&h.live, 0)
             h.core = None
         if self.late is not None:
             for cb in self.late:
@@ -264,7 +265,8 @@ cdef class CapiStreamApi:
     def nq_stream_outgoing(nq_stream_t s not None):
         """(outgoing, valid): whether this side opened it, and whether the handle is valid. Any thread.
         Original: nq_stream_outgoing, whose out parameter is the second result."""
-        return s.outgoing and s.live, s.live
+        cdef bint live = alive(s)
+        return s.outgoing and live, live
 
     @staticmethod
     def nq_stream_close(nq_stream_t s not None):
@@ -279,11 +281,11 @@ cdef class CapiStreamApi:
         QueueFull (BufferError); from another thread those are only logged. Original: nq_stream_send."""
         cdef View v
         cdef int rc
-        cdef CapiStream core = s.core
-        if not s.live:
-            if core is None:
-                return
-        if nq_loop_is_owner(s.loop.l):
+        cdef CapiStream core
+        if not alive(s):
+            return
+        if mine(s.loop):
+            core = s.core
             if core.entry.framed or core.partial is not None or core.refused:
                 core.send_now(data, None)
                 return
@@ -293,7 +295,7 @@ cdef class CapiStreamApi:
             if rc < 0:
                 send_failed(s.loop, rc, "sending a record")
         else:
-            handle_post(s, CAPI_OP_SEND, data if core.entry.framed else bytes_of(data))
+            handle_post(s, CAPI_OP_SEND, data if s.framed else bytes_of(data))
 
     @staticmethod
     def nq_stream_send_ex(nq_stream_t s not None, data, opt):
@@ -301,19 +303,18 @@ cdef class CapiStreamApi:
         its bytes (framing included, the name not) are acknowledged, delay_ns after they were sent;
         on_retransmit(nbytes) when some were lost and are sent again (an estimate). Errors and thread rule as
         nq_stream_send. Original: nq_stream_send_ex."""
-        cdef CapiStream core = s.core
         cdef CapiMark mark
         need_callable(field_of(opt, "on_ack", "nq_stream_opt_t"), "on_ack")
         need_callable(field_of(opt, "on_retransmit", "nq_stream_opt_t"), "on_retransmit")
-        if not s.live or core is None:
+        if not alive(s):
             return
         mark = CapiMark.__new__(CapiMark)
         mark.on_ack = opt.on_ack
         mark.on_retransmit = opt.on_retransmit
-        if nq_loop_is_owner(s.loop.l):
-            core.send_now(data, mark)
+        if mine(s.loop):
+            s.core.send_now(data, mark)
         else:
-            handle_post(s, CAPI_OP_SEND, data if core.entry.framed else bytes_of(data), mark)
+            handle_post(s, CAPI_OP_SEND, data if s.framed else bytes_of(data), mark)
 
     @staticmethod
     def nq_stream_task(nq_stream_t s not None, cb):
@@ -332,12 +333,12 @@ cdef class CapiStreamApi:
     def nq_stream_sid(nq_stream_t s not None):
         """The QUIC stream ID (RFC 9000 2.1: a client's first is 0); 0 too when the handle is not valid. Any thread.
         Original: nq_stream_sid, whose IDs are of an older QUIC."""
-        return s.sid if s.live else 0
+        return s.sid if alive(s) else 0
 
     @staticmethod
     def nq_stream_ctx(nq_stream_t s not None):
         """What on_stream_open put into pctx[0], or the ctx it was opened with. Any thread. Original: nq_stream_ctx."""
-        return s.ctx
+        return ctx_of(s)
 
 
 cdef bytes bytes_of(object data):
@@ -354,7 +355,7 @@ cdef bytes bytes_of(object data):
 
 cdef nq_conn_t conn_of(CapiStreamHandle s):
     cdef nq_conn_t none
-    if s.live and s.conn is not None:
+    if alive(s) and s.conn is not None:
         return s.conn
     none = nq_conn_t.__new__(nq_conn_t)
     none.why = CAPI_WHY_NO_CONN

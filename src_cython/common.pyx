@@ -4,6 +4,23 @@ cdef extern from "Python.h":
     PyObject *PyObject_Vectorcall(PyObject *fn, PyObject **args, size_t nargsf, PyObject *kwnames) noexcept
     size_t PY_VECTORCALL_ARGUMENTS_OFFSET
 
+cdef extern from *:
+    """
+    /* For what another thread may read while its own thread writes it. */
+    #define nqb_load(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
+    #define nqb_store(p, v) __atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
+    #define nqb_swap(p, v) __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST)
+    #define nqb_next(p) __atomic_add_fetch((p), 1, __ATOMIC_RELAXED)
+    """
+    int load_int "nqb_load" (int *p) noexcept nogil
+    void store_int "nqb_store" (int *p, int v) noexcept nogil
+    int swap_int "nqb_swap" (int *p, int v) noexcept nogil
+    uint64_t load_u64 "nqb_load" (uint64_t *p) noexcept nogil
+    void store_u64 "nqb_store" (uint64_t *p, uint64_t v) noexcept nogil
+    uint64_t next_u64 "nqb_next" (uint64_t *p) noexcept nogil
+    nq_loop *load_loop "nqb_load" (nq_loop **p) noexcept nogil
+    void store_loop "nqb_store" (nq_loop **p, nq_loop *v) noexcept nogil
+
 # Results of RPC calls that no peer sent, and of handlers that failed (the original's error numbers).
 OK = 0
 ETIMEOUT = -2
@@ -77,8 +94,14 @@ cdef inline int call_back(Loop loop, object fn, PyObject **args, size_t n) excep
 
 # ---- the loop of an object ----
 
+cdef inline bint mine(Loop loop) noexcept:
+    """Whether the calling thread runs the loop, and it is open. True stays true until this thread closes it. The
+    engine's loop is not looked at: another thread may be freeing it."""
+    return load_u64(&loop.owner) == PyThread_get_thread_ident() and load_loop(&loop.l) != NULL
+
+
 cdef int bad_loop(Loop loop) except -1:
-    if loop.l == NULL:
+    if load_loop(&loop.l) == NULL:
         raise errors.StreamClosed("the loop is closed: nothing can be sent any more")
     raise RuntimeError("called from a thread that does not run this loop: use loop.call_soon_threadsafe(...) "
                        "(asyncio) or Loop.post(...)")
@@ -86,7 +109,7 @@ cdef int bad_loop(Loop loop) except -1:
 
 cdef inline nq_loop *peek(Loop loop) except NULL:
     """The engine's loop to ask something, when the calling thread may use it."""
-    if loop.l == NULL or not nq_loop_is_owner(loop.l):
+    if not mine(loop):
         bad_loop(loop)
     return loop.l
 
@@ -94,7 +117,7 @@ cdef inline nq_loop *peek(Loop loop) except NULL:
 cdef inline nq_loop *own(Loop loop) except NULL:
     """The engine's loop to do something. In an attached loop that is idle this starts a tick: the engine's clock is
     read, and one dispatch and flush are scheduled for the end of this turn of the event loop."""
-    if loop.l == NULL or not nq_loop_is_owner(loop.l):
+    if not mine(loop):
         bad_loop(loop)
     if loop.schedule:
         loop.begin_turn()
@@ -193,4 +216,7 @@ cdef class Core:
 cdef class Posted:
     cdef int run(self, Loop loop, const nq_event *e) except -1:
         self.fn(*self.args)
+        return 0
+
+    cdef int gone(self) except -1:
         return 0

@@ -25,8 +25,9 @@ cdef class HandlerMap:
         if not 1 <= len(name) <= 255 or b"\0" in name:
             raise errors.ConfigError(f"stream name {name!r}: a name is 1 to 255 bytes long and has no NUL")
         self.keep(name, user)
-        cdef int rc = nq_hdmap_add(self.m, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), kind, call_timeout,
-                                   <void *>user)
+        cdef int rc
+        with cython.critical_section(self):
+            rc = nq_hdmap_add(self.m, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), kind, call_timeout, <void *>user)
         if rc < 0:
             engine_error(no_loop, rc, "adding a stream handler")
         return 0

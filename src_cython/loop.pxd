@@ -36,17 +36,24 @@ cdef class Core:
 cdef class Posted:
     cdef object fn
     cdef tuple args
+    cdef int told                # by its run, by gone, or to the thread that posted it: whoever sets it first
     cdef int run(self, Loop loop, const nq_event *e) except -1
+    cdef int gone(self) except -1  # the loop was closed before its turn came
 
+# The loop's thread writes everything here. What other threads read or set too goes through load_ and store_
+# (common.pyx).
 cdef class Loop:
-    cdef nq_loop *l              # NULL once closed
+    # NULL once closed. Other threads use what it points at inside a critical section of the Loop only.
+    cdef nq_loop *l
+    cdef uint64_t owner          # the thread that runs it
     cdef object __weakref__
-    cdef bint ticking            # between poll and the end of flush: sends need no flush of their own
+    # Taken by begin_tick or close: between poll and the end of flush: sends need no flush of their own
+    cdef int ticking
     cdef bint schedule           # attached and idle: the next thing done begins a tick
     cdef bint flush_due          # attached: _on_flush is scheduled
     cdef int polled              # events of a tick begun by begin_turn, to be dispatched by _on_flush
     cdef bint woken              # a future was set during this tick
-    cdef bint close_wanted       # close() was called inside a tick
+    cdef int close_wanted        # close() was called inside a tick
     cdef int stopping
     cdef object aloop            # the asyncio loop while attached
     cdef object call_soon        # its bound method
@@ -61,7 +68,10 @@ cdef class Loop:
     cdef object fatal            # a BaseException that is no Exception: raised after the tick
     cdef int tick(self, int64_t max_wait) except -2
     cdef int poll_dispatch(self, int64_t max_wait) except -2
+    cdef int begin_tick(self, str otherwise) except -1
     cdef int finish_tick(self) except -1
+    cdef int adopt(self) except -1
+    cdef int wake(self) except -1
     cdef int dispatch(self, int n) except -1
     cdef int one(self, const nq_event *e) except -1
     cdef int stream_open(self, const nq_event *e) except -1
@@ -75,7 +85,7 @@ cdef class Loop:
     cdef int call_free(self, CallNode *n) except -1
     cdef int begin_turn(self) except -1
     cdef int close_now(self) except -1
-    cdef int post_task(self, Posted p, nq_handle h) except -1  # any thread
+    cdef bint post_task(self, Posted p, nq_handle h) except -1  # any thread. False: the loop is closed
     # What becomes of an exception in a handler; `where` is the handler or object. Override to do otherwise.
     cdef int failed(self, object exc, object where) except -1
     cdef int ev_log(self, const nq_event *e) except -1

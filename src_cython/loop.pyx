@@ -32,7 +32,7 @@ cdef class Loop:
             self.l = NULL
             engine_error(self, rc, "creating a loop")
         nq_loop_set_context(self.l, <void *>self)
-        nq_loop_adopt(self.l)
+        self.adopt()
 
     def __dealloc__(self):
         cdef CallNode *n = self.spare
@@ -42,6 +42,19 @@ cdef class Loop:
             self.spare = n.next
             free(n)
             n = self.spare
+
+    cdef int adopt(self) except -1:
+        """The calling thread runs the loop from now on."""
+        store_u64(&self.owner, PyThread_get_thread_ident())
+        nq_loop_adopt(self.l)
+        return 0
+
+    cdef int wake(self) except -1:
+        """From any thread."""
+        with cython.critical_section(self):
+            if self.l != NULL:
+                nq_loop_wake(self.l)
+        return 0
 
     # ---- the objects the engine points at ----
 
@@ -174,7 +187,8 @@ cdef class Loop:
             if e.user != NULL:
                 task = <Posted>e.user
                 self.posted.discard(task)
-                task.run(self, e)
+                if not swap_int(&task.told, 1):
+                    task.run(self, e)
         elif kind == NQ_EV_LOG:
             self.ev_log(e)
         return 0
@@ -295,14 +309,22 @@ cdef class Loop:
 
     # ---- ticks ----
 
-    cdef int poll_dispatch(self, int64_t max_wait) except -2:
-        """poll and dispatch; finish_tick must follow, also after an exception."""
-        cdef int n
+    cdef int begin_tick(self, str otherwise) except -1:
+        """This thread, and no other until finish_tick, works on the loop; it stays open until then."""
+        if swap_int(&self.ticking, 1):
+            if load_int(&self.close_wanted) or load_loop(&self.l) == NULL:
+                raise errors.Error("the loop is closed")
+            raise RuntimeError(otherwise)
         if self.l == NULL:
+            store_int(&self.ticking, 0)
             raise errors.Error("the loop is closed")
-        if not nq_loop_is_owner(self.l):
-            nq_loop_adopt(self.l)
-        self.ticking = True
+        if not mine(self):
+            self.adopt()
+        return 0
+
+    cdef int poll_dispatch(self, int64_t max_wait) except -2:
+        """poll and dispatch, after begin_tick; finish_tick must follow, also after an exception."""
+        cdef int n
         self.schedule = False
         with nogil:
             n = nq_loop_poll(self.l, max_wait)
@@ -317,16 +339,20 @@ cdef class Loop:
         cdef object fatal
         with nogil:
             more = nq_loop_flush(self.l)
-        self.ticking = False
         self.flush_due = False
         self.woken = False
-        if self.close_wanted:
-            self.close_now()
-        elif self.aloop is not None:
-            if more:
-                self.call_soon(self.ready_fn)
-            nq_loop_arm(self.l)
-            self.schedule = True
+        try:
+            if load_int(&self.close_wanted):
+                self.close_now()
+            elif self.aloop is not None:
+                if more:
+                    self.call_soon(self.ready_fn)
+                nq_loop_arm(self.l)
+                self.schedule = True
+        finally:
+            store_int(&self.ticking, 0)
+        if load_int(&self.close_wanted):  # by another thread, in between
+            self.close()
         if self.fatal is not None:
             fatal = self.fatal
             self.fatal = None
@@ -335,13 +361,11 @@ cdef class Loop:
 
     cdef int tick(self, int64_t max_wait) except -2:
         cdef int n
-        if self.ticking:  # that tick ends itself
-            raise RuntimeError("the loop is running already: a handler, or another thread, cannot run it too")
+        self.begin_tick("the loop is running already: a handler, or another thread, cannot run it too")
         try:
             n = self.poll_dispatch(max_wait)
         finally:
-            if self.ticking:
-                self.finish_tick()
+            self.finish_tick()
         return n
 
     def poll(self, double max_wait=0.0):
@@ -362,22 +386,20 @@ cdef class Loop:
         cdef int more = 0
         cdef bint pending = False
         cdef bint main = threading.current_thread() is threading.main_thread()
-        cdef nq_loop *l = self.l
-        if l == NULL:
-            raise errors.Error("the loop is closed")
-        if self.ticking or self.aloop is not None:
-            raise RuntimeError("the loop is running already, or attached to an asyncio event loop")
-        nq_loop_adopt(l)
-        self.ticking = True
+        cdef nq_loop *l
+        if self.aloop is not None:
+            raise RuntimeError("the loop is attached to an asyncio event loop, which runs it")
+        self.begin_tick("the loop is running already")
+        l = self.l
         try:
-            while not self.stopping and not self.close_wanted and self.fatal is None:
+            while not load_int(&self.stopping) and not load_int(&self.close_wanted) and self.fatal is None:
                 with nogil:
                     while True:
                         if pending:
                             more = nq_loop_flush(l)
-                        n = nq_loop_poll(l, 0 if more or self.stopping else INT64_MAX)
+                        n = nq_loop_poll(l, 0 if more or load_int(&self.stopping) else INT64_MAX)
                         pending = True
-                        if n != 0 or main or self.stopping or self.close_wanted:
+                        if n != 0 or main or load_int(&self.stopping) or load_int(&self.close_wanted):
                             break
                 if n > 0:
                     self.dispatch(n)
@@ -386,31 +408,34 @@ cdef class Loop:
                 if main:
                     PyErr_CheckSignals()
         finally:
-            self.stopping = 0
+            store_int(&self.stopping, 0)
             self.finish_tick()
 
     def stop(self):
         """Ends run(), from any thread."""
-        self.stopping = 1
-        if self.l != NULL:
-            nq_loop_wake(self.l)
+        store_int(&self.stopping, 1)
+        self.wake()
 
     def post(self, fn, *args):
         """Calls fn(*args) in the thread that runs the loop, at the start of its next tick. Any thread."""
         cdef Posted p = Posted.__new__(Posted)
         p.fn = fn
         p.args = args
-        self.post_task(p, 0)
-
-    cdef int post_task(self, Posted p, nq_handle h) except -1:
-        if self.l == NULL:
+        if not self.post_task(p, 0):
             raise errors.Error("the loop is closed")
+
+    cdef bint post_task(self, Posted p, nq_handle h) except -1:
+        cdef int rc = NQ_ERR_STATE
         self.posted.add(p)
-        cdef int rc = nq_loop_post(self.l, NQ_POST_TASK, h, 0, 0, 0, <void *>p, NULL, 0)
+        with cython.critical_section(self):
+            if self.l != NULL:
+                rc = nq_loop_post(self.l, NQ_POST_TASK, h, 0, 0, 0, <void *>p, NULL, 0)
         if rc < 0:
             self.posted.discard(p)
-            engine_error(self, rc, "posting a task")
-        return 0
+            if rc != NQ_ERR_STATE:
+                engine_error(self, rc, "posting a task")
+            return swap_int(&p.told, 1) != 0  # close_now may have found it and told it
+        return True
 
     # ---- asyncio ----
 
@@ -420,7 +445,7 @@ cdef class Loop:
             raise errors.Error("the loop is closed")
         if self.aloop is not None or self.ticking:
             raise RuntimeError("the loop is attached or running already")
-        nq_loop_adopt(self.l)
+        self.adopt()
         self.fd = nq_loop_fd(self.l)
         self.ready_fn = self._on_ready
         self.flush_fn = self._on_flush
@@ -453,14 +478,14 @@ cdef class Loop:
             self._on_flush()
             if self.l == NULL or self.aloop is None:
                 return
+        self.begin_tick("the loop is running already")
         try:
             self.poll_dispatch(0)
         except BaseException:
-            if self.ticking:
-                self.finish_tick()
+            self.finish_tick()
             raise
-        if self.woken and not self.close_wanted and self.fatal is None:
-            self.ticking = False
+        if self.woken and not load_int(&self.close_wanted) and self.fatal is None:
+            store_int(&self.ticking, 0)
             self.flush_due = True
             self.woken = False
             self.call_soon(self.flush_fn)
@@ -473,7 +498,7 @@ cdef class Loop:
         if self.l == NULL or self.aloop is None or self.ticking or not self.flush_due:
             return
         self.polled = 0
-        self.ticking = True
+        self.begin_tick("the loop is running already")
         if n > 0:
             self.dispatch(n)
         self.finish_tick()
@@ -497,13 +522,18 @@ cdef class Loop:
     def close(self):
         """Closes every connection (one CONNECTION_CLOSE each) and frees everything. Inside a handler: at the end of
         the tick. What still waits fails; closing twice does nothing."""
-        if self.l == NULL:
-            return
-        if self.ticking:
-            self.close_wanted = True
-            nq_loop_wake(self.l)
-            return
-        self.close_now()
+        while load_loop(&self.l) != NULL:
+            store_int(&self.close_wanted, 1)
+            if not swap_int(&self.ticking, 1):
+                try:
+                    if self.l != NULL:
+                        self.close_now()
+                finally:
+                    store_int(&self.ticking, 0)
+                return
+            self.wake()
+            if load_int(&self.ticking):  # else that tick may have ended without seeing it
+                return
 
     cdef int close_now(self) except -1:
         cdef nq_loop *l = self.l
@@ -511,11 +541,13 @@ cdef class Loop:
         cdef CallNode *n
         cdef Core c
         cdef StreamCore s
+        cdef Posted p
         cdef object cb
         cdef int kind
         self.detach()
-        self.close_wanted = False
-        self.l = NULL
+        with cython.critical_section(self):  # whoever posts is done with the engine's loop, or finds none
+            store_loop(&self.l, NULL)
+        store_int(&self.close_wanted, 0)
         with nogil:
             nq_loop_free(l)
         while self.cores != NULL:
@@ -544,30 +576,46 @@ cdef class Loop:
                 s.ev_reply(cb, kind, &gone)
             except BaseException as exc:
                 self.failed(exc, cb)
+        waiting = list(self.posted)
         self.posted.clear()
+        for p in waiting:
+            if not swap_int(&p.told, 1):
+                try:
+                    p.gone()
+                except BaseException as exc:
+                    self.failed(exc, p)
         return 0
 
     @property
     def closed(self):
         """True once close() is done."""
-        return self.l == NULL
+        return load_loop(&self.l) == NULL
 
     def fileno(self):
         """The descriptor that is readable when poll(0) has something to do."""
-        if self.l == NULL:
+        cdef int fd = -1
+        with cython.critical_section(self):
+            if self.l != NULL:
+                fd = nq_loop_fd(self.l)
+        if fd < 0:
             raise ValueError("the loop is closed")
-        return nq_loop_fd(self.l)
+        return fd
 
     def now(self):
         """The loop's monotonic clock in seconds, read once a tick."""
         return nq_loop_now(peek(self)) / 1e9
 
     def stats(self):
-        """Counters of the loop since its start, as a dict (see nq_loop_stats in engine.h)."""
+        """Counters of the loop since its start, as a dict (see nq_loop_stats in engine.h). In the loop's thread; from
+        another one while the loop works, they are of no one moment, and no endpoint may be opened or closed."""
         cdef nq_loop_stats s
-        if self.l == NULL:
+        cdef bint there = False
+        with cython.critical_section(self):
+            if self.l != NULL:
+                nq_loop_get_stats(self.l, &s)
+                there = True
+        if not there:
             raise errors.Error("the loop is closed")
-        nq_loop_get_stats(self.l, &s)
         return s
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import queue
 import sys
 import time
 from collections.abc import Callable
@@ -45,8 +46,11 @@ def serve(cert: str, key: str, workers: int) -> None:
     capi.nq_hdmap_rpc_handler(handlers, NAME, capi.nq_rpc_handler_t(on_rpc_request=echo))
     capi.nq_server_start(server, False)
     print(json.dumps({"port": handlers.address[1]}), flush=True)
+    loop = server._loops[0]
+    answers: queue.SimpleQueue[dict[str, int]] = queue.SimpleQueue()
     for _ in sys.stdin.buffer:
-        print(usage_line(server._loops[0].stats()), flush=True)
+        loop._call_soon(lambda: answers.put(loop.stats()))  # they are its thread's to read
+        print(usage_line(answers.get()), flush=True)
     capi.nq_server_join(server)
 
 
