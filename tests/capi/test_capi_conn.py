@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import struct
 import sys
 import time
@@ -407,6 +408,25 @@ def test_reachability_moves_the_connection(world: Any) -> None:
     assert life.order == ["open", "rpc open"]
     with pytest.raises(ValueError, match="reachability"):
         nq_conn_reachability_change(life.conn, 3)
+
+
+def test_a_move_that_fails_is_a_reset(world: Any) -> None:
+    """10: without a descriptor for the new socket the connection is closed, and comes back as after nq_conn_reset."""
+    world.serve(serve_rpc)
+    life = Life(world, back_off=nq_time_msec(300))
+    life.up()
+    world.settle()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        nq_conn_reachability_change(life.conn, NQ_REACHABLE_WIFI)
+        world.until(lambda: "close" in life.order)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    life.up(2)
+    assert life.order == ["open", "rpc open", "rpc close", "close", "open", "rpc open"]
+    assert life.details[0][1].code == 16
+    life.call()
 
 
 def test_flush_sends_at_once(world: Any) -> None:
