@@ -43,7 +43,7 @@ def bill(tls: str) -> Bom:
         owner, project = HOMES[name].split("/")
         archive = ExternalReference(
             type=ExternalReferenceType.SOURCE_DISTRIBUTION,
-            url=XsUri(pin.get("url") or f"https://github.com/{HOMES[name]}"),
+            url=XsUri(pin.get("urls", [f"https://github.com/{HOMES[name]}"])[0]),
             hashes=[HashType(alg=HashAlgorithm.SHA_256, content=pin["sha256"])],
             comment=pin["file"],
         )

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import hashlib
 import re
 import shutil
@@ -65,8 +66,7 @@ def obtain(pin: Pin, work: Path) -> Path:
     """The new archive, from the first place that has it. Nobody has a hash to compare with yet."""
     failed: list[str] = []
     attempts: list[Callable[[], Path]] = []
-    if pin.url:
-        attempts.append(lambda: fetch._from_url(pin.url, work / pin.file))
+    attempts += [functools.partial(fetch._from_url, url, work / pin.file) for url in pin.urls]
     if pin.debian:
         attempts.append(lambda: Apt(work).fetch(pin, pinned_only=True)[0])
     if pin.pypi:

@@ -66,7 +66,7 @@ sha256 = "{sha256}"
 file = "part-1.2.0.tar.gz"
 root = "part-1.2.0"
 accept = ">=1.2.0,<2"
-url = "http://nowhere.example/v1.2.0/part-1.2.0.tar.gz" # not 11.2.0 or 1.2.01
+urls = ["http://nowhere.example/v1.2.0/part-1.2.0.tar.gz"] # not 11.2.0 or 1.2.01
 
 # About the other, whose version is the same.
 [other]
@@ -74,7 +74,7 @@ version = "1.2.0"
 sha256 = "{sha256}"
 file = "other-1.2.0.tar.gz"
 root = "other"
-url = "http://nowhere.example/other"
+urls = ["http://nowhere.example/other"]
 """
 
 
@@ -111,7 +111,7 @@ def test_a_new_version_changes_pin_checksum_licence_and_changelog(updater: types
     pins = updater.load_pins()
     part, other = pins["part"], pins["other"]
     assert (part.version, part.file, part.root) == ("1.3.0", "part-1.3.0.tar.gz", "part-1.3.0")
-    assert part.url == "http://nowhere.example/v1.3.0/part-1.3.0.tar.gz"
+    assert part.urls == ("http://nowhere.example/v1.3.0/part-1.3.0.tar.gz",)
     assert part.accept == ">=1.2.0,<2", "what a distribution may offer instead is a matter of judgement"
     text = (tmp_path / "pins.toml").read_text()
     assert "not 11.2.0 or 1.2.01" in text, "other numbers stay"

@@ -94,7 +94,7 @@ def test_the_pins_are_complete() -> None:
     assert {"ngtcp2", "c-ares", "aws-lc", "boringssl"} <= set(pins)
     for pin in pins.values():
         assert re.fullmatch(r"[0-9a-f]{64}", pin.sha256)
-        assert pin.url or pin.debian or pin.pypi, f"{pin.name} has no place"
+        assert pin.urls or pin.debian or pin.pypi, f"{pin.name} has no place"
 
 
 def test_pins_that_cannot_be_read_say_so(tmp_path: Path) -> None:
@@ -122,17 +122,29 @@ def test_versions_are_compared_by_number() -> None:
 
 
 def test_a_url_is_fetched_verified_and_kept(tmp_path: Path, pin: Pin, server: str) -> None:
-    got = fetch.get(replace(pin, url=f"{server}/good"), tmp_path, NoApt())
+    got = fetch.get(replace(pin, urls=(f"{server}/good",)), tmp_path, NoApt())
     assert got.pinned
     assert got.path.read_bytes() == GOOD
-    again = fetch.get(replace(pin, url=f"{server}/gone"), tmp_path, NoApt())
+    again = fetch.get(replace(pin, urls=(f"{server}/gone",)), tmp_path, NoApt())
     assert again.path == got.path
+
+
+def test_the_next_url_serves_when_one_has_dropped_the_file(tmp_path: Path, pin: Pin, server: str) -> None:
+    got = fetch.get(replace(pin, urls=(f"{server}/gone", f"{server}/good")), tmp_path, NoApt())
+    assert got.pinned
+    assert got.path.read_bytes() == GOOD
+
+
+def test_every_part_can_be_had_without_debian() -> None:
+    """What an Ubuntu, a Fedora or a Mac builds is what a Debian builds."""
+    for pin in load_pins().values():
+        assert pin.urls or pin.pypi, f"{pin.name} is nowhere but in Debian"
 
 
 def test_wrong_bytes_from_a_url_are_a_hard_error(tmp_path: Path, pin: Pin, server: str) -> None:
     found = hashlib.sha256(GOOD + b"!").hexdigest()
     with pytest.raises(VendorError) as caught:
-        fetch.get(replace(pin, url=f"{server}/bad"), tmp_path, NoApt())
+        fetch.get(replace(pin, urls=(f"{server}/bad",)), tmp_path, NoApt())
     for piece in (pin.file, pin.sha256, found, f"{server}/bad"):
         assert piece in str(caught.value)
     assert list((tmp_path / "downloads").iterdir()) == []
@@ -152,7 +164,7 @@ def test_nothing_to_reach_and_nothing_cached(tmp_path: Path, pin: Pin) -> None:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/x"
         with pytest.raises(fetch.Unavailable, match=r"Cannot fetch part 1.2.3 .*refused.*no apt here.*put .* into"):
-            fetch.get(replace(pin, url=url, debian={"version": "1.2.3-1"}), tmp_path, NoApt())
+            fetch.get(replace(pin, urls=(url,), debian={"version": "1.2.3-1"}), tmp_path, NoApt())
 
 
 def test_a_host_that_does_not_answer_costs_little(tmp_path: Path, pin: Pin, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,13 +172,13 @@ def test_a_host_that_does_not_answer_costs_little(tmp_path: Path, pin: Pin, monk
     with socket.create_server(("127.0.0.1", 0)) as silent:
         begun = time.monotonic()
         with pytest.raises(fetch.Unavailable):
-            fetch.get(replace(pin, url=f"http://127.0.0.1:{silent.getsockname()[1]}/x"), tmp_path, NoApt())
+            fetch.get(replace(pin, urls=(f"http://127.0.0.1:{silent.getsockname()[1]}/x",)), tmp_path, NoApt())
         assert time.monotonic() - begun < 5
 
 
 def test_offline_asks_nobody(tmp_path: Path, pin: Pin, server: str) -> None:
     with pytest.raises(fetch.Unavailable, match="NAQUID_VENDOR_OFFLINE"):
-        fetch.get(replace(pin, url=f"{server}/good"), tmp_path, NoApt(), env={"NAQUID_VENDOR_OFFLINE": "1"})
+        fetch.get(replace(pin, urls=(f"{server}/good",)), tmp_path, NoApt(), env={"NAQUID_VENDOR_OFFLINE": "1"})
 
 
 def test_boringssl_stands_in_for_aws_lc(
@@ -181,7 +193,7 @@ def test_boringssl_stands_in_for_aws_lc(
 
     pins = {
         "aws-lc": replace(pin, name="aws-lc", file="aws-lc.tar.gz", debian={"version": "1"}),
-        "boringssl": replace(pin, name="boringssl", url=f"{server}/good"),
+        "boringssl": replace(pin, name="boringssl", urls=(f"{server}/good",)),
     }
     for _ in range(2):
         assert prefix._tls_archive(pins, tmp_path, CountingApt(), None).name == "boringssl"

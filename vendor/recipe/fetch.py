@@ -78,13 +78,13 @@ def get(pin: Pin, cache: Path, apt: Apt, env: Mapping[str, str] = os.environ) ->
 def _from_places(pin: Pin, cache: Path, downloads: Path, apt: Apt, pinned_only: bool) -> Archive:
     tried: list[str] = []
     with scratch(cache) as work:
-        if pin.url:
+        for url in pin.urls:
             try:
-                path = _from_url(pin.url, work / "download")
-                verify(path, pin, pin.url)
+                path = _from_url(url, work / "download")
+                verify(path, pin, url)
                 return _keep(pin, path, downloads)
             except PlaceError as error:
-                tried.append(f"its release URL: {error}")
+                tried.append(f"{url}: {error}")
                 say(f"{pin.name}: {tried[-1]}")
         if pin.debian:
             try:

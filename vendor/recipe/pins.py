@@ -24,7 +24,7 @@ class Pin:
     root: str
     keep: tuple[str, ...] = ()
     accept: str = ""
-    url: str = ""
+    urls: tuple[str, ...] = ()
     debian: dict[str, Any] = field(default_factory=dict)
     pypi: dict[str, str] = field(default_factory=dict)
 
@@ -44,7 +44,7 @@ def load_pins(path: Path = PINS_FILE) -> dict[str, Pin]:
     pins: dict[str, Pin] = {}
     for name, entry in table.items():
         known = {key: value for key, value in entry.items() if key != "licence"}
-        known["keep"] = tuple(known.get("keep", ()))
+        known |= {key: tuple(known.get(key, ())) for key in ("keep", "urls")}
         try:
             pins[name] = Pin(name=name, **known)
         except TypeError as error:
