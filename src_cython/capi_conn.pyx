@@ -438,6 +438,10 @@ cdef class CapiGroup:
             engine_check(loop, nq_group_join(self.g, loop.l, <uint32_t>i), "joining the workers")
             i += 1
 
+    def _refuse(self):
+        """Any thread: no worker takes new clients from now on, whatever it is busy with."""
+        nq_group_refuse(self.g)
+
     def __dealloc__(self):
         nq_group_unref(self.g)
 

@@ -226,6 +226,7 @@ cdef extern from "engine/engine.h" nogil:
     nq_group *nq_group_new(uint32_t members)
     void nq_group_unref(nq_group *g)
     int nq_group_join(nq_group *g, nq_loop *l, uint32_t number)
+    void nq_group_refuse(nq_group *g)
 
     # ---- connections ----
     ctypedef struct nq_connect_options:

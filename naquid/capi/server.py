@@ -185,6 +185,7 @@ def nq_server_join(sv: nq_server_t) -> None:
         if sv._stopping:
             return
         sv._stopping = True
+    sv._group._refuse()
     timeout = max((port.shutdown_timeout for port in sv._ports), default=0) / 1e9
     until = time.monotonic() + timeout
     for index, (_, loop) in enumerate(zip(sv._threads, sv._loops, strict=False)):

@@ -20,9 +20,13 @@ static int may_answer(nq_endpoint *ep) {
   return 0;
 }
 
+static int accepting(const nq_endpoint *ep) {
+  return ep->accepting && !(ep->l->group && nq_group_refusing(ep->l->group));
+}
+
 void nq_endpoint_negotiate(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_version_cid *vc) {
   nq_loop *l = ep->l;
-  if (!ep->accepting || d->len < NQ_MIN_INITIAL) {
+  if (!accepting(ep) || d->len < NQ_MIN_INITIAL) {
     l->stats.rx_dropped++;
     return;
   }
@@ -141,7 +145,7 @@ static void keep_surplus(nq_endpoint *ep, const nq_datagram *d) {
 static void accept_new(nq_endpoint *ep, const nq_datagram *d, ngtcp2_pkt_hd *hd) {
   nq_loop *l = ep->l;
   ngtcp2_cid odcid;
-  if (!ep->accepting || ep->conns >= ep->limits.max_connections) {
+  if (!accepting(ep) || ep->conns >= ep->limits.max_connections) {
     refuse(ep, d, hd, NGTCP2_CONNECTION_REFUSED);
     return;
   }

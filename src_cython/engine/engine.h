@@ -219,6 +219,8 @@ int nq_endpoint_fd(const nq_loop *l, uint32_t id);
 nq_group *nq_group_new(uint32_t members);
 void nq_group_unref(nq_group *g);
 int nq_group_join(nq_group *g, nq_loop *l, uint32_t number); /* loop keeps a reference */
+/* nq_endpoint_refuse for every endpoint of every member, at once. From any thread. */
+void nq_group_refuse(nq_group *g);
 
 /* ---- connections ---- */
 typedef struct nq_connect_options {

@@ -7,7 +7,7 @@
 #include "endpoint.h"
 
 struct nq_group {
-  atomic_int refs;
+  atomic_int refs, refusing;
   uint32_t n;
   uint8_t secret[NQ_SECRET_LEN];
   pthread_mutex_t lock; /* of members: a loop leaves while another one forwards to it */
@@ -21,6 +21,7 @@ nq_group *nq_group_new(uint32_t n) {
   if (!g)
     return NULL;
   atomic_init(&g->refs, 1);
+  atomic_init(&g->refusing, 0);
   g->n = n;
   pthread_mutex_init(&g->lock, NULL);
   nq_tls_random(g->secret, sizeof g->secret);
@@ -41,6 +42,8 @@ void nq_group_unref(nq_group *g) {
 
 uint32_t nq_group_members(const nq_group *g) { return g->n; }
 const uint8_t *nq_group_secret(const nq_group *g) { return g->secret; }
+void nq_group_refuse(nq_group *g) { atomic_store(&g->refusing, 1); }
+int nq_group_refusing(nq_group *g) { return atomic_load_explicit(&g->refusing, memory_order_relaxed); }
 
 int nq_group_join(nq_group *g, nq_loop *l, uint32_t number) {
   if (number >= g->n || l->group)
@@ -61,7 +64,8 @@ void nq_group_leave(nq_group *g, nq_loop *l, uint32_t number) {
   nq_group_unref(g);
 }
 
-/* 1: the packet is another member's, and was given to it (or dropped: its inbox is full, or it is gone). */
+/* 1: the packet is another member's, and was given to it (or dropped: its inbox is full). 0 too when that one has left:
+ * whoever is still there tells a stranger how things are. */
 int nq_group_forward(nq_loop *l, uint8_t first, uint32_t endpoint, const nq_datagram *d) {
   nq_group *g = l->group;
   uint32_t to = first % g->n;
@@ -78,16 +82,15 @@ int nq_group_forward(nq_loop *l, uint8_t first, uint32_t endpoint, const nq_data
   p->local = *d->local;
   p->len = d->len;
   memcpy(p->data, d->data, d->len);
-  int given = 0;
   pthread_mutex_lock(&g->lock);
-  if (g->members[to])
-    given = nq_inbox_add(g->members[to], p) == 0;
+  int left = !g->members[to];
+  int given = !left && nq_inbox_add(g->members[to], p) == 0;
   pthread_mutex_unlock(&g->lock);
-  if (given) {
+  if (given)
     l->stats.forwarded++;
-  } else {
-    l->stats.rx_dropped++;
+  else
     free(p);
-  }
-  return 1;
+  if (!given && !left)
+    l->stats.rx_dropped++;
+  return !left;
 }

@@ -118,6 +118,7 @@ int nq_inbox_add(nq_loop *l, nq_post *p);
 /* group.c: the loop that packets with this connection ID belong to; NULL: this one */
 int nq_group_forward(nq_loop *l, uint8_t first_cid_byte, uint32_t endpoint, const nq_datagram *d);
 uint32_t nq_group_members(const nq_group *g);
+int nq_group_refusing(nq_group *g);
 nq_group *nq_group_ref(nq_group *g);
 void nq_group_leave(nq_group *g, nq_loop *l, uint32_t number);
 /* The secret all members derive tokens and reset tokens from. */

@@ -29,6 +29,9 @@ from naquid.capi import (
     nq_time_sec,
 )
 
+CONNECTION_REFUSED = 2
+"""RFC 9000 20.1."""
+
 
 def serve_rpc(hdmap: Any) -> None:
     nq_hdmap_rpc_handler(hdmap, "rpc", nq_rpc_handler_t(on_rpc_request=lambda r, t, i, d: nq_rpc_reply(r, i, d)))
@@ -321,3 +324,39 @@ def test_exceptions_in_server_callbacks(world: Any, unraisable: list[BaseExcepti
     world.until(lambda: len(closed) == 2)
     assert ask(world, world.port) == [b"x"]
     assert {type(e) for e in unraisable} == {ZeroDivisionError, SystemExit}
+
+
+def test_no_worker_takes_clients_once_the_shutdown_began(world: Any, logs: list[str]) -> None:
+    """3: also one that is too busy to have begun with it; whoever comes is told so, whichever worker is his."""
+    busy, done = threading.Event(), threading.Event()
+    opened: list[int] = []
+
+    def block(rpc: Any, type: int, msgid: int, data: bytes) -> None:
+        busy.set()
+        done.wait(20)
+
+    conf = nq_svconf_t(on_open=lambda c, p: opened.append(1), idle_timeout=nq_time_sec(20))
+    world.serve(lambda m: nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t(on_rpc_request=block)), conf)
+    map_ = nq_rpc_handler_t(on_rpc_open=lambda rpc, p: nq_rpc_call(rpc, 1, b"", lambda *a: None))
+    first = world.client(lambda m: nq_hdmap_rpc_handler(m, "rpc", map_))
+    world.connect(first, on_open=lambda c, p: nq_conn_rpc(c, "rpc"))
+    world.until(busy.is_set)
+    server = world.servers.pop()
+    thread = threading.Thread(target=nq_server_join, args=(server,))
+    thread.start()
+    while sum("shutdown start" in line for line in logs) < world.workers:
+        time.sleep(0.001)
+    ends: list[tuple[int, bool]] = []
+    late = world.client()
+    for _ in range(16):
+        world.connect(
+            late,
+            on_open=lambda c, p: opened.append(2),
+            on_close=lambda c, e, detail, remote: ends.append((detail.code, remote)),
+        )
+    world.settle(0.1)
+    done.set()
+    world.until(lambda: len(ends) == 16)
+    thread.join()
+    assert opened == [1]
+    assert (CONNECTION_REFUSED, True) in ends
