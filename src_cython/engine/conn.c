@@ -153,7 +153,7 @@ static int attach(nq_conn *c) {
 int nq_conn_start_client(nq_conn *c) {
   nq_loop *l = c->l;
   if (!c->ep) {
-    c->ep = nq_endpoint_client(l, c->remote.sa.sa_family);
+    c->ep = nq_endpoint_client(l, c->remote.sa.sa_family, c->left_ep);
     if (!c->ep)
       return NQ_ERR_SYS;
   }

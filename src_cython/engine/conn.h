@@ -35,6 +35,7 @@ typedef struct nq_conn {
   uint8_t dead;       /* in l->dead_conns */
   nq_loop *l;
   nq_endpoint *ep;
+  uint32_t left_ep; /* id of the socket that the connection before had */
   nq_handle h;
   void *user;
   ngtcp2_crypto_conn_ref ref;

@@ -77,8 +77,10 @@ static void drop_quic(nq_conn *c, nq_closing *z) {
   ep->conns--;
   if (!c->client && !c->announced)
     ep->half_open--;
-  if (c->client && !c->pinned_ep)
+  if (c->client && !c->pinned_ep) {
+    c->left_ep = ep->id;
     c->ep = NULL; /* it may be closed before the next connection */
+  }
   nq_endpoint_left(ep);
 }
 

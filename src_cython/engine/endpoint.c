@@ -137,12 +137,18 @@ nq_endpoint *nq_endpoint_fresh(nq_loop *l, int family) {
   return ep;
 }
 
-nq_endpoint *nq_endpoint_client(nq_loop *l, int family) {
+nq_endpoint *nq_endpoint_client(nq_loop *l, int family, uint32_t left) {
   int i = family == AF_INET6;
   nq_endpoint *ep = nq_endpoint_get(l, l->client_ep[i]);
-  if (!ep && (ep = nq_endpoint_fresh(l, family)))
-    l->client_ep[i] = ep->id;
-  return ep;
+  if (ep && ep->id != left)
+    return ep;
+  nq_endpoint *fresh = nq_endpoint_fresh(l, family);
+  if (!fresh)
+    return ep; /* no descriptor is left: rather the same socket than none */
+  l->client_ep[i] = fresh->id;
+  if (ep)
+    nq_endpoint_left(ep);
+  return fresh;
 }
 
 int nq_endpoint_address(const nq_loop *l, uint32_t id, nq_addr *local) {

@@ -66,8 +66,10 @@ typedef struct nq_endpoint {
 } nq_endpoint;
 
 nq_endpoint *nq_endpoint_get(const nq_loop *l, uint32_t id);
-/* The client socket of that family, opened when first needed; NULL: l->err says why. */
-nq_endpoint *nq_endpoint_client(nq_loop *l, int family);
+/* The client socket of that family, opened when first needed; NULL: l->err says why. It is another one than `left`, the
+ * id of what the connection had before (0: nothing): a NAT's binding that has died is left behind. Those that come back
+ * together share the new one. */
+nq_endpoint *nq_endpoint_client(nq_loop *l, int family, uint32_t left);
 /* Another client socket, for a migration. */
 nq_endpoint *nq_endpoint_fresh(nq_loop *l, int family);
 void nq_endpoint_free(nq_endpoint *ep);

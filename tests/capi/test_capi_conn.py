@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import struct
 import sys
@@ -426,6 +427,52 @@ def test_a_move_that_fails_is_a_reset(world: Any) -> None:
     life.up(2)
     assert life.order == ["open", "rpc open", "rpc close", "close", "open", "rpc open"]
     assert life.details[0][1].code == 16
+    life.call()
+
+
+def socket_of(conn: Any) -> int:
+    """Which socket it is: a descriptor's number may be used again."""
+    return os.fstat(nq_conn_fd(conn)).st_ino
+
+
+def test_a_reconnect_takes_a_new_socket(world: Any) -> None:
+    """2.1: also every further one; what was left is closed, and those that come back together share the new one."""
+    world.serve(serve_rpc)
+    life = Life(world, back_off=nq_time_msec(20))
+    life.up()
+    one = world.client()
+    conns: list[Any] = []
+    for _ in range(4):
+        world.connect(one, on_open=lambda c, p: conns.append(c), on_close=lambda *a: nq_time_msec(20))
+    world.until(lambda: len(conns) == 4)
+    used = len(os.listdir("/proc/self/fd"))
+    seen = [socket_of(life.conn)]
+    for n in range(2, 8):
+        nq_conn_reset(life.conn)
+        life.up(n)
+        seen.append(socket_of(life.conn))
+        assert seen[-1] != seen[-2]
+    old = socket_of(conns[0])
+    for conn in conns[:4]:
+        nq_conn_reset(conn)
+    world.until(lambda: len(conns) == 8)
+    assert {socket_of(conn) for conn in conns} - {old} == {socket_of(conns[0])}
+    assert nq_conn_fd(conns[0]) == nq_conn_fd(conns[3])
+    life.call()
+    world.until(lambda: len(os.listdir("/proc/self/fd")) == used)
+
+
+def test_a_reconnect_without_a_descriptor_keeps_the_socket(world: Any) -> None:
+    world.serve(serve_rpc)
+    life = Life(world)
+    life.up()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        nq_conn_reset(life.conn)
+        life.up(2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     life.call()
 
 
