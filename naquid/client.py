@@ -180,7 +180,8 @@ class _Attempts:
 
     def start(self, address: Address, quiet: bool) -> Connection:
         connection = Connection()
-        engine = connection._engine = event_loop.acquire()
+        connection._busy_poll = self.config.busy_poll
+        engine = connection._engine = event_loop.acquire(self.config.busy_poll)
         try:
             connection._connect(
                 engine, *address, self.name, self.tls, self.app, self.limits, quiet, self.config.version, self.server

@@ -18,6 +18,7 @@ Blob = str | os.PathLike[str] | bytes
 """A certificate or key: a path, PEM bytes, DER bytes, or PEM text."""
 
 ALPN = ("nq/1",)
+MAX_BUSY_POLL = 10_000  # µs: the rest of the event loop waits meanwhile
 
 _ENGINE: Mapping[str, str] = MappingProxyType({row[0]: row[4] for row in _naquid.limits_table()})
 
@@ -150,6 +151,10 @@ class ServerConfig:
     """Every client must prove its address first, at the price of one round trip (RFC 9000 8.1.2)."""
     secret: bytes | None = None
     """Key of address tokens and stateless resets, so that they outlive a restart; None: random."""
+    busy_poll: int = 0
+    """Microseconds, 0 to 10,000, for which the event loop's engine looks at its sockets again and again after packets
+    came or went, instead of letting the event loop sleep. Shorter round trips for a core that is always busy; other
+    callbacks of the event loop wait for at most as long. The longest one asked for in an event loop holds for it."""
     workers: int = 1
     """Threads that serve. Only 1: the handlers of an asyncio server run in its event loop."""
 
@@ -160,6 +165,7 @@ class ServerConfig:
                 "or use the worker threads of naquid.capi"
             )
         _check_timeout("call_timeout", self.call_timeout)
+        _check_busy_poll(self.busy_poll)
         if self.secret is not None and len(self.secret) < 16:
             raise ConfigError("secret must be at least 16 bytes long")
 
@@ -179,11 +185,16 @@ class ClientConfig:
     """Seconds before the next address is tried beside one that does not answer (RFC 8305 5)."""
     version: int = 0
     """QUIC version to start with: 1, 0x6b3343cf (version 2), or 0 for the engine's choice."""
+    busy_poll: int = 0
+    """Microseconds, 0 to 10,000, for which the event loop's engine looks at its sockets again and again after packets
+    came or went, instead of letting the event loop sleep. Shorter round trips for a core that is always busy; other
+    callbacks of the event loop wait for at most as long. The longest one asked for in an event loop holds for it."""
     reconnect: Backoff | None = None
     """How the connection comes back after it was lost; None: its loss is its end."""
 
     def __post_init__(self) -> None:
         _check_timeout("call_timeout", self.call_timeout)
+        _check_busy_poll(self.busy_poll)
         if not 0.01 <= self.attempt_delay <= 60:
             raise ConfigError(f"attempt_delay is {self.attempt_delay} seconds: it must be from 0.01 to 60")
         if self.version not in (0, 1, 0x6B3343CF):
@@ -195,3 +206,8 @@ class ClientConfig:
 def _check_timeout(name: str, value: float) -> None:
     if not 0 < value <= 1e9:
         raise ConfigError(f"{name} is {value} seconds: it must be above 0")
+
+
+def _check_busy_poll(value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_BUSY_POLL:
+        raise ConfigError(f"busy_poll is {value!r}: it must be an integer from 0 to {MAX_BUSY_POLL}, microseconds")

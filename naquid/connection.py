@@ -72,9 +72,10 @@ class Connection(_naquid.BaseConnection):
     stream waits until then. `on_disconnect` and `on_connect` are called at each loss and each return.
     """
 
-    __slots__ = ("_engine", "_known", "_queues", "_reconnector")
+    __slots__ = ("_busy_poll", "_engine", "_known", "_queues", "_reconnector")
 
     _engine: _naquid.Loop | None  # held since event_loop.acquire
+    _busy_poll: int  # what that was told
     _queues: set[asyncio.Queue[ConnectionState]]  # of the iterators that states() made
     _reconnector: Reconnector
     _known: dict[str, Any] | None  # _info() when last asked
@@ -264,7 +265,7 @@ class Connection(_naquid.BaseConnection):
         engine = getattr(self, "_engine", None)
         if engine is not None:
             self._engine = None
-            event_loop.release(engine)
+            event_loop.release(engine, self._busy_poll)
 
 
 async def opened(connection: Connection) -> Connection:

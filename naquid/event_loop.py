@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+from collections import Counter
 from typing import TypedDict, cast
 
 from . import _naquid
@@ -18,6 +19,10 @@ class LoopStats(TypedDict):
     ticks: int
     events: int
     """Events given to Python code."""
+    busy_polls: int
+    """Times it looked at its sockets again and again before it slept (`ServerConfig.busy_poll`)."""
+    busy_poll_hits: int
+    """Of them, how often something came in time."""
     connections: int
     """Alive now; as the next three."""
     streams: int
@@ -69,18 +74,25 @@ def loop_stats() -> LoopStats:
 
 
 class _Shared:
-    __slots__ = ("engine", "users")
+    __slots__ = ("busy_polls", "engine", "users")
 
     def __init__(self, engine: _naquid.Loop) -> None:
         self.engine = engine
         self.users = 0
+        self.busy_polls: Counter[int] = Counter()  # asked for by the users, µs: the longest one holds
+
+    def busy_poll(self, microseconds: int, users: int) -> None:
+        """So many more, or fewer, users want this."""
+        if microseconds and not self.engine.closed:
+            self.busy_polls[microseconds] += users
+            self.engine.set_busy_poll(max(+self.busy_polls, default=0) / 1e6)
 
 
 _loops: dict[asyncio.AbstractEventLoop, _Shared] = {}
 
 
-def acquire() -> _naquid.Loop:
-    """The engine loop of the running event loop. `release` follows, once."""
+def acquire(busy_poll: int = 0) -> _naquid.Loop:
+    """The engine loop of the running event loop. busy_poll: of the user's configuration. `release` follows, once."""
     loop = asyncio.get_running_loop()
     shared = _loops.get(loop)
     if shared is None or shared.engine.closed:
@@ -92,14 +104,16 @@ def acquire() -> _naquid.Loop:
         engine.attach(loop)
         shared = _loops[loop] = _Shared(engine)
     shared.users += 1
+    shared.busy_poll(busy_poll, 1)
     return shared.engine
 
 
-def release(engine: _naquid.Loop) -> None:
+def release(engine: _naquid.Loop, busy_poll: int = 0) -> None:
     """One use less; after the last one the engine loop is closed in a later turn of the event loop."""
     for loop, shared in list(_loops.items()):  # other threads' event loops come and go meanwhile
         if shared.engine is engine:
             shared.users -= 1
+            shared.busy_poll(busy_poll, -1)
             if shared.users == 0 and not loop.is_closed():
                 loop.call_soon(_close_unused, loop)
             return

@@ -44,9 +44,10 @@ def serve(
 class Server(_naquid.BaseServer):
     """A listening server. Its handlers run in the event loop that made it."""
 
-    __slots__ = ("_ended", "_engine")
+    __slots__ = ("_busy_poll", "_ended", "_engine")
 
-    _engine: _naquid.Loop | None
+    _engine: _naquid.Loop | None  # held since event_loop.acquire
+    _busy_poll: int  # what that was told
     _ended: asyncio.Event
 
     @property
@@ -129,7 +130,7 @@ class Server(_naquid.BaseServer):
         engine = self._engine
         if engine is not None:
             self._engine = None
-            event_loop.release(engine)
+            event_loop.release(engine, self._busy_poll)
 
 
 class Serving:
@@ -195,7 +196,8 @@ class Serving:
         host = await _numeric(self._host, self._port)
         server = Server()
         server._ended = asyncio.Event()
-        engine = server._engine = event_loop.acquire()
+        server._busy_poll = config.busy_poll
+        engine = server._engine = event_loop.acquire(config.busy_poll)
         try:
             server._listen(
                 engine,
@@ -210,7 +212,7 @@ class Serving:
             )
         except BaseException:
             server._engine = None
-            event_loop.release(engine)
+            event_loop.release(engine, config.busy_poll)
             raise
         return server
 

@@ -166,6 +166,8 @@ cdef extern from "engine/engine.h" nogil:
     void nq_loop_wake(nq_loop *l)
     int nq_loop_fd(nq_loop *l)
     void nq_loop_arm(nq_loop *l)
+    void nq_loop_set_busy_poll(nq_loop *l, uint64_t ns)
+    uint64_t nq_loop_spin_left(const nq_loop *l)
     uint64_t nq_loop_now(const nq_loop *l)
     int nq_loop_errno(const nq_loop *l)
     void *nq_loop_context(const nq_loop *l)
@@ -173,6 +175,7 @@ cdef extern from "engine/engine.h" nogil:
 
     ctypedef struct nq_loop_stats:
         uint64_t ticks, events
+        uint64_t busy_polls, busy_poll_hits
         uint64_t connections, streams, alarms, pending_calls
         uint64_t rx_calls, rx_messages, rx_datagrams, rx_bytes, rx_dropped
         uint64_t tx_calls, tx_messages, tx_datagrams, tx_bytes, tx_errors

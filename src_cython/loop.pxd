@@ -51,14 +51,16 @@ cdef class Loop:
     cdef int ticking
     cdef bint schedule           # attached and idle: the next thing done begins a tick
     cdef bint flush_due          # attached: _on_flush is scheduled
+    cdef bint spin_due           # attached: _on_spin is scheduled
     cdef int polled              # events of a tick begun by begin_turn, to be dispatched by _on_flush
     cdef bint woken              # a future was set during this tick
     cdef int close_wanted        # close() was called inside a tick
     cdef int stopping
     cdef object aloop            # the asyncio loop while attached
     cdef object call_soon        # its bound method
-    cdef object ready_fn         # bound _on_ready and _on_flush, kept for add_reader and call_soon
+    cdef object ready_fn         # bound _on_ready, _on_flush, _on_spin, kept for add_reader and call_soon
     cdef object flush_fn
+    cdef object spin_fn
     cdef int fd
     cdef PyObject *cores         # intrusive list of the linked objects
     cdef CallNode calls          # head of the ring of waiting calls
@@ -84,6 +86,7 @@ cdef class Loop:
     cdef CallNode *call_node(self, StreamCore s, object cb, int kind) except NULL
     cdef int call_free(self, CallNode *n) except -1
     cdef int begin_turn(self) except -1
+    cdef int turn(self, int64_t max_wait) except -1
     cdef int close_now(self) except -1
     cdef bint post_task(self, Posted p, nq_handle h) except -1  # any thread. False: the loop is closed
     # What becomes of an exception in a handler; `where` is the handler or object. Override to do otherwise.

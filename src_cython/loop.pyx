@@ -5,7 +5,7 @@ cdef class Loop:
     """An engine loop: sockets, timers and connections, run by one thread at a time.
 
     Drive it by `poll()`, by `run()` in a thread of its own, or by `attach()` to an asyncio event loop.
-    portable: plain system calls only. busy_poll: seconds to spin before sleeping. socket_buffer: bytes, 0 is 16 MiB.
+    portable: plain system calls only. busy_poll: see set_busy_poll. socket_buffer: bytes, 0 is 16 MiB.
     """
 
     def __cinit__(self):
@@ -347,6 +347,9 @@ cdef class Loop:
             elif self.aloop is not None:
                 if more:
                     self.call_soon(self.ready_fn)
+                elif not self.spin_due and nq_loop_spin_left(self.l):
+                    self.spin_due = True
+                    self.call_soon(self.spin_fn)
                 nq_loop_arm(self.l)
                 self.schedule = True
         finally:
@@ -449,6 +452,7 @@ cdef class Loop:
         self.fd = nq_loop_fd(self.l)
         self.ready_fn = self._on_ready
         self.flush_fn = self._on_flush
+        self.spin_fn = self._on_spin
         self.call_soon = aloop.call_soon
         aloop.add_reader(self.fd, self.ready_fn)
         self.aloop = aloop
@@ -463,8 +467,10 @@ cdef class Loop:
             self.call_soon = None
             self.ready_fn = None
             self.flush_fn = None
+            self.spin_fn = None
             self.schedule = False
             self.flush_due = False
+            self.spin_due = False
             self.polled = 0
             if not aloop.is_closed():
                 aloop.remove_reader(self.fd)
@@ -478,9 +484,26 @@ cdef class Loop:
             self._on_flush()
             if self.l == NULL or self.aloop is None:
                 return
+        self.turn(0)
+
+    def _on_spin(self):
+        """Busy polling: looks at the sockets for what is left of its time. It was scheduled at the end of the last
+        tick, so what was scheduled before has run, and what that took is off the time; at the first thing found, or
+        when the time is over, the event loop has its turn."""
+        cdef uint64_t left
+        if not self.spin_due:
+            return
+        self.spin_due = False
+        if self.l == NULL or self.aloop is None or self.ticking or self.flush_due:
+            return
+        left = nq_loop_spin_left(self.l)
+        if left:
+            self.turn(<int64_t>left)
+
+    cdef int turn(self, int64_t max_wait) except -1:
         self.begin_tick("the loop is running already")
         try:
-            self.poll_dispatch(0)
+            self.poll_dispatch(max_wait)
         except BaseException:
             self.finish_tick()
             raise
@@ -491,6 +514,7 @@ cdef class Loop:
             self.call_soon(self.flush_fn)
         else:
             self.finish_tick()
+        return 0
 
     def _on_flush(self):
         """The end of a turn in which something was done: dispatches what its tick found, and sends."""
@@ -600,6 +624,11 @@ cdef class Loop:
         if fd < 0:
             raise ValueError("the loop is closed")
         return fd
+
+    def set_busy_poll(self, double seconds):
+        """How long it looks at its sockets again and again, after something came or went, before it sleeps: a core for
+        shorter round trips. 0: not at all. In the loop's thread, or before it runs."""
+        nq_loop_set_busy_poll(peek(self), to_ns(seconds, "busy_poll"))
 
     def now(self):
         """The loop's monotonic clock in seconds, read once a tick."""

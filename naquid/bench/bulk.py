@@ -88,11 +88,14 @@ class BulkResult:
         }
 
 
-async def _send(port: int, files: Files, seconds: float, progress: Progress) -> tuple[int, int, int, float]:
+async def _send(
+    port: int, files: Files, seconds: float, progress: Progress, busy_poll: int
+) -> tuple[int, int, int, float]:
     """Returns bytes sent, bytes received, wrong bytes, seconds."""
     data = memoryview(pattern())
     sent = 0
-    async with naquid.connect(HOST, port, ca=str(files.ca)) as conn:
+    config = naquid.ClientConfig(busy_poll=busy_poll)
+    async with naquid.connect(HOST, port, ca=str(files.ca), config=config) as conn:
         stream = await conn.open_raw_stream(STREAM)
         begin = time.perf_counter()
         shown = begin
@@ -112,11 +115,11 @@ async def _send(port: int, files: Files, seconds: float, progress: Progress) -> 
     return sent, received, wrong, taken
 
 
-def run(files: Files, seconds: float = 5.0, progress: Progress = no_progress) -> BulkResult:
-    """Sends for `seconds` and lets the server say what it got."""
-    with ServerProcess(files) as server:
+def run(files: Files, seconds: float = 5.0, progress: Progress = no_progress, busy_poll: int = 0) -> BulkResult:
+    """Sends for `seconds` and lets the server say what it got. busy_poll: µs, of both ends."""
+    with ServerProcess(files, busy_poll=busy_poll) as server:
         before, server_before = cpu_seconds(), server.usage()
-        sent, received, wrong, taken = asyncio.run(_send(server.port, files, seconds, progress))
+        sent, received, wrong, taken = asyncio.run(_send(server.port, files, seconds, progress, busy_poll))
         server_after = server.usage()
         return BulkResult(
             bytes=received,

@@ -31,14 +31,16 @@ def echo(rpc: capi.nq_rpc_t, type: int, msgid: int, data: bytes) -> None:
     capi.nq_rpc_reply(rpc, msgid, data)
 
 
-def serve(cert: str, key: str, workers: int) -> None:
+def serve(cert: str, key: str, workers: int, busy_poll: int) -> None:
     """Serves until standard input is closed; see `process` for what is said to the parent."""
     capi.nq_log_config(capi.nq_logconf_t(callback=log))
     server = capi.nq_server_create(workers)
     if server is None:
         raise BenchError("the server could not be made; the log says why")
     limits = capi.nq_svconf_t(
-        idle_timeout=capi.nq_time_sec(IDLE_TIMEOUT), handshake_timeout=capi.nq_time_sec(HANDSHAKE_TIMEOUT)
+        idle_timeout=capi.nq_time_sec(IDLE_TIMEOUT),
+        handshake_timeout=capi.nq_time_sec(HANDSHAKE_TIMEOUT),
+        busy_poll=capi.nq_time_usec(busy_poll),
     )
     handlers = capi.nq_server_listen(server, capi.nq_addr_t(HOST, cert=cert, key=key), limits)
     if handlers is None or handlers.address is None:
@@ -74,6 +76,7 @@ class _Client:
             on_close=self._close,
             idle_timeout=capi.nq_time_sec(IDLE_TIMEOUT),
             handshake_timeout=capi.nq_time_sec(HANDSHAKE_TIMEOUT),
+            busy_poll=capi.nq_time_usec(options.busy_poll),
         )
         for _ in range(options.connections):
             capi.nq_client_connect(client, address, conf)
@@ -114,7 +117,7 @@ def _without_rpc(reply: Reply) -> Callable[[capi.nq_rpc_t, int, bytes], None]:
 def run(options: RpcOptions, files: Files, progress: Progress) -> RpcResult:
     """`rpc.run` over this API."""
     load = Load(options)
-    with ServerProcess(files, api="capi", workers=options.workers) as server:
+    with ServerProcess(files, api="capi", workers=options.workers, busy_poll=options.busy_poll) as server:
         spent = Clock(server.usage)
         client = _Client(options, server.port, files)
         try:

@@ -63,9 +63,9 @@ Opened = Callable[[int], None]
 Handshaken = Callable[[int, int], None]  # how many so far, and how long this one took, ns
 
 
-async def _open(port: int, files: Files, count: int, opened: Handshaken) -> int:
+async def _open(port: int, files: Files, count: int, opened: Handshaken, busy_poll: int = 0) -> int:
     """Opens and closes `count` connections, AT_ONCE at a time. Returns how many failed."""
-    left, config = iter(range(count)), naquid.ClientConfig()
+    left, config = iter(range(count)), naquid.ClientConfig(busy_poll=busy_poll)
     failed = done = 0
 
     async def work() -> None:
@@ -83,8 +83,8 @@ async def _open(port: int, files: Files, count: int, opened: Handshaken) -> int:
     return failed
 
 
-def run(files: Files, count: int = 2000, progress: Progress = no_progress) -> HandshakeResult:
-    """`count` connections, each opened and closed."""
+def run(files: Files, count: int = 2000, progress: Progress = no_progress, busy_poll: int = 0) -> HandshakeResult:
+    """`count` connections, each opened and closed. busy_poll: µs, of both ends."""
     latencies: list[int] = []
     begin = shown = time.perf_counter()
     seen = 0
@@ -97,10 +97,10 @@ def run(files: Files, count: int = 2000, progress: Progress = no_progress) -> Ha
             progress(Snapshot(now - begin, done, done / count, latencies[seen:]))
             seen, shown = len(latencies), now
 
-    with ServerProcess(files) as server:
+    with ServerProcess(files, busy_poll=busy_poll) as server:
         before, cpu = server.usage(), cpu_seconds()
         begin = time.perf_counter()
-        failed = asyncio.run(_open(server.port, files, count, opened))
+        failed = asyncio.run(_open(server.port, files, count, opened, busy_poll))
         seconds = time.perf_counter() - begin
         after = server.usage()
     return HandshakeResult(

@@ -51,7 +51,8 @@ def percentile(latencies: Sequence[int], p: float) -> float:
 class RpcOptions:
     """requests: of each stream. window: requests outstanding on each. payload: bytes. limit: seconds, after which the
     run is ended and what is missing counts as errors. streams: RPC streams of each connection. workers: threads of the
-    server, for mode "capi". native: the built extension of examples/native, for mode "native"."""
+    server, for mode "capi". native: the built extension of examples/native, for mode "native". busy_poll: µs, of both
+    ends."""
 
     connections: int = 100
     requests: int = 5000
@@ -62,6 +63,7 @@ class RpcOptions:
     streams: int = 1
     workers: int = 1
     native: Path | None = None
+    busy_poll: int = 0
 
     @property
     def lines(self) -> int:

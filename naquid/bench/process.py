@@ -84,7 +84,7 @@ def usage_line(loop: Mapping[str, object], **extra: int) -> str:
 
 class ServerProcess:
     """A server in its own process; a context manager. api: "asyncio" or "capi". streams: that a client may open.
-    workers: threads, of "capi". native: the built extension of examples/native."""
+    workers: threads, of "capi". native: the built extension of examples/native. busy_poll: µs."""
 
     def __init__(
         self,
@@ -95,11 +95,14 @@ class ServerProcess:
         streams: int = 0,
         workers: int = 1,
         native: Path | None = None,
+        busy_poll: int = 0,
     ) -> None:
         command = [sys.executable, "-m", "naquid.bench.server", "--api", api, "--workers", str(workers)]
         command += ["--cert", str(files.cert), "--key", str(files.key), "--idle-timeout", str(idle_timeout)]
         if streams > naquid.Limits().max_streams_bidi:
             command += ["--streams", str(streams)]
+        if busy_poll:
+            command += ["--busy-poll", str(busy_poll)]
         if native is not None:
             command += ["--native", str(native)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

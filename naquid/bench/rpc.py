@@ -175,7 +175,7 @@ async def _drive(
     load = Load(options)
     spent = Clock(usage)
     conns: list[naquid.Connection] = []
-    config = naquid.ClientConfig()
+    config = naquid.ClientConfig(busy_poll=options.busy_poll)
     name = NAMES.get(options.mode, RPC_NAME)
     at_once = asyncio.Semaphore(CONNECTS_AT_ONCE)
 
@@ -225,5 +225,6 @@ def run(options: RpcOptions, files: Files, progress: Progress = no_progress) -> 
         from . import capi_rpc
 
         return capi_rpc.run(options, files, progress)
-    with ServerProcess(files, streams=options.streams, native=options.native) as server:
+    busy_poll = options.busy_poll
+    with ServerProcess(files, streams=options.streams, native=options.native, busy_poll=busy_poll) as server:
         return asyncio.run(_drive(options, server.port, files, server.usage, progress))

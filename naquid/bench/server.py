@@ -47,7 +47,7 @@ async def serve(options: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     limits = naquid.Limits(idle_timeout=options.idle_timeout, max_streams_bidi=options.streams)
-    config = naquid.ServerConfig(limits=limits)
+    config = naquid.ServerConfig(limits=limits, busy_poll=options.busy_poll)
     async with naquid.serve(app, HOST, 0, cert=options.cert, key=options.key, config=config) as server:
 
         def on_parent() -> None:
@@ -72,13 +72,14 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=naquid.Limits().max_streams_bidi)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--native", type=Path)
+    parser.add_argument("--busy-poll", type=int, default=0)
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end ends this process
     gc.freeze()  # what was imported is no garbage: collections need not look at it
     if options.api == "capi":
         from . import capi_rpc
 
-        capi_rpc.serve(options.cert, options.key, options.workers)
+        capi_rpc.serve(options.cert, options.key, options.workers, options.busy_poll)
     else:
         asyncio.run(serve(options))
 

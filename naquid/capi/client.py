@@ -20,7 +20,7 @@ from ._native import (
     nq_hdmap_t,
     parse_address,
 )
-from .check import need, need_flag
+from .check import need, need_flag, need_range
 from .constants import NQ_LOGLV_ERROR, NQ_LOGLV_WARN, NQ_REACHABLE_WIFI, nq_error_t
 from .reachability import Watcher, supported
 from .resolver import Resolver
@@ -50,6 +50,7 @@ __all__ = [
 _POLL_WAIT = 0.001
 _HANDSHAKE_TIMEOUT = 1_000_000_000
 _IDLE_TIMEOUT = 500_000_000
+_MAX_BUSY_POLL = 10_000_000  # ns
 _SETTLE = 50_000_000  # changes of the network within this time count as one
 _ATTEMPT_DELAY = 250_000_000  # RFC 8305 5: the next address is tried as well
 
@@ -67,11 +68,18 @@ def make_limits(
     return EngineLimits(**(fields | dict(more)))
 
 
+def check_busy_poll(ns: int) -> None:
+    """Raises TypeError, ValueError."""
+    need(ns, int, "busy_poll")
+    need_range(ns, 0, _MAX_BUSY_POLL, "busy_poll")
+
+
 class nq_client_t:
     """A client: its connections, their loop and handler map. Made by nq_client_create."""
 
     __slots__ = (
         "_attempts",
+        "_busy_poll",
         "_destroy_wanted",
         "_hdmap",
         "_loop",
@@ -91,6 +99,7 @@ class nq_client_t:
         self._resolver = Resolver(self._loop, dns_conf)
         self._tls: dict[tuple[bool, Blob | None], Tls] = {}
         self._attempts: set[_Attempt] = set()
+        self._busy_poll = 0
         self._destroy_wanted = False
         self._warned = False
         self._tracked: list[nq_conn_t] = []
@@ -302,6 +311,7 @@ def nq_client_connect(cl: nq_client_t, addr: nq_addr_t, conf: nq_clconf_t) -> bo
     need(conf.handshake_timeout, int, "handshake_timeout")
     need(conf.idle_timeout, int, "idle_timeout")
     need(conf.max_message_size, int, "max_message_size")
+    check_busy_poll(conf.busy_poll)
     need_flag(conf.insecure, "insecure")
     need_flag(conf.track_reachability, "track_reachability")
     if not 0 < addr.port < 65536:
@@ -312,6 +322,9 @@ def nq_client_connect(cl: nq_client_t, addr: nq_addr_t, conf: nq_clconf_t) -> bo
     )  # fmt: skip
     if cl._loop.closed:
         return False
+    if conf.busy_poll > cl._busy_poll:
+        cl._busy_poll = conf.busy_poll
+        cl._loop.set_busy_poll(conf.busy_poll / 1e9)
     conf = replace(conf)  # as C copies it: what becomes of the caller's changes nothing here
     attempt = _Attempt(cl, addr, conf, cl._context(conf.insecure, addr.ca), limits)
     cl._attempts.add(attempt)

@@ -11,7 +11,7 @@ from ..errors import ConfigError
 from . import log
 from ._native import CapiEndpoint, CapiGroup, CapiLoop, Tls, nq_hdmap_t
 from .check import need, need_flag
-from .client import make_limits
+from .client import check_busy_poll, make_limits
 from .constants import NQ_LOGLV_ERROR, NQ_LOGLV_INFO
 from .types import nq_addr_t, nq_logparam_t, nq_svconf_t
 
@@ -45,7 +45,7 @@ class _Port:
 class nq_server_t:
     """A server: its ports and workers. Made by nq_server_create."""
 
-    __slots__ = ("_done", "_group", "_lock", "_loops", "_ports", "_started", "_stopping", "_threads")
+    __slots__ = ("_busy_poll", "_done", "_group", "_lock", "_loops", "_ports", "_started", "_stopping", "_threads")
 
     def __init__(self, n_worker: int) -> None:
         self._loops = [CapiLoop() for _ in range(n_worker)]
@@ -53,6 +53,7 @@ class nq_server_t:
             loop._init(True, index)
         self._group = CapiGroup(self._loops)
         self._ports: list[_Port] = []
+        self._busy_poll = 0
         self._threads: list[threading.Thread] = []
         self._started = False
         self._stopping = False
@@ -93,6 +94,7 @@ def nq_server_listen(sv: nq_server_t, addr: nq_addr_t, config: nq_svconf_t | Non
     need(conf.quic_secret, (str, bytes, type(None)), "quic_secret")
     for name in _NUMBERS:
         need(getattr(conf, name), int, name)
+    check_busy_poll(conf.busy_poll)
     need_flag(conf.use_max_session_hint_as_limit, "use_max_session_hint_as_limit")
     for name in ("on_open", "on_close"):
         if getattr(conf, name) is not None and not callable(getattr(conf, name)):
@@ -145,6 +147,10 @@ def nq_server_listen(sv: nq_server_t, addr: nq_addr_t, config: nq_svconf_t | Non
         return None
     hdmap._own_address(where)
     sv._ports.append(_Port(hdmap, port, shutdown))
+    if conf.busy_poll > sv._busy_poll:
+        sv._busy_poll = conf.busy_poll
+        for loop in sv._loops:
+            loop.set_busy_poll(conf.busy_poll / 1e9)
     return hdmap
 
 

@@ -157,6 +157,8 @@ class nq_clconf_t:
         idle_timeout: ns, 0 is 500 ms.
         max_message_size: bytes of the largest record or RPC payload, 0 is 16 MiB. Not in the original.
         limits: more of the engine's limits by name, in its units. Not in the original.
+        busy_poll: ns up to 10 ms for which nq_client_poll looks at the sockets again and again after packets came or
+            went, before it sleeps; the longest one that a client was given holds. Not in the original.
     """
 
     on_open: nq_on_client_conn_open_t | None = None
@@ -168,6 +170,7 @@ class nq_clconf_t:
     idle_timeout: int = 0
     max_message_size: int = 0
     limits: Mapping[str, int] = field(default_factory=dict)
+    busy_poll: int = 0
 
 
 @dataclass
@@ -186,6 +189,8 @@ class nq_svconf_t:
         shutdown_timeout: ns that nq_server_join gives connections to end, 0 or less is 5 s.
         max_message_size: bytes of the largest record or RPC payload, 0 is 16 MiB. Not in the original.
         limits: more of the engine's limits by name, in its units. Not in the original.
+        busy_poll: ns up to 10 ms for which a worker looks at its sockets again and again after packets came or went,
+            before it sleeps; the longest one of a server's ports holds. Not in the original.
     """
 
     on_open: nq_on_server_conn_open_t | None = None
@@ -201,6 +206,7 @@ class nq_svconf_t:
     shutdown_timeout: int = 0
     max_message_size: int = 0
     limits: Mapping[str, int] = field(default_factory=dict)
+    busy_poll: int = 0
 
 
 @dataclass

@@ -112,6 +112,24 @@ def add_client(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_busy_poll(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--busy-poll",
+        type=_busy_poll,
+        default=0,
+        metavar="US",
+        help="microseconds, up to 10000, to look at the sockets again and again before sleeping: a busy core for "
+        "shorter round trips; default: 0",
+    )
+
+
+def _busy_poll(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 10_000:
+        raise argparse.ArgumentTypeError("must be from 0 to 10000 microseconds")
+    return value
+
+
 def add_server(command: argparse.ArgumentParser, port: int) -> None:
     """Where to listen, and the certificate."""
     command.add_argument("--host", default="127.0.0.1", help='address to bind, "::" for all; default: 127.0.0.1')

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .arguments import Commands, add_json, positive, seconds
+from .arguments import Commands, add_busy_poll, add_json, positive, seconds
 from .console import Live, is_drawn, micros, number, progress, spark, table
 from .errors import EXIT_CODES, EXIT_FAILED, EXIT_OK, UsageError
 
@@ -103,13 +103,17 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     rpc.add_argument("--native", type=Path, metavar="FILE", help="the built extension of examples/native, for native")
     rpc.add_argument("--limit", type=seconds, default=120.0, metavar="S", help="give up after S seconds; default: 120")
 
+    add_busy_poll(rpc)
+
     bulk = workload(
         "bulk", "one stream in one direction, every byte compared", run_bulk, BULK_EPILOG, "the rate over time"
     )
     bulk.add_argument("--seconds", type=positive(float, 0.1), default=5.0, metavar="S", help="default: 5")
+    add_busy_poll(bulk)
 
     handshake = workload("handshake", "connections opened and closed", run_handshake, HANDSHAKE_EPILOG, both)
     handshake.add_argument("--count", type=positive(int), default=2000, metavar="K", help="default: 2000")
+    add_busy_poll(handshake)
 
     idle = workload("idle", "server memory per connection that does nothing", run_idle, IDLE_EPILOG)
     idle.add_argument("--connections", type=positive(int), default=2000, metavar="N", help="default: 2000")
@@ -227,7 +231,7 @@ def run_rpc(options: argparse.Namespace) -> int:
 
     _ready(options)
     names = ("connections", "requests", "window", "payload", "mode", "limit", "streams", "workers", "native")
-    work = RpcOptions(**{name: getattr(options, name) for name in names})
+    work = RpcOptions(**{name: getattr(options, name) for name in (*names, "busy_poll")})
     _check(work)
     streams = f" with {work.streams:,} streams" if work.streams > 1 else ""
     title = f"{work.connections:,} connections{streams}, {work.window:,} requests of {work.payload} bytes "
@@ -261,7 +265,7 @@ def run_bulk(options: argparse.Namespace) -> int:
     title = "One stream, one direction"
     monitor = Monitor("Gbit", 8e-9)
     with _files() as files, monitor.shown(title, _quiet(options)) as see:
-        r = bulk.run(files, options.seconds, see)
+        r = bulk.run(files, options.seconds, see, options.busy_poll)
     rows = {
         "Gbit/s": f"{r.gbit_per_second:.2f}",
         "bytes": f"{r.bytes:,}",
@@ -284,7 +288,7 @@ def run_handshake(options: argparse.Namespace) -> int:
     title = "Connections opened and closed"
     monitor = Monitor("handshakes")
     with _files() as files, monitor.shown(title, _quiet(options)) as see:
-        r = handshake.run(files, options.count, see)
+        r = handshake.run(files, options.count, see, options.busy_poll)
     rows = {
         "handshakes/s": number(r.handshakes_per_second),
         "latency p50, opened and closed": micros(percentile(r.latencies, 50)),

@@ -34,4 +34,5 @@ def server_config(options: argparse.Namespace, limits: naquid.Limits | None = No
     import naquid
 
     tls = naquid.TlsConfig(ca=options.client_ca, verify_client=options.client_ca is not None)
-    return naquid.ServerConfig(limits=limits or naquid.Limits(), tls=tls)
+    busy_poll = getattr(options, "busy_poll", 0)
+    return naquid.ServerConfig(limits=limits or naquid.Limits(), tls=tls, busy_poll=busy_poll)

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .arguments import Commands, add_command, add_json, add_server, positive, stream_name
+from .arguments import Commands, add_busy_poll, add_command, add_json, add_server, positive, stream_name
 from .client import server_config
 from .errors import EXIT_OK, CommandError, UsageError
 from .signals import ENDING, stop_event
@@ -54,6 +54,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     add_server(command, 8443)
     command.add_argument("--name", type=stream_name, default="rpc", help='RPC stream of the echo; default: "rpc"')
     command.add_argument("--workers", type=positive(int), default=1, metavar="N", help="threads, 1 to 128; default: 1")
+    add_busy_poll(command)
     command.add_argument("-v", "--verbose", action="store_true", help="a line on stderr for each connection (echo)")
     add_json(command, "say where it listens as one JSON object")
 
@@ -225,7 +226,9 @@ def _work(options: argparse.Namespace, setup: Callable[[capi.nq_hdmap_t], None])
         raise CommandError(last_error)
     address = capi.nq_addr_t(options.host, cert=options.cert, key=options.key, port=options.port)
     second = capi.nq_time_sec(1)
-    conf = capi.nq_svconf_t(idle_timeout=int(IDLE * second), handshake_timeout=10 * second)
+    conf = capi.nq_svconf_t(
+        idle_timeout=int(IDLE * second), handshake_timeout=10 * second, busy_poll=options.busy_poll * 1000
+    )
     handlers = capi.nq_server_listen(server, address, conf)
     if handlers is None or handlers.address is None:
         raise CommandError(last_error)

@@ -127,7 +127,7 @@ typedef struct nq_loop_options {
   int portable; /* portable packet I/O only */
   int no_gso, no_gro;
   uint64_t timer_floor; /* timers of connections are not served more often; 0: 1 ms */
-  uint64_t busy_poll; /* spin this long before sleeping; 0: never */
+  uint64_t busy_poll; /* nq_loop_set_busy_poll */
   uint32_t socket_buffer; /* bytes; 0: 16 MiB */
 } nq_loop_options;
 
@@ -152,6 +152,11 @@ void nq_loop_wake(nq_loop *l); /* [any thread] */
 int nq_loop_fd(nq_loop *l);
 /* Arms the timer behind nq_loop_fd for the next deadline. Call after flush when an outside event loop waits. */
 void nq_loop_arm(nq_loop *l);
+/* After a tick with traffic a poll that waits looks at its sockets again and again for this long, before it sleeps: a
+ * core for a shorter round trip. 0: never. */
+void nq_loop_set_busy_poll(nq_loop *l, uint64_t ns);
+/* How much of that time is left now: what an outside event loop gives as max_wait to spin, but not to sleep. */
+uint64_t nq_loop_spin_left(const nq_loop *l);
 uint64_t nq_loop_now(const nq_loop *l); /* monotonic ns, read once a tick */
 int nq_loop_errno(const nq_loop *l);
 void *nq_loop_context(const nq_loop *l); /* the caller's own pointer */
@@ -159,6 +164,7 @@ void nq_loop_set_context(nq_loop *l, void *ctx);
 
 typedef struct nq_loop_stats {
   uint64_t ticks, events;
+  uint64_t busy_polls, busy_poll_hits; /* times it spun before sleeping; found something in time */
   uint64_t connections, streams, alarms, pending_calls; /* alive now */
   uint64_t rx_calls, rx_messages, rx_datagrams, rx_bytes, rx_dropped;
   uint64_t tx_calls, tx_messages, tx_datagrams, tx_bytes, tx_errors;

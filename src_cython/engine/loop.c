@@ -1,6 +1,7 @@
 #include "loop.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -236,6 +237,33 @@ static int something_waits(const nq_loop *l) {
          atomic_load_explicit(&l->inbox.woken, memory_order_acquire);
 }
 
+void nq_loop_set_busy_poll(nq_loop *l, uint64_t ns) {
+  l->busy_poll = ns;
+  if (!ns)
+    l->spin_until = 0;
+}
+
+uint64_t nq_loop_spin_left(const nq_loop *l) {
+  if (!l->spin_until)
+    return 0;
+  uint64_t now = l->env.now(l->env.ctx);
+  return l->spin_until > now ? l->spin_until - now : 0;
+}
+
+/* Looks until something is ready, sleeping only after the time to spin. */
+static int wait_for(nq_loop *l, int64_t ns) {
+  if (ns <= 0 || l->spin_until <= l->now)
+    return nq_wait(l, ns);
+  uint64_t left = l->spin_until - l->now, part = left < (uint64_t)ns ? left : (uint64_t)ns;
+  uint64_t end = l->now + part;
+  int n;
+  while (!(n = nq_wait(l, 0)) && l->env.now(l->env.ctx) < end)
+    sched_yield(); /* whom we wait for may need this very core */
+  l->stats.busy_polls++;
+  l->stats.busy_poll_hits += n > 0;
+  return n || part == (uint64_t)ns ? n : nq_wait(l, ns - (int64_t)part);
+}
+
 int nq_loop_poll(nq_loop *l, int64_t max_wait) {
   if (l->batch.given || l->told_streams || l->told_conns) /* the flush was left out */
     nq_loop_flush(l);
@@ -250,17 +278,13 @@ int nq_loop_poll(nq_loop *l, int64_t max_wait) {
     int64_t wait = idle ? max_wait : 0;
     if (idle && next - l->now < (uint64_t)wait)
       wait = (int64_t)(next - l->now);
-    if (idle && l->busy_poll && l->now - l->last_rx < l->busy_poll)
-      wait = 0;
-    int rv = nq_wait(l, wait);
-    if (rv < 0)
+    if (wait_for(l, wait) < 0)
       return NQ_ERR_SYS;
     l->now = l->env.now(l->env.ctx);
     if (!got)
       got = receive(l);
   }
-  if (got)
-    l->last_rx = l->now;
+  l->traffic |= got;
   if (nq_timers_next(&l->timers) <= l->now)
     run_timers(l);
   nq_inbox_run(l);
@@ -374,7 +398,11 @@ int nq_loop_flush(nq_loop *l) {
     nq_stream_release(l->told_streams);
     l->told_streams = next;
   }
+  l->traffic |= l->dirty != NULL;
   write_dirty(l);
+  if (l->traffic && l->busy_poll) /* from now: what the handlers took does not count */
+    l->spin_until = l->env.now(l->env.ctx) + l->busy_poll;
+  l->traffic = 0;
   while (l->told_conns) {
     nq_conn *next = l->told_conns->dead_next;
     nq_conn_release(l->told_conns);

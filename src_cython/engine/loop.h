@@ -56,7 +56,9 @@ typedef struct nq_alarm {
 struct nq_loop {
   nq_env env;
   uint64_t now; /* ns, read once a tick */
-  uint64_t timer_floor, busy_poll, last_rx;
+  uint64_t timer_floor, busy_poll;
+  uint64_t spin_until; /* a wait before it is spent looking */
+  int traffic;         /* something came since the last flush */
   nq_loop_options opts;
   void *ctx;
   int err;

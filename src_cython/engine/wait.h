@@ -17,7 +17,8 @@
 
 int nq_wait_open(nq_loop *l); /* 0, or -1 with errno */
 void nq_wait_close(nq_loop *l);
-/* Sleeps at most ns (0: only looks) and marks the endpoints that can be read or written. 0, or -1 with l->err. */
+/* Sleeps at most ns (0: only looks) and marks the endpoints that can be read or written. How many things were ready
+ * (sockets, wake-up, timer), or -1 with l->err. */
 int nq_wait(nq_loop *l, int64_t ns);
 /* Ends a sleep, or lets the next one end at once. From any thread. */
 void nq_wait_wake(nq_loop *l);

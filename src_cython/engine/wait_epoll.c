@@ -106,7 +106,7 @@ int nq_wait(nq_loop *l, int64_t ns) {
     if (ev[i].events & EPOLLOUT)
       writable(ep);
   }
-  return 0;
+  return n;
 }
 
 int nq_loop_fd(nq_loop *l) {

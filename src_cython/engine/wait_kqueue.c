@@ -87,7 +87,7 @@ int nq_wait(nq_loop *l, int64_t ns) {
     else if (ep->watching_write)
       nq_endpoint_flush(ep);
   }
-  return 0;
+  return n;
 }
 
 int nq_loop_fd(nq_loop *l) {

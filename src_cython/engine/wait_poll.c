@@ -58,7 +58,10 @@ int nq_wait(nq_loop *l, int64_t ns) {
       id[n++] = i;
     }
   int64_t ms = ns / 1000000 + (ns % 1000000 != 0);
-  if (poll(p, n, ms > 3600000 ? 3600000 : (int)ms) < 0 && errno != EINTR) {
+  int ready = poll(p, n, ms > 3600000 ? 3600000 : (int)ms);
+  if (ready < 0) {
+    if (errno == EINTR)
+      return 0;
     l->err = errno;
     return -1;
   }
@@ -70,7 +73,7 @@ int nq_wait(nq_loop *l, int64_t ns) {
     if (p[i].revents & POLLOUT)
       nq_endpoint_flush(l->endpoints[id[i]]);
   }
-  return 0;
+  return ready;
 }
 
 int nq_loop_fd(nq_loop *l) { return l->epfd; }

@@ -161,6 +161,18 @@ def test_every_setting_is_taken(world: Any) -> None:
     assert ask(world, world.port, 10) == [b"x"] * 10
 
 
+def test_busy_polling(world: Any) -> None:
+    """Workers and clients that are told so look for packets before they sleep; the others do not."""
+    world.serve(serve_rpc, nq_svconf_t(idle_timeout=nq_time_sec(20), busy_poll=nq_time_msec(10)))
+    assert ask(world, world.port, 30) == [b"x"] * 30
+    loops = world.servers[0]._loops
+    assert sum(loop.stats()["busy_poll_hits"] for loop in loops) > 0
+    assert world.clients[0]._loop.stats()["busy_polls"] == 0
+    world.connect(world.clients[0], busy_poll=nq_time_msec(10))
+    world.settle()
+    assert world.clients[0]._loop.stats()["busy_polls"] > 0
+
+
 def test_one_client_at_a_time(world: Any) -> None:
     """3: accept_per_loop bounds the new connections of a tick; the others wait for the next ones, not for a timeout of
     the client."""

@@ -133,7 +133,7 @@ def test_fields(name: str) -> None:
     fields = [field.name for field in dataclasses.fields(struct)]
     wanted = STRUCTS[name].split()
     assert fields[: len(wanted)] == wanted
-    assert set(fields) - set(wanted) <= {"max_message_size", "limits"}
+    assert set(fields) - set(wanted) <= {"max_message_size", "limits", "busy_poll"}
     made = struct(**{field: object() for field in fields})
     assert all(getattr(made, field) is not None for field in fields)
     required = [{"nq_addr_t": "host", "nq_logparam_t": "key", "nq_rpc_opt_t": "callback"}.get(name, "")]
@@ -326,13 +326,13 @@ WRONG_TYPES: dict[str, list[tuple[str, Any]]] = {
     "clconf": [
         ("on_open", 1), ("on_close", 1), ("on_finalize", 1), ("insecure", "yes"), ("insecure", None),
         ("track_reachability", 2), ("handshake_timeout", "1"), ("handshake_timeout", 1.5), ("idle_timeout", "1"),
-        ("max_message_size", "1"), ("limits", 5), ("limits", {"keep_alive": 1.5}),
+        ("max_message_size", "1"), ("limits", 5), ("limits", {"keep_alive": 1.5}), ("busy_poll", 1.5),
     ],
     "svconf": [
         ("on_open", 1), ("on_close", 1), ("quic_secret", 1), ("quic_cert_cache_size", "1"), ("accept_per_loop", "1"),
         ("max_session_hint", "1"), ("max_stream_hint", "1"), ("use_max_session_hint_as_limit", "1"),
         ("handshake_timeout", "1"), ("idle_timeout", "1"), ("shutdown_timeout", "1"), ("max_message_size", 1.5),
-        ("limits", 5),
+        ("limits", 5), ("busy_poll", "1"),
     ],
     "remote": [("host", 1), ("port", "1"), ("ca", 5)],
     "local": [("host", 1), ("port", "1"), ("cert", 5), ("key", 5)],
@@ -349,7 +349,9 @@ WRONG_TYPES: dict[str, list[tuple[str, Any]]] = {
 }  # fmt: skip
 BELOW_AND_ABOVE = (-1, 2**64, 10**400)
 BOUNDED = [
-    (field, value) for field in ("handshake_timeout", "idle_timeout", "max_message_size") for value in BELOW_AND_ABOVE
+    (field, value)
+    for field in ("handshake_timeout", "idle_timeout", "max_message_size", "busy_poll")
+    for value in BELOW_AND_ABOVE
 ]
 OUT_OF_RANGE: dict[str, list[tuple[str, Any]]] = {
     "clconf": [*BOUNDED, ("limits", {"keep_alive": -1}), ("limits", {"keep_alive": 2**64})],

@@ -38,6 +38,15 @@ def test_modes(mode: str) -> None:
     assert not done.err, "nothing but the result, where there is no terminal"
 
 
+@pytest.mark.parametrize("mode", ["asyncio", "capi"])
+def test_busy_poll(mode: str) -> None:
+    arguments = ["--connections", 1, "--requests", 200, "--window", 1, "--mode", mode, "--busy-poll", 50]
+    done = run("bench", "rpc", *arguments, "--json").fine()
+    assert (done.json["requests"], done.json["errors"]) == (200, 0)
+    for workload in ("bulk", "handshake"):
+        run("bench", workload, *SMALL[workload][0], "--busy-poll", 50, "--json").fine()
+
+
 def test_bulk_is_verified() -> None:
     found = run("bench", "bulk", "--seconds", 0.2, "--json").fine().json
     assert found["verified"] is True

@@ -62,8 +62,49 @@ static void test_posts_are_bounded(void) {
   world_close(&w);
 }
 
+/* After traffic, and only then, it looks for packets before it sleeps; a wake-up ends that, and the time can be taken
+ * away. */
+static void test_busy_poll(void) {
+  world w;
+  world_loop.busy_poll = NQ_SEC(3600);
+  world_open(&w, NULL);
+  nq_loop *l = w.c.l;
+  CHECK_EQ(nq_loop_spin_left(l), 0);
+  nq_handle conn = world_connect(&w, "localhost");
+  REQUIRE(world_until(&w, &w.c.count[NQ_EV_CONN_OPEN], 1, 5000));
+  nq_handle rpc = world_stream(&w, conn, NQ_KIND_RPC, "rpc");
+  for (uint32_t i = 1; i <= 100; i++) {
+    CHECK(nq_rpc_call(l, rpc, 1, NULL, 0, 0, NULL, NULL) >= 0);
+    CHECK(world_until(&w, &w.c.count[NQ_EV_RPC_REPLY], i, 5000));
+  }
+  CHECK(nq_loop_spin_left(l) > 0);
+  nq_loop_stats before, after;
+  nq_loop_get_stats(l, &before);
+  CHECK(before.busy_poll_hits > 0);
+  CHECK(before.busy_poll_hits <= before.busy_polls);
+  world_run(&w, 50); /* until the last acknowledgement */
+  nq_loop_get_stats(l, &before);
+  nq_loop_wake(l);
+  side_tick(&w.c, INT64_MAX); /* the wake-up is known at once */
+  nq_loop_get_stats(l, &after);
+  CHECK_EQ(after.busy_polls, before.busy_polls);
+  side_tick(&w.c, 1000); /* no longer than that */
+  nq_loop_get_stats(l, &after);
+  CHECK(after.busy_polls > before.busy_polls);
+  nq_loop_set_busy_poll(l, 0);
+  CHECK_EQ(nq_loop_spin_left(l), 0);
+  nq_loop_get_stats(l, &before);
+  CHECK(nq_rpc_call(l, rpc, 1, NULL, 0, 0, NULL, NULL) >= 0);
+  CHECK(world_until(&w, &w.c.count[NQ_EV_RPC_REPLY], 101, 5000));
+  nq_loop_get_stats(l, &after);
+  CHECK_EQ(after.busy_polls, before.busy_polls);
+  world_loop.busy_poll = 0;
+  world_close(&w);
+}
+
 int main(void) {
   RUN(test_connect_and_call);
   RUN(test_posts_are_bounded);
+  RUN(test_busy_poll);
   CHECK_DONE();
 }

@@ -117,7 +117,6 @@ static void test_all(void) { over((nq_loop_options){0}); }
 static void test_no_gso(void) { over((nq_loop_options){.no_gso = 1}); }
 static void test_no_gro(void) { over((nq_loop_options){.no_gro = 1}); }
 static void test_portable_calls(void) { over((nq_loop_options){.portable = 1}); }
-static void test_busy_poll(void) { over((nq_loop_options){.busy_poll = 1000000}); }
 /* So little room that the kernel drops, and says EAGAIN to what is sent. */
 static void test_small_buffers(void) { over((nq_loop_options){.socket_buffer = 20000}); }
 
@@ -231,7 +230,6 @@ int main(void) {
   RUN(test_no_gso);
   RUN(test_no_gro);
   RUN(test_portable_calls);
-  RUN(test_busy_poll);
   RUN(test_small_buffers);
   RUN(test_wildcard);
   RUN(test_blocked_socket);

@@ -86,6 +86,15 @@ def test_server_config() -> None:
             naquid.ServerConfig(call_timeout=bad)
 
 
+@pytest.mark.parametrize("config", [naquid.ServerConfig, naquid.ClientConfig])
+def test_busy_poll(config: Any) -> None:
+    assert config().busy_poll == 0
+    assert config(busy_poll=10_000).busy_poll == 10_000
+    for bad in (-1, 10_001, 0.5, True, None, "50"):
+        with pytest.raises(naquid.ConfigError, match=r"busy_poll is .*0 to 10000, microseconds"):
+            config(busy_poll=bad)
+
+
 def test_client_config() -> None:
     for bad in (0, -1, float("nan"), 2e9):
         with pytest.raises(naquid.ConfigError, match="call_timeout"):
