@@ -1,4 +1,4 @@
-"""Everything: naquid beside its peers and the ceiling, the game, the curves, the tail, the table of targets.
+"""Everything: naquid beside its peers and the ceiling, the game, the curves, the tail, imports, the table of targets.
 
     python -m bench [--quick] [--out FOLDER] [--rounds R] [--scale S] [--only NAME,...] [--part NAME,...]
 
@@ -19,11 +19,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import compare, games, prepare, scaling, tail, targets
+from . import compare, games, imports, prepare, scaling, tail, targets
 from .contenders import WORKLOADS, Contender, contenders
 from .prepare import HERE, Missing
 
-PARTS = ("compare", "game", "scaling", "tail")
+PARTS = ("compare", "game", "scaling", "tail", "import")
 
 
 def machine() -> dict[str, str]:
@@ -103,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sizes = (20_000, 1, 1000) if quick else (100_000, 3, 10_000)
         curves = scaling.measure(sizes[0], sizes[1], status, sizes[2])
     tails = tail.measure(3.0 if quick else 10.0, status) if "tail" in parts else {}
+    imported = imports.measure(5 if quick else 20, status) if "import" in parts else {}
     facts["load after"] = f"{os.getloadavg()[0]:.1f}"
     facts["took"] = f"{time.monotonic() - begin:.0f} s"
     status("")
@@ -115,10 +116,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "game": played,
         "scaling": curves,
         "tail": tails,
+        "imports": imported,
     }
     rows = [*targets.from_comparison(report["results"])] if "compare" in parts else []
     rows += [*targets.from_curves(curves)] if curves else []
     rows += [*targets.from_tail(tails)] if tails else []
+    rows += [*targets.from_imports(imported)] if imported else []
     rows += [*targets.from_counts(counts())]
     report["targets"] = [row.as_dict() for row in rows]
     options.out.mkdir(parents=True, exist_ok=True)
@@ -129,6 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lines += compare.tables(results, found, missing)
     lines += ["## A game", "", *games.table(played)] if played else []
     lines += ["## Latency beside others", "", *tail.table(tails)] if tails else []
+    lines += ["## Imports", "", *imports.table(imported)] if imported else []
     lines += ["## Scaling", "", *scaling.tables(curves)] if curves else []
     text = "\n".join(lines).rstrip() + "\n"
     (options.out / "results.md").write_text(text)

@@ -10,6 +10,7 @@ MEMORY = 45.0  # KiB of server memory for an idle connection, everything include
 ORIGINAL = 489e3  # requests/s of the original at W = 5000 with the handshakes in the clock; measured once, elsewhere
 FLAT = 1.2
 TAIL = 5.0  # ms, the 99th percentile of a client's calls beside what others do
+IMPORT = 50.0  # ms from the start of an interpreter that imports naquid to its end
 TRAINS = "ceiling (trains)"
 
 Rows = Mapping[str, Mapping[str, Mapping[str, Any]]]  # workload -> contender -> Series.as_dict()
@@ -111,6 +112,12 @@ def from_tail(report: Mapping[str, Any]) -> Iterator[Row]:
     for name, case in report.get("cases", {}).items():
         value = case.get("ms", {}).get("99")
         yield Row(f"p99 of calls beside {report['titles'][name]}", "5 ms", value, TAIL, 1, "ms", at_most=True)
+
+
+def from_imports(report: Mapping[str, Mapping[str, float]]) -> Iterator[Row]:
+    """The start of a program: `imports.measure`."""
+    value = report.get("import naquid", {}).get("ms")
+    yield Row("interpreter, import naquid, end", "50 ms", value, IMPORT, 1, "ms", at_most=True)
 
 
 def shown(value: float | None) -> str:

@@ -7,11 +7,6 @@ from __future__ import annotations
 
 from ._naquid import EGOAWAY, ENOTSUPPORT, ETIMEOUT, EUSER, OK, Deferred, RpcBatch, limits_table, versions
 from ._version import __version__
-from .bridge import StreamReader, StreamWriter, open_connection, start_server
-from .client import connect
-from .config import ClientConfig, Limits, ServerConfig, TlsConfig
-from .connection import Connection, ConnectionState, ConnectionStats
-from .endpoint import Endpoint
 from .errors import (
     CallTimeout,
     ConfigError,
@@ -29,14 +24,43 @@ from .errors import (
     StreamError,
     StreamReset,
 )
-from .event_loop import LoopStats, loop_stats
-from .handlers import Handlers
 from .native import get_include, native_api
-from .raw_stream import RawStream
-from .reconnect import Backoff
-from .rpc import Rpc
-from .server import Server, serve
-from .stream import Stream
+
+# The rest, which is the asyncio interface, is loaded when one of its names is first asked for (PEP 562): asyncio takes
+# most of the time of an import, and a program of naquid.capi needs none of it.
+TYPE_CHECKING = False  # as checkers know it from typing, which would have to be loaded
+if TYPE_CHECKING:
+    from .bridge import StreamReader, StreamWriter, open_connection, start_server
+    from .client import connect
+    from .config import ClientConfig, Limits, ServerConfig, TlsConfig
+    from .connection import Connection, ConnectionState, ConnectionStats
+    from .endpoint import Endpoint
+    from .event_loop import LoopStats, loop_stats
+    from .handlers import Handlers
+    from .raw_stream import RawStream
+    from .reconnect import Backoff
+    from .rpc import Rpc
+    from .server import Server, serve
+    from .stream import Stream
+else:
+    _PARTS = ("bridge", "client", "config", "connection", "endpoint", "event_loop", "handlers", "raw_stream")
+    _PARTS += ("reconnect", "rpc", "server", "stream")
+
+    def __getattr__(name: str) -> object:
+        if name not in _PARTS and name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        if name in _PARTS:
+            return import_module(f"{__name__}.{name}")
+        for module in [import_module(f"{__name__}.{part}") for part in _PARTS]:
+            globals().update({public: getattr(module, public) for public in module.__all__ if public in __all__})
+        return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "EGOAWAY",

@@ -13,11 +13,9 @@ from libc.stdint cimport INT64_MAX
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
-import asyncio
+# asyncio, logging and json take longer to load than all of this: what needs one of them imports it there.
 import collections
 import collections.abc
-import json
-import logging
 import os
 import threading
 

@@ -70,7 +70,8 @@ cdef class Reply:
         if self.state == CALL_DONE:
             return self.value
         if self.state == CALL_CANCELLED:
-            raise asyncio.CancelledError() if self.value is None else asyncio.CancelledError(self.value)
+            from asyncio import CancelledError
+            raise CancelledError() if self.value is None else CancelledError(self.value)
         raise self.failure()
 
     @property
@@ -142,4 +143,4 @@ cdef class Call:
         self.reply.cancel()
 
 
-collections.abc.Coroutine.register(Call)
+Coroutine.register(Call)

@@ -97,7 +97,7 @@ cdef class BaseConnection(ConnCore):
             return 0
         try:
             result = fn(*args)
-            if asyncio.iscoroutine(result):
+            if is_coroutine(result):
                 self.app.spawn(self.loop, self._serve(result, fn))
         except BaseException as exc:
             self.loop.failed(exc, fn)
@@ -216,7 +216,7 @@ cdef class BaseConnection(ConnCore):
             return callback_failed(self.loop, handler)
         result = <object>r
         Py_XDECREF(r)
-        if result is not None and asyncio.iscoroutine(result):
+        if result is not None and is_coroutine(result):
             self.app.spawn(self.loop, self._serve(result, handler))
         return 0
 

@@ -39,7 +39,7 @@ cdef class AioStream(StreamCore):
             wake_waiters(self.loop, self.open_waiters, None)
         if not self.outgoing and self.handler is not None:
             result = self.handler(self)
-            if asyncio.iscoroutine(result):
+            if is_coroutine(result):
                 self.app.spawn(self.loop, self._serve(result))
         return 0
 

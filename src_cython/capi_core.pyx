@@ -438,6 +438,7 @@ cdef class CapiLoop(Loop):
         text, _, fields = data.partition(b"\0")
         params = {}
         if fields:
+            import json
             try:
                 params = json.loads(b"{" + fields.strip(b"{}") + b"}")
             except ValueError:

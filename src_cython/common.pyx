@@ -3,6 +3,7 @@
 cdef extern from "Python.h":
     PyObject *PyObject_Vectorcall(PyObject *fn, PyObject **args, size_t nargsf, PyObject *kwnames) noexcept
     size_t PY_VECTORCALL_ARGUMENTS_OFFSET
+    bint PyCoro_CheckExact(object o)
 
 cdef extern from *:
     """
@@ -20,6 +21,8 @@ cdef extern from *:
     uint64_t next_u64 "nqb_next" (uint64_t *p) noexcept nogil
     nq_loop *load_loop "nqb_load" (nq_loop **p) noexcept nogil
     void store_loop "nqb_store" (nq_loop **p, nq_loop *v) noexcept nogil
+
+Coroutine = collections.abc.Coroutine
 
 # Results of RPC calls that no peer sent, and of handlers that failed (the original's error numbers).
 OK = 0
@@ -73,6 +76,11 @@ cdef inline int raise_set() except -1:
 
 
 # ---- callbacks without a result of interest ----
+
+cdef inline bint is_coroutine(object o) except -1:
+    """Whether an event loop can make a task of it."""
+    return PyCoro_CheckExact(o) or isinstance(o, Coroutine)
+
 
 cdef int callback_failed(Loop loop, object fn) except -1:
     """fn raised (the error indicator is set): reported, the loop goes on."""

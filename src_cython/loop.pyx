@@ -287,10 +287,12 @@ cdef class Loop:
         return 0
 
     cdef int failed(self, object exc, object where) except -1:
-        if not isinstance(exc, Exception) and not isinstance(exc, asyncio.CancelledError):
-            if self.fatal is None:
-                self.fatal = exc
-            return 0
+        if not isinstance(exc, Exception):
+            from asyncio import CancelledError
+            if not isinstance(exc, CancelledError):
+                if self.fatal is None:
+                    self.fatal = exc
+                return 0
         PyErr_SetObject(type(exc), exc)
         PyErr_WriteUnraisable(where)
         return 0
@@ -298,6 +300,8 @@ cdef class Loop:
     cdef int ev_log(self, const nq_event *e) except -1:
         cdef int level = e.type
         cdef bytes data = event_bytes(e)
+        import logging
+        logger = logging.getLogger("naquid")
         number = {b"D": 10, b"I": 20, b"W": 30, b"E": 40}.get(bytes([level & 0x7f]), 20)
         if logger.isEnabledFor(number):
             text, _, fields = data.partition(b"\0")
@@ -649,7 +653,6 @@ cdef class Loop:
 
 
 cdef Loop no_loop = Loop.__new__(Loop)
-logger = logging.getLogger("naquid")
 
 
 @cython.no_gc_clear

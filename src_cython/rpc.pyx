@@ -81,7 +81,7 @@ cdef class BaseRpc(AioStream):
             return callback_failed(self.loop, handler)
         result = <object>r
         Py_XDECREF(r)
-        if result is not None and asyncio.iscoroutine(result):
+        if result is not None and is_coroutine(result):
             self.task_start()
             self.app.spawn(self.loop, self._serve_notify(result))
         return 0
@@ -90,7 +90,7 @@ cdef class BaseRpc(AioStream):
         """The handler returned something that is not exactly bytes."""
         if result is None:
             self.unanswered += 1
-        elif asyncio.iscoroutine(result):
+        elif is_coroutine(result):
             self.unanswered += 1
             self.task_start()
             self.app.spawn(self.loop, self._serve_request(result, msgid))

@@ -126,7 +126,7 @@ def limits_table():
 def versions():
     """What is linked in and how it was built: {"ngtcp2", "tls", "c-ares", "compiler", "flags", "variant": str,
     "pins": dict}."""
-    import json  # only whoever asks pays for it
+    import json
     return {"ngtcp2": nq_version_ngtcp2().decode(), "tls": nq_version_tls().decode(),
             "c-ares": nq_version_cares().decode(),
             **json.loads(nq_version_build().decode())}

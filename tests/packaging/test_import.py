@@ -60,6 +60,62 @@ def test_nothing_but_the_standard_library_is_imported() -> None:
     assert set(told.split()) - sys.stdlib_module_names - made_by_cython == {"naquid"}
 
 
+HEAVY = ["asyncio", "ssl", "logging", "inspect", "dataclasses", "typing", "socket", "json", "enum", "re", "concurrent"]
+HEAVY += ["selectors", "random", "traceback", "contextlib", "ipaddress", "pathlib", "importlib.metadata", "subprocess"]
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import naquid", HEAVY),
+        (
+            "import naquid; naquid.versions(), naquid.limits_table(), naquid.Error, naquid.get_include()",
+            ["asyncio", "ssl"],
+        ),
+        ("import naquid.capi", ["asyncio", "ssl", "logging", "concurrent"]),
+    ],
+)
+def test_nothing_is_loaded_before_it_is_needed(code: str, absent: list[str]) -> None:
+    """The time of an import is that of the modules under it; -S: without what the environment has in .pth files."""
+    path = f"import sys; sys.path[:] = {sys.path!r}; before = set(sys.modules)"
+    loaded = python("-S", "-c", f"{path}\n{code}\nprint(*set(sys.modules) - before)").split()
+    assert "naquid._naquid" in loaded
+    assert [name for name in absent if name in loaded] == []
+
+
+def test_every_public_name_can_be_the_first() -> None:
+    """The package as it is before any of its names was asked for, and one of them then."""
+    spec = importlib.util.spec_from_file_location("naquid", naquid.__file__, submodule_search_locations=naquid.__path__)
+    assert spec is not None
+    assert spec.loader is not None
+    for name in naquid.__all__:
+        fresh = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(fresh)
+        assert getattr(fresh, name) is getattr(naquid, name), name
+
+
+def test_names_are_known_before_they_are_loaded() -> None:
+    told = python(
+        "-c",
+        "import sys, naquid; known = set(dir(naquid)); assert 'asyncio' not in sys.modules\n"
+        "assert not hasattr(naquid, 'nothing'); assert 'asyncio' not in sys.modules\n"
+        "from naquid import *; print(set(naquid.__all__) <= known, set(naquid.__all__) <= {*globals()})",
+    )
+    assert told.split() == ["True", "True"]
+
+
+def test_threads_may_load_it_at_once() -> None:
+    told = python(
+        "-c",
+        "import threading, naquid; names, got = ['connect', 'Limits', 'Handlers', 'client'] * 4, []\n"
+        "start = threading.Barrier(len(names)); work = lambda name: (start.wait(), got.append(getattr(naquid, name)))\n"
+        "threads = [threading.Thread(target=work, args=(name,)) for name in names]\n"
+        "[thread.start() for thread in threads]; [thread.join() for thread in threads]\n"
+        "print(len(got), len(set(map(id, got))))",
+    )
+    assert told.split() == ["16", "4"]
+
+
 @pytest.mark.parametrize(
     ("module", "extra", "needed"),
     [
