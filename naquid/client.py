@@ -8,11 +8,11 @@ import logging
 import socket
 from collections.abc import Generator
 from functools import lru_cache
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import Any
 
 from . import _naquid, event_loop
-from .config import Blob, ClientConfig
+from .config import Blob, ClientConfig, check_blob, check_host, check_type
 from .connection import Connection, opened
 from .contexts import client_context
 from .errors import ConfigError, ConnectionError, HandshakeFailed, ResolveError
@@ -63,8 +63,13 @@ class Connecting:
         insecure: bool,
         server: _naquid.BaseServer | None = None,
     ) -> None:
+        check_host(host)
         if not isinstance(port, int) or not 1 <= port <= 65535:
             raise ConfigError(f"port {port!r}: use 1 to 65535")
+        check_blob("ca", ca)
+        check_type("app", app, (Handlers, NoneType), "a naquid.Handlers or None")
+        check_type("config", config, (ClientConfig, NoneType), "a naquid.ClientConfig or None")
+        check_type("insecure", insecure, bool, "True or False")
         self._host = host
         self._port = port
         self._ca = ca

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from types import MappingProxyType
+from types import MappingProxyType, NoneType
 
 from . import _naquid
 from .errors import ConfigError
@@ -132,10 +132,20 @@ class TlsConfig:
     def __post_init__(self) -> None:
         if isinstance(self.alpn, str):
             raise ConfigError(f'alpn is a tuple of names: write alpn=("{self.alpn}",)')
+        check_type("alpn", self.alpn, (tuple, list), "a tuple of names")
         if not self.alpn or not all(isinstance(name, str) and 1 <= len(name.encode()) <= 255 for name in self.alpn):
             raise ConfigError("alpn must hold at least one name, each 1 to 255 bytes long")
+        object.__setattr__(self, "alpn", tuple(self.alpn))
+        for name in ("cert", "key", "ca"):
+            check_blob(name, getattr(self, name))
+        for name in ("groups", "ciphersuites"):
+            check_type(name, getattr(self, name), (str, NoneType), "a string or None")
+        check_type("keylog", self.keylog, (str, os.PathLike, NoneType), "a path or None")
+        check_type("verify_client", self.verify_client, bool, "True or False")
         if self.verify_client and self.ca is None:
             raise ConfigError("verify_client needs ca: the certificates that client certificates must be signed by")
+        if self.groups is not None or self.ciphersuites is not None:
+            _naquid.Tls(server=False, insecure=True, groups=self.groups, ciphersuites=self.ciphersuites)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,6 +153,7 @@ class ServerConfig:
     """How a server behaves. Raises ConfigError when a value is out of range."""
 
     limits: Limits = field(default_factory=Limits)
+    """Bounds of the server and of each of its connections; those of `Limits()` by default."""
     tls: TlsConfig = field(default_factory=TlsConfig)
     """TLS settings; `cert=` and `key=` of `serve()` go before those in here."""
     call_timeout: float = 30.0
@@ -164,8 +175,9 @@ class ServerConfig:
                 "workers must be 1: an asyncio server runs in its event loop. Run one process per core instead, "
                 "or use the worker threads of naquid.capi"
             )
-        _check_timeout("call_timeout", self.call_timeout)
-        _check_busy_poll(self.busy_poll)
+        _check_common(self)
+        check_type("always_retry", self.always_retry, bool, "True or False")
+        check_type("secret", self.secret, (bytes, NoneType), "bytes or None")
         if self.secret is not None and len(self.secret) < 16:
             raise ConfigError("secret must be at least 16 bytes long")
 
@@ -175,6 +187,7 @@ class ClientConfig:
     """How a client behaves. Raises ConfigError when a value is out of range."""
 
     limits: Limits = field(default_factory=Limits)
+    """Bounds of the connection; those of `Limits()` by default."""
     tls: TlsConfig = field(default_factory=TlsConfig)
     """TLS settings; `ca=` of `connect()` goes before the one in here."""
     call_timeout: float = 30.0
@@ -193,8 +206,12 @@ class ClientConfig:
     """How the connection comes back after it was lost; None: its loss is its end."""
 
     def __post_init__(self) -> None:
-        _check_timeout("call_timeout", self.call_timeout)
-        _check_busy_poll(self.busy_poll)
+        _check_common(self)
+        check_type("server_name", self.server_name, (str, NoneType), "a host name or None")
+        if self.server_name == "":
+            raise ConfigError("server_name is empty: it must be a host name, or None for the one given to connect()")
+        check_type("attempt_delay", self.attempt_delay, (int, float), "a number of seconds")
+        check_type("version", self.version, int, "0, 1 or 0x6b3343cf")
         if not 0.01 <= self.attempt_delay <= 60:
             raise ConfigError(f"attempt_delay is {self.attempt_delay} seconds: it must be from 0.01 to 60")
         if self.version not in (0, 1, 0x6B3343CF):
@@ -203,11 +220,29 @@ class ClientConfig:
             raise ConfigError(f"reconnect is a naquid.Backoff or None, not {type(self.reconnect).__name__}")
 
 
-def _check_timeout(name: str, value: float) -> None:
-    if not 0 < value <= 1e9:
-        raise ConfigError(f"{name} is {value} seconds: it must be above 0")
+def check_blob(name: str, value: object) -> None:
+    """Raises ConfigError unless value can be a certificate or key, or None."""
+    check_type(name, value, (str, os.PathLike, bytes, bytearray, memoryview, NoneType), "a path, PEM or DER bytes")
 
 
-def _check_busy_poll(value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_BUSY_POLL:
-        raise ConfigError(f"busy_poll is {value!r}: it must be an integer from 0 to {MAX_BUSY_POLL}, microseconds")
+def check_host(host: object) -> None:
+    """Raises ConfigError unless host can be the name of one."""
+    if not isinstance(host, str) or not host:
+        raise ConfigError(f"host is {host!r}: it must be a name or a numeric address")
+
+
+def check_type(name: str, value: object, kinds: type | tuple[type, ...], wanted: str) -> None:
+    """Raises ConfigError unless value is one of these. A bool is no number."""
+    if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
+        raise ConfigError(f"{name} is {value!r}: it must be {wanted}, not {type(value).__name__}")
+
+
+def _check_common(config: ServerConfig | ClientConfig) -> None:
+    check_type("limits", config.limits, Limits, "a naquid.Limits")
+    check_type("tls", config.tls, TlsConfig, "a naquid.TlsConfig")
+    check_type("call_timeout", config.call_timeout, (int, float), "a number of seconds")
+    if not 0 < config.call_timeout <= 1e9:
+        raise ConfigError(f"call_timeout is {config.call_timeout} seconds: it must be above 0")
+    busy = config.busy_poll
+    if isinstance(busy, bool) or not isinstance(busy, int) or not 0 <= busy <= MAX_BUSY_POLL:
+        raise ConfigError(f"busy_poll is {busy!r}: it must be an integer from 0 to {MAX_BUSY_POLL}, microseconds")

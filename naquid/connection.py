@@ -260,6 +260,7 @@ class Connection(_naquid.BaseConnection):
         self._reconnector.lost(self)
 
     def _released(self) -> None:
+        self._fact("remote")  # so that it is known from now on, too
         if self._lasting:
             self._reconnector.stop()
         engine = getattr(self, "_engine", None)

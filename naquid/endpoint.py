@@ -40,7 +40,7 @@ class Endpoint:
         config: ServerConfig | None = None,
     ) -> None:
         self._app = app if app is not None else Handlers()
-        self._serving = Serving(self._app, host, port, cert, key, config or ServerConfig(), optional=True)
+        self._serving = Serving(self._app, host, port, cert, key, config, optional=True)
         self._server: Server | None = None
 
     def __await__(self) -> Generator[object, None, Endpoint]:

@@ -136,6 +136,22 @@ class CallTimeout(Error, TimeoutError):
 # Why a connection ended (engine.h, NQ_WHY_*).
 _APP, _TRANSPORT, _TLS, _IDLE, _HANDSHAKE_TIMEOUT, _RESET, _VERSION, _SYSTEM = range(1, 9)
 
+# What to do about a TLS alert (RFC 8446 6.2) that this side raised, and about one that the peer did.
+_ADVICE = {
+    40: "compare TlsConfig.groups and ciphersuites of both sides",
+    45: "renew the certificate, or set this machine's clock",
+    48: "give ca= the certificate of the authority that signed it",
+    120: "both sides need a TlsConfig.alpn in common",
+}
+_ADVICE_REMOTE = {
+    40: _ADVICE[40],
+    42: "the peer does not accept the certificate of this side",
+    45: "the peer says that this side's certificate has expired: renew it",
+    48: "the peer does not trust who signed this side's certificate",
+    116: "the server wants a certificate: set cert and key of TlsConfig",
+    120: _ADVICE[120],
+}
+
 
 def from_close(why: int, code: int, reason: str, remote: bool, established: bool) -> ConnectionError:
     """The exception for the end of a connection, from the engine's CONN_CLOSE event."""
@@ -149,6 +165,10 @@ def from_close(why: int, code: int, reason: str, remote: bool, established: bool
     if why == _TLS:
         alert = code - 0x100
         text = f"the TLS handshake failed{tail or f': alert {alert}'}" + (" (reported by the peer)" if remote else "")
+        if not remote and "certificate is not for" in reason:
+            text += "; connect by a name that is in the certificate, or set ClientConfig.server_name"
+        elif advice := (_ADVICE_REMOTE if remote else _ADVICE).get(alert):
+            text += f"; {advice}"
         if established:
             return ConnectionLost(text, code=code, reason=reason, remote=remote)
         return HandshakeFailed(text, alert=alert, code=code, reason=reason, remote=remote)
@@ -161,7 +181,7 @@ def from_close(why: int, code: int, reason: str, remote: bool, established: bool
     elif why == _RESET:
         text = "the peer no longer knows this connection (stateless reset); it was restarted"
     elif why == _VERSION:
-        text = "no common QUIC version with the peer"
+        text = "no common QUIC version with the peer: it needs 1 or 2 (RFC 9000, RFC 9369)"
     else:
         text = f"the system failed{tail}"
     if established:

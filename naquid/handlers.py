@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar, overload
@@ -112,8 +113,8 @@ class Handlers:
     @overload
     def raw_stream(self, handler: _RawStream) -> _RawStream: ...
     @overload
-    def raw_stream(self, handler: str) -> Callable[[_RawStream], _RawStream]: ...
-    def raw_stream(self, handler: Any) -> Any:
+    def raw_stream(self, handler: str = ...) -> Callable[[_RawStream], _RawStream]: ...
+    def raw_stream(self, handler: Any = ...) -> Any:
         """Raw streams: `async (stream) -> None`; closed and reset as record streams are.
 
         Plain (`@app.raw_stream`): when this is the only kind of handler, every bidirectional stream is bare bytes from
@@ -123,33 +124,53 @@ class Handlers:
         """
         if isinstance(handler, str):
             return self._named(self._raw_named, handler)
-        self._raw = _callable(handler)
-        return handler
+        return self._only("_raw", handler)
 
-    def uni_stream(self, handler: _RawStream) -> _RawStream:
+    @overload
+    def uni_stream(self, handler: _RawStream) -> _RawStream: ...
+    @overload
+    def uni_stream(self) -> Callable[[_RawStream], _RawStream]: ...
+    def uni_stream(self, handler: Any = ...) -> Any:
         """Incoming unidirectional streams, which have no names: `async (stream) -> None`, for reading only."""
-        self._uni = _callable(handler)
-        return handler
+        return self._only("_uni", handler)
 
-    def datagram(self, handler: _Datagram) -> _Datagram:
+    @overload
+    def datagram(self, handler: _Datagram) -> _Datagram: ...
+    @overload
+    def datagram(self) -> Callable[[_Datagram], _Datagram]: ...
+    def datagram(self, handler: Any = ...) -> Any:
         """Datagrams (RFC 9221): `(connection, data) -> None`."""
-        self._datagram = _callable(handler)
-        return handler
+        return self._only("_datagram", handler)
 
-    def on_connect(self, handler: _Connect) -> _Connect:
+    @overload
+    def on_connect(self, handler: _Connect) -> _Connect: ...
+    @overload
+    def on_connect(self) -> Callable[[_Connect], _Connect]: ...
+    def on_connect(self, handler: Any = ...) -> Any:
         """`(connection) -> None`, when a handshake is completed and before anything else of the connection."""
-        self._connect = _callable(handler)
-        return handler
+        return self._only("_connect", handler)
 
-    def on_disconnect(self, handler: _Disconnect) -> _Disconnect:
+    @overload
+    def on_disconnect(self, handler: _Disconnect) -> _Disconnect: ...
+    @overload
+    def on_disconnect(self) -> Callable[[_Disconnect], _Disconnect]: ...
+    def on_disconnect(self, handler: Any = ...) -> Any:
         """`(connection, error) -> None`, once, when a connection that was announced has ended. error is None after a
         close in order (application code 0)."""
-        self._disconnect = _callable(handler)
+        return self._only("_disconnect", handler)
+
+    def _only(self, slot: str, handler: Any) -> Any:
+        """A handler that there is one of; `@app.datagram` and `@app.datagram()` are the same."""
+        if handler is ...:
+            return functools.partial(self._only, slot)
+        setattr(self, slot, _callable(handler))
         return handler
 
     def _named(self, handlers: dict[str, Any], name: str) -> Callable[[Any], Any]:
         if not isinstance(name, str):
-            raise ConfigError('a stream name is a str: write @app.rpc("name"), with the parentheses')
+            raise ConfigError(
+                f'a stream name is a str, not {type(name).__name__}: write it in parentheses, as in @app.rpc("name")'
+            )
         if not 1 <= len(name.encode()) <= 255 or "\0" in name:
             raise ConfigError(f"stream name {name!r}: a name is 1 to 255 bytes long and has no NUL")
 

@@ -50,6 +50,10 @@ class Backoff:
     """Attempts in a row that may fail; None: it never gives up."""
 
     def __post_init__(self) -> None:
+        for name in ("initial", "maximum", "factor", "jitter"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ConfigError(f"{name} is {value!r}: it must be a number")
         if not 0 <= self.initial <= 86400:
             raise ConfigError(f"initial is {self.initial} seconds: it must be from 0 to 86400")
         if not self.initial <= self.maximum <= 86400:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, cast
 
 from . import _naquid, event_loop
-from .config import Blob, ServerConfig
+from .config import Blob, ServerConfig, check_blob, check_host, check_type
 from .connection import Connection
 from .errors import ConfigError, Error, ResolveError
 from .event_loop import LoopStats
@@ -38,7 +38,7 @@ def serve(
     Awaiting raises ConfigError (certificate, key, an argument out of range), OSError (the port is in use, no such
     address), ResolveError.
     """
-    return Serving(app, host, port, cert, key, config or ServerConfig())
+    return Serving(app, host, port, cert, key, config)
 
 
 class Server(_naquid.BaseServer):
@@ -145,14 +145,20 @@ class Serving:
         port: int,
         cert: Blob | None,
         key: Blob | None,
-        config: ServerConfig,
+        config: ServerConfig | None,
         *,
         optional: bool = False,
     ) -> None:
         if not isinstance(app, Handlers):
             raise ConfigError(f"the first argument of serve() is a Handlers object, not {type(app).__name__}")
+        check_host(host)
         if not isinstance(port, int) or not 0 <= port <= 65535:
             raise ConfigError(f"port {port!r}: use 0 to 65535")
+        if config is None:
+            config = ServerConfig()
+        check_type("config", config, ServerConfig, "a naquid.ServerConfig or None")
+        check_blob("cert", cert)
+        check_blob("key", key)
         self._app = app
         self._host = host
         self._port = port

@@ -48,7 +48,12 @@ def test_handshake(run: Variant, bench: Bench) -> None:
             assert seen == [("open", accepted), ("closed", accepted, None)]
             assert conn.is_closed
             assert conn.error is None
-            assert conn.remote_address is None or conn.remote_address[1] == server.port
+            assert conn.remote_address == (HOST, server.port)
+
+            async with bench.connect(server.port) as unasked:
+                pass
+            assert unasked.remote_address == (HOST, server.port), "known also when nobody had asked before"
+            assert unasked.alpn == "nq/1"
 
     run(main)
 

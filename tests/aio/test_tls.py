@@ -41,6 +41,7 @@ def test_untrusted(run: Variant, other_ca: Any, ca: Any) -> None:
     with pytest.raises(naquid.HandshakeFailed, match=r"(?i)issuer|trusted|self.signed") as caught:
         attempt(run, other_ca.issue(), ca.ca)
     assert caught.value.alert == 48  # unknown_ca
+    assert "give ca=" in str(caught.value)
     assert not caught.value.remote
 
 
@@ -56,6 +57,7 @@ def test_wrong_name(run: Variant, ca: Any) -> None:
     ) as caught:
         attempt(run, ca.issue("another.example"), ca.ca, server_name="game.example")
     assert caught.value.alert is not None
+    assert "server_name" in str(caught.value)
 
 
 def test_wrong_address(run_once: Variant, ca: Any) -> None:
@@ -72,6 +74,7 @@ def test_expired(run: Variant, ca: Any) -> None:
     with pytest.raises(naquid.HandshakeFailed, match=r"(?i)expired") as caught:
         attempt(run, ca.issue(start=-3 * DAY, end=-DAY), ca.ca)
     assert caught.value.alert == 45  # certificate_expired
+    assert "renew" in str(caught.value)
 
 
 def test_not_yet_valid(run_once: Variant, ca: Any) -> None:
@@ -102,6 +105,7 @@ def test_alpn_mismatch(run: Variant, leaf: Any, ca: Any) -> None:
     with pytest.raises(naquid.HandshakeFailed, match=r"(?i)no_application_protocol") as caught:
         attempt(run, leaf, ca.ca, tls=naquid.TlsConfig(alpn=("chess/2",)))
     assert caught.value.alert == 120
+    assert "TlsConfig.alpn" in str(caught.value)
     assert caught.value.remote
 
 

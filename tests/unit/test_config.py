@@ -119,6 +119,86 @@ def test_ports() -> None:
         naquid.serve(naquid.Handlers(), cert="c")
 
 
+WRONG: list[tuple[type, str, list[Any]]] = [
+    (naquid.ServerConfig, "limits", [3, None, {}]),
+    (naquid.ServerConfig, "tls", [3, None, "cert.pem"]),
+    (naquid.ServerConfig, "call_timeout", ["x", None, True]),
+    (naquid.ServerConfig, "always_retry", [1, None]),
+    (naquid.ServerConfig, "secret", ["x" * 16, 16]),
+    (naquid.ServerConfig, "workers", ["x", None]),
+    (naquid.ClientConfig, "limits", [3, None]),
+    (naquid.ClientConfig, "tls", [3, None]),
+    (naquid.ClientConfig, "call_timeout", ["x", None]),
+    (naquid.ClientConfig, "server_name", [3, b"x", ""]),
+    (naquid.ClientConfig, "attempt_delay", ["x", None]),
+    (naquid.ClientConfig, "version", ["1", 1.0, None]),
+    (naquid.ClientConfig, "reconnect", [True, 1.0]),
+    (naquid.TlsConfig, "cert", [3, True]),
+    (naquid.TlsConfig, "key", [3]),
+    (naquid.TlsConfig, "ca", [3]),
+    (naquid.TlsConfig, "alpn", [None, 3, {"nq/1"}]),
+    (naquid.TlsConfig, "groups", [3, "nope", ""]),
+    (naquid.TlsConfig, "ciphersuites", [3, "nope", ""]),
+    (naquid.TlsConfig, "keylog", [3]),
+    (naquid.TlsConfig, "verify_client", [1, None]),
+    (naquid.Backoff, "initial", ["x", None, True]),
+    (naquid.Backoff, "maximum", ["x", None]),
+    (naquid.Backoff, "factor", ["x", None]),
+    (naquid.Backoff, "jitter", ["x", None]),
+    (naquid.Backoff, "attempts", ["x", 1.5, 0]),
+]
+
+
+@pytest.mark.parametrize(("kind", "field", "values"), WRONG, ids=lambda value: getattr(value, "__name__", str(value)))
+def test_what_no_field_can_be_is_said_at_construction(kind: Any, field: str, values: list[Any]) -> None:
+    for value in values:
+        with pytest.raises(naquid.ConfigError, match=field):
+            kind(**{field: value})
+
+
+def test_every_field_is_documented() -> None:
+    """A docstring stands under each field."""
+    import ast
+    import inspect
+
+    for kind in (naquid.Limits, naquid.TlsConfig, naquid.ServerConfig, naquid.ClientConfig, naquid.Backoff):
+        body = ast.parse(inspect.getsource(kind).strip()).body[0].body  # type: ignore[attr-defined]
+        for field in dataclasses.fields(kind):
+            at = next(i for i, node in enumerate(body) if getattr(getattr(node, "target", 0), "id", "") == field.name)
+            assert isinstance(body[at + 1], ast.Expr), f"{kind.__name__}.{field.name}"
+
+
+def test_arguments_are_checked_before_anything_is_awaited() -> None:
+    for wrong in ({"ca": 3}, {"app": 3}, {"config": naquid.ServerConfig()}, {"config": 3}, {"insecure": 1}):
+        with pytest.raises(naquid.ConfigError, match=next(iter(wrong))):
+            naquid.connect("localhost", 1, **wrong)  # type: ignore[arg-type]
+    for host in (None, "", b"localhost", 1):
+        with pytest.raises(naquid.ConfigError, match="host"):
+            naquid.connect(host, 1)  # type: ignore[arg-type]
+        with pytest.raises(naquid.ConfigError, match="host"):
+            naquid.serve(naquid.Handlers(), host, cert="c", key="k")  # type: ignore[arg-type]
+    for wrong in ({"cert": 3}, {"key": 3}, {"config": 3}, {"config": naquid.ClientConfig()}):
+        with pytest.raises(naquid.ConfigError, match=next(iter(wrong))):
+            naquid.serve(naquid.Handlers(), **({"cert": "c", "key": "k"} | wrong))  # type: ignore[arg-type]
+        with pytest.raises(naquid.ConfigError, match=next(iter(wrong))):
+            naquid.Endpoint(**({"cert": "c", "key": "k"} | wrong))  # type: ignore[arg-type]
+
+
+def test_handlers_there_is_one_of_with_and_without_parentheses() -> None:
+    def handler(*args: Any) -> None:
+        pass
+
+    for name in ("raw_stream", "uni_stream", "datagram", "on_connect", "on_disconnect"):
+        for app in (plain := naquid.Handlers(), called := naquid.Handlers()):
+            decorator = getattr(app, name)
+            assert (decorator if app is plain else decorator())(handler) is handler
+        assert vars(plain) == vars(called) != vars(naquid.Handlers())
+        with pytest.raises(naquid.ConfigError, match="callable"):
+            getattr(naquid.Handlers(), name)(None)
+    with pytest.raises(naquid.ConfigError, match="parentheses"):
+        naquid.Handlers().stream(handler)  # type: ignore[arg-type]
+
+
 # ---- exceptions ----
 
 
