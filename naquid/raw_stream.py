@@ -11,7 +11,7 @@ from . import _naquid
 from .stream import serve_stream
 
 if TYPE_CHECKING:
-    pass
+    from _typeshed import WriteableBuffer
 
 __all__ = ["RawStream"]
 
@@ -40,6 +40,38 @@ class RawStream(_naquid.BaseRawStream):
                 return b""
             await waiter
         return self._take(n)
+
+    async def readinto(self, buffer: WriteableBuffer) -> int:
+        """Fills a writable, contiguous buffer from its start with the bytes that are there, at least one; returns how
+        many. 0 at the end, and for an empty buffer.
+
+        The buffer is written to when this returns, not before. Raises as `read` does, and TypeError for what is not a
+        writable buffer, such as bytes.
+        """
+        if not self._room_in(buffer):
+            return 0
+        while not self._buffered:
+            waiter = self._read_wait()
+            if waiter is None:
+                return 0
+            await waiter
+        return self._take_into(buffer)
+
+    async def read_view(self, n: int) -> memoryview:
+        """Up to n bytes, at least one, as a read-only memoryview without a copy; an empty one at the end. Raises as
+        `read` does.
+
+        The view is good for as long as it is kept, whatever becomes of the stream. It keeps the block alive that its
+        bytes came in, which may be larger: copy what is kept for long, by bytes(view).
+        """
+        if n < 0:
+            raise ValueError("n must be 0 or more")
+        while n and not self._buffered:
+            waiter = self._read_wait()
+            if waiter is None:
+                break
+            await waiter
+        return self._take_view(n)
 
     async def _read_all(self) -> bytes:
         self._need(sys.maxsize)

@@ -1,6 +1,6 @@
 # aio_stream.pxd: streams of the asyncio facade.
 
-# Received bytes in one growing block: [head, head + len) of cap.
+# Received bytes in one growing block, a bytes object that nobody else sees: [head, head + len) of cap.
 cdef struct ByteBuf:
     uint8_t *p
     size_t cap
@@ -46,7 +46,18 @@ cdef class BaseStream(AioStream):
     cdef size_t held             # bytes in it
     cdef object take(self)
 
+# What a view shows: some bytes of a block, which stay as they are.
+cdef class ReceivedBytes:
+    cdef object block
+    cdef const uint8_t *p
+    cdef Py_ssize_t n
+
 cdef class BaseRawStream(AioStream):
     cdef ByteBuf buf
+    cdef object block            # whose memory buf.p is
+    cdef size_t usual            # what the last block held: the next one is as large at once
+    cdef bint shared             # views of it were given away: what was read is not written over
     cdef size_t want             # a reader needs this much at once: do not pause below it
+    cdef int room(self, size_t n) except -1
+    cdef int read_done(self, size_t n) except -1
     cdef bytes take(self, size_t n)

@@ -339,34 +339,49 @@ cdef class BaseStream(AioStream):
         self.queue(data)
 
 
+cdef int writable(Py_buffer *v, object buffer) except -1:
+    try:
+        PyObject_GetBuffer(buffer, v, PyBUF_WRITABLE)
+    except (BufferError, TypeError) as exc:
+        raise TypeError("readinto() needs a writable, contiguous buffer, such as a bytearray or a memoryview of one, "
+                        f"not {type(buffer).__name__}: {exc}") from None
+    return 0
+
+
+@cython.final
+cdef class ReceivedBytes:
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, <void *>self.p, self.n, True, flags)
+
+
 @cython.no_gc_clear
 cdef class BaseRawStream(AioStream):
     """A raw stream's receive buffer; naquid.RawStream adds the coroutines."""
 
-    def __dealloc__(self):
-        free(self.buf.p)
+    cdef int room(self, size_t n) except -1:
+        """For n bytes more."""
+        cdef ByteBuf *b = &self.buf
+        cdef size_t cap = max(<size_t>16384, 2 * (b.len + n), self.usual)
+        cdef bytes block
+        if not self.shared and b.head > 0 and b.len + n <= b.cap // 2:
+            memmove(b.p, b.p + b.head, b.len)
+        else:
+            block = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>cap)
+            if b.len > 0:
+                memcpy(PyBytes_AS_STRING(block), b.p + b.head, b.len)
+            self.block = block
+            self.shared = False
+            b.p = <uint8_t *>PyBytes_AS_STRING(block)
+            b.cap = cap
+        b.head = 0
+        return 0
 
     cdef int ev_data(self, const nq_event *e) except -1:
         cdef ByteBuf *b = &self.buf
-        cdef size_t cap
-        cdef uint8_t *p
         if e.len == 0:
             return 0
         if b.head + b.len + e.len > b.cap:
-            if b.head > 0 and b.len + e.len <= b.cap // 2:
-                memmove(b.p, b.p + b.head, b.len)
-                b.head = 0
-            else:
-                cap = max(<size_t>16384, 2 * (b.len + e.len))
-                p = <uint8_t *>malloc(cap)
-                if p == NULL:
-                    raise MemoryError()
-                if b.len > 0:
-                    memcpy(p, b.p + b.head, b.len)
-                free(b.p)
-                b.p = p
-                b.cap = cap
-                b.head = 0
+            self.room(e.len)
         memcpy(b.p + b.head + b.len, e.data, e.len)
         b.len += e.len
         if not self.paused and b.len > PAUSE_BYTES and b.len > self.want:
@@ -383,20 +398,62 @@ cdef class BaseRawStream(AioStream):
         if n == 0:
             return b""
         out = PyBytes_FromStringAndSize(<const char *>(b.p + b.head), <Py_ssize_t>n)
+        self.read_done(n)
+        return out
+
+    cdef int read_done(self, size_t n) except -1:
+        """The first n bytes of the buffer were read."""
+        cdef ByteBuf *b = &self.buf
         b.head += n
         b.len -= n
         if b.len == 0:
-            b.head = 0
             if b.cap > KEEP_BYTES and not self.paused:
-                free(b.p)
+                self.usual = min(b.head, <size_t>PAUSE_BYTES)
                 memset(b, 0, sizeof(ByteBuf))
+                self.block = None
+            elif not self.shared:
+                b.head = 0
         if self.paused and b.len <= RESUME_BYTES:
             self.resume()
-        return out
+        return 0
 
     def _take(self, Py_ssize_t n):
         """Up to n buffered bytes; all when n is negative."""
         return self.take(self.buf.len if n < 0 else <size_t>n)
+
+    def _room_in(self, buffer):
+        """Bytes that fit into a writable buffer."""
+        cdef Py_buffer v
+        cdef size_t n
+        writable(&v, buffer)
+        n = v.len
+        PyBuffer_Release(&v)
+        return n
+
+    def _take_into(self, buffer):
+        """Moves buffered bytes into a writable buffer, as many as fit; how many."""
+        cdef Py_buffer v
+        cdef size_t n
+        writable(&v, buffer)
+        n = min(<size_t>v.len, self.buf.len)
+        if n > 0:
+            memcpy(v.buf, self.buf.p + self.buf.head, n)
+        PyBuffer_Release(&v)
+        if n > 0:
+            self.read_done(n)
+        return n
+
+    def _take_view(self, Py_ssize_t n):
+        """Up to n buffered bytes as a memoryview."""
+        cdef ReceivedBytes part = ReceivedBytes.__new__(ReceivedBytes)
+        part.block = self.block
+        part.p = self.buf.p + self.buf.head
+        part.n = <Py_ssize_t>min(<size_t>n, self.buf.len)
+        view = memoryview(part)
+        if part.n > 0:
+            self.shared = True
+            self.read_done(part.n)
+        return view
 
     def _find(self, bytes separator, Py_ssize_t start):
         """Index behind the first separator that begins at start or later in the buffer, or -1."""
