@@ -106,7 +106,10 @@ class BuildExtension(build_ext):
             "compiler": record["compiler"],
             "flags": " ".join(flag for flag in flags if "/" not in flag),  # no folders of this machine
             "variant": record["variant"],
-            "pins": {p["name"]: {key: p[key] for key in ("version", "sha256", "pinned")} for p in record["parts"]},
+            "pins": {
+                part["name"]: {key: part[key] for key in ("version", "sha256", "pinned", "mended") if key in part}
+                for part in record["parts"]
+            },
         }
         return json.dumps(json.dumps(facts))
 

@@ -154,7 +154,7 @@ class nq_clconf_t:
         insecure: accept any certificate; logged as a warning.
         track_reachability: follow the network's changes as nq_conn_reachability_change does.
         handshake_timeout: ns, 0 is 1 s.
-        idle_timeout: ns, 0 is 500 ms.
+        idle_timeout: ns, 0 is 500 ms; runs once the connection is open.
         max_message_size: bytes of the largest record or RPC payload, 0 is 16 MiB. Not in the original.
         limits: more of the engine's limits by name, in its units. Not in the original.
         busy_poll: ns up to 10 ms for which nq_client_poll looks at the sockets again and again after packets came or

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import socket
 import struct
 import sys
 import time
@@ -285,6 +286,27 @@ def test_default_timeouts(world: Any) -> None:
     world.until(lambda: life.details)
     assert 0.9 <= time.monotonic() - start < 3
     assert life.details[0][1].code == 67
+
+
+def test_the_handshake_has_its_own_timeout(world: Any) -> None:
+    """Better on purpose 1: 1 s when left 0, as given otherwise, whatever the idle timeout is."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        ends: list[tuple[str, float, int]] = []
+        client = world.client()
+        start = time.monotonic()
+        for name, timeout in (("given", nq_time_msec(1600)), ("default", 0), ("short", nq_time_msec(100))):
+            world.connect(
+                client,
+                port=silent.getsockname()[1],
+                idle_timeout=0,
+                handshake_timeout=timeout,
+                on_close=lambda c, e, d, r, name=name: ends.append((name, time.monotonic() - start, d.code)),
+            )
+        world.until(lambda: len(ends) == 3)
+    assert [(name, code) for name, _, code in ends] == [("short", 67), ("default", 67), ("given", 67)]
+    for (_, took, _), least in zip(ends, (0.09, 0.9, 1.5), strict=True):
+        assert took >= least
 
 
 def test_server_side_connection(world: Any) -> None:

@@ -22,7 +22,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "vendor"))
 
-from recipe import cache, debian, fetch, incremental, prefix, tools  # noqa: E402
+from recipe import cache, debian, fetch, incremental, ngtcp2, prefix, tools  # noqa: E402
 from recipe.pins import Pin, accepts, load_pins, version_key  # noqa: E402
 from recipe.report import PlaceError, VendorError  # noqa: E402
 
@@ -343,6 +343,40 @@ def test_nothing_lands_outside(tmp_path: Path) -> None:
 def test_archives_that_are_not_what_they_should_be(tmp_path: Path, data: bytes, words: str) -> None:
     with pytest.raises(VendorError, match=words):
         fetch.unpack(archive_of(tmp_path, data, "nowhere"), tmp_path / "src")
+
+
+# ---- mending ngtcp2
+
+
+def unpacked(tmp_path: Path, *texts: str) -> Path:
+    """A source with just these texts in the file that is mended."""
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "ngtcp2_conn.c").write_text("before\n" + "\n".join(texts) + "\nafter\n")
+    return tmp_path
+
+
+def test_every_mend_is_made_once_and_nothing_else(tmp_path: Path) -> None:
+    assert {item.file for item in ngtcp2.MENDED} == {"lib/ngtcp2_conn.c"}
+    root = unpacked(tmp_path, *(item.old for item in ngtcp2.MENDED))
+    ngtcp2.mend(root)
+    wanted = "before\n" + "\n".join(item.new for item in ngtcp2.MENDED) + "\nafter\n"
+    assert (root / "lib" / "ngtcp2_conn.c").read_text() == wanted
+    assert all(item.why and "\n" not in item.why for item in ngtcp2.MENDED)
+
+
+@pytest.mark.parametrize("times", [0, 2])
+@pytest.mark.parametrize("at", range(len(ngtcp2.MENDED)))
+def test_a_source_that_a_mend_does_not_fit_is_refused(tmp_path: Path, at: int, times: int) -> None:
+    """0: upstream has changed it. 2: it is not known which one is meant."""
+    texts = [item.old for item in ngtcp2.MENDED]
+    texts[at : at + 1] = [texts[at]] * times
+    with pytest.raises(VendorError, match=rf"(?s)ngtcp2_conn\.c .* has {times} times .*MENDED"):
+        ngtcp2.mend(unpacked(tmp_path, *texts))
+
+
+def test_what_was_mended_is_part_of_the_key() -> None:
+    for item in ngtcp2.MENDED:
+        assert repr(item) in ngtcp2.RECIPE
 
 
 # ---- the cache

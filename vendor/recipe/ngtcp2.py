@@ -5,21 +5,42 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from . import tools
 from .fetch import Archive, unpack
 from .report import VendorError, say
 from .tools import Compiler
 
-# (file, text that is there exactly once, text in its place): what an upstream version needs mended, as few as can be.
+
+class Mend(NamedTuple):
+    """An exact substitution in the unpacked source."""
+
+    file: str
+    old: str  # is there exactly once
+    new: str
+    why: str  # one line; `naquid versions` shows it
+
+
+# What an upstream version needs mended, as few as can be.
 # PATH_RESPONSE: the packet asks for an acknowledgement and counts as in flight, so a probe timeout must run for it
 # (RFC 9002 6.2.1). Up to 1.25.0 none does: once such packets are lost and fill the window, the connection is silent.
+# Idle timeout: it is agreed on by the handshake (RFC 9000 10.1), which has a timeout of its own. Upstream lets this
+# side's value end a handshake that was allowed to take longer.
 MENDED = (
-    (
+    Mend(
         "lib/ngtcp2_conn.c",
         "rtb_entry_flags |= NGTCP2_RTB_ENTRY_FLAG_ACK_ELICITING;\n          require_padding =",
         "rtb_entry_flags |= NGTCP2_RTB_ENTRY_FLAG_ACK_ELICITING | NGTCP2_RTB_ENTRY_FLAG_PTO_ELICITING;\n"
         "          require_padding =",
+        "a probe timeout runs for packets with PATH_RESPONSE (RFC 9002 6.2.1)",
+    ),
+    Mend(
+        "lib/ngtcp2_conn.c",
+        "  /* TODO Remote max_idle_timeout becomes effective after handshake\n     completion. */\n",
+        "  if (!conn_is_tls_handshake_completed(conn) &&\n"
+        "      conn->local.settings.handshake_timeout != UINT64_MAX) {\n    return UINT64_MAX;\n  }\n",
+        "the idle timeout runs from the end of the handshake (RFC 9000 10.1)",
     ),
 )
 
@@ -79,15 +100,16 @@ def flags(variant: str, compiler: Compiler) -> tuple[str, ...]:
 
 def mend(root: Path) -> None:
     """Makes the changes of MENDED in an unpacked source. Raises VendorError when one no longer fits."""
-    for name, old, new in MENDED:
-        path = root / name
+    for item in MENDED:
+        path = root / item.file
         text = path.read_text(encoding="utf-8")
-        if text.count(old) != 1:
+        found = text.count(item.old)
+        if found != 1:
             raise VendorError(
-                f"{path.name} of this ngtcp2 has {text.count(old)} times what vendor/recipe/ngtcp2.py expects once and "
-                f"mends: {old!r}. Look whether upstream has mended it, then change or remove the entry of MENDED."
+                f"{path.name} of this ngtcp2 has {found} times what vendor/recipe/ngtcp2.py expects once and mends: "
+                f"{item.old!r}. Look whether upstream has mended it, then change or remove the entry of MENDED."
             )
-        path.write_text(text.replace(old, new), encoding="utf-8")
+        path.write_text(text.replace(item.old, item.new), encoding="utf-8")
 
 
 def build(source: Archive, tls: Path, variant: str, compiler: Compiler, output: Path, work: Path) -> None:
