@@ -7,6 +7,7 @@ NAQUID_TEST_WHEELS names the folder that `make wheel` filled; without it these t
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import shutil
 import subprocess
@@ -41,11 +42,23 @@ def each(wheels: list[Path]) -> list[object]:
     return [pytest.param(wheel, id=tag_of(wheel)) for wheel in wheels]
 
 
+# Runs a command once the loopback interface is up: SIOCSIFFLAGS with IFF_UP.
+LOOPBACK = """
+import fcntl, os, socket, struct, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+    fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh22x", b"lo", 1))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@functools.cache
 def offline() -> list[str]:
-    """Puts a command where there is no network at all, if this machine lets us."""
-    argv = ["unshare", "--map-root-user", "--net"]
-    usable = shutil.which("unshare") and subprocess.run([*argv, "true"], capture_output=True).returncode == 0
-    return argv if usable else []
+    """Puts a command where there is no network but the loopback interface, if this machine lets us."""
+    unshare, true = shutil.which("unshare"), shutil.which("true")
+    if unshare is None or true is None:
+        return []
+    argv = [unshare, "--map-root-user", "--net", sys.executable, "-I", "-c", LOOPBACK]
+    return argv if subprocess.run([*argv, true], capture_output=True).returncode == 0 else []
 
 
 class Environment:
@@ -64,18 +77,18 @@ class Environment:
         return next(self.folder.glob("lib/python3*/site-packages"))
 
     def run(self, *argv: object, prefix: list[str] | None = None, **more: object) -> str:
+        """What a command prints, without a network unless prefix says where it runs instead; CAPITALS are settings."""
         env = {**self.env, **{key: str(value) for key, value in more.items() if key.isupper()}}
         before = more.get("preexec_fn")
         done = subprocess.run(
-            [*(prefix or []), *map(str, argv)], env=env, cwd=self.folder, timeout=LAUNCHED, preexec_fn=before,  # type: ignore[arg-type]
-            capture_output=True, text=True,
+            [*(offline() if prefix is None else prefix), *map(str, argv)], env=env, cwd=self.folder, timeout=LAUNCHED,
+            preexec_fn=before, capture_output=True, text=True,  # type: ignore[arg-type]
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def install(self, what: Path, *options: object, **more: object) -> None:
-        prefix = [shutil.which("unshare") or "", *offline()[1:]] if offline() else []
-        self.run(self.python, "-m", "pip", "install", "--no-index", *options, what, prefix=prefix, **more)
+        self.run(self.python, "-m", "pip", "install", "--no-index", *options, what, **more)
 
     def smoke(self, **more: object) -> None:
         assert "ok" in self.run(self.python, "-I", SMOKE, **more)
@@ -125,7 +138,7 @@ def test_without_compiler_or_network(wheel: Path, environments) -> None:
 
 
 def drop_override() -> None:
-    """Root obeys permissions, too: PR_CAPBSET_DROP of CAP_DAC_OVERRIDE."""
+    """Root obeys permissions, too: PR_CAPBSET_DROP of CAP_DAC_OVERRIDE (a new user namespace would give it back)."""
     if os.geteuid() == 0:
         ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)
 
@@ -139,8 +152,8 @@ def test_read_only_site_packages(wheel: Path, environments) -> None:
         path.chmod(path.stat().st_mode & ~0o222)
     probe = f"open({str(env.site / 'naquid' / 'new')!r}, 'w')"
     with pytest.raises(AssertionError, match="PermissionError"):
-        env.run(env.python, "-c", probe, preexec_fn=drop_override)
-    env.smoke(preexec_fn=drop_override)
+        env.run(env.python, "-c", probe, prefix=[], preexec_fn=drop_override)
+    env.smoke(prefix=[], preexec_fn=drop_override)
     assert not list((env.site / "naquid").rglob("__pycache__"))
 
 
@@ -188,7 +201,7 @@ def test_a_source_distribution_holds_what_licences_and_tests_need(sdist: Path) -
 @pytest.mark.skipif(not os.environ.get("NAQUID_TEST_WHEELS_SUITE"), reason="`make test-wheels` runs it")
 @pytest.mark.parametrize("wheel", each(WHEELS))
 def test_the_suites_pass_on_the_installed_wheel(wheel: Path, environments, tmp_path: Path) -> None:
-    """The tests of Python code, with naquid installed from the wheel and its tree out of reach."""
+    """The tests of Python code, with naquid from the wheel, its tree out of reach, no compiler and no network."""
     env = environments(wheel)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     needed = project["project"]["optional-dependencies"]["dev"]
@@ -202,8 +215,8 @@ def test_the_suites_pass_on_the_installed_wheel(wheel: Path, environments, tmp_p
     shutil.copytree(ROOT, tree, ignore=left_out)
     suites = [f"tests/{name}" for name in ("unit", "aio", "capi", "cli", "testing", "extras")]
     suites.append("--ignore=tests/capi/test_capi_docs.py")  # compares a page with the package's source
-    argv = [env.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *suites]
-    done = subprocess.run(argv, cwd=tree, capture_output=True, text=True, timeout=1100)
+    argv = [*offline(), env.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *suites]
+    done = subprocess.run(argv, cwd=tree, env=env.env, capture_output=True, text=True, timeout=1100)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     summary = done.stdout.splitlines()[-1]
     print(tag_of(wheel), summary)
