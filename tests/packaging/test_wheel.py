@@ -30,6 +30,7 @@ pytestmark = [
     pytest.mark.skipif(not FOLDER, reason="`make test-packaging` runs it"),
     pytest.mark.timeout(1200),
 ]
+suites = pytest.mark.skipif(not os.environ.get("NAQUID_TEST_WHEELS_SUITE"), reason="`make test-wheels` runs it")
 
 
 def tag_of(wheel: Path) -> str:
@@ -198,7 +199,30 @@ def test_a_source_distribution_holds_what_licences_and_tests_need(sdist: Path) -
             assert str(path.relative_to(ROOT)) in names
 
 
-@pytest.mark.skipif(not os.environ.get("NAQUID_TEST_WHEELS_SUITE"), reason="`make test-wheels` runs it")
+# What an extra is for, and would not run without it.
+EXTRAS = {
+    "cli": "import rich, sys; from naquid.__main__ import main; sys.exit(main(['cert', '--out', 'made']))",
+    "uvloop": "import sys, uvloop; sys.path.append(sys.argv[1]); import smoke; uvloop.run(smoke.loopback())",
+    "metrics": "import naquid.metrics",
+    "otel": "import naquid.otel",
+    "grpc": "import naquid.grpc",
+    "plot": "import matplotlib",
+    "testing": "import naquid.testing, pathlib, pytest; naquid.testing.Authority(pathlib.Path()).issue()",
+}
+
+
+@suites
+@pytest.mark.parametrize("extra", EXTRAS)
+@pytest.mark.parametrize("wheel", each(WHEELS[:1]))
+def test_an_extra_brings_what_it_is_for(wheel: Path, extra: str, environments) -> None:
+    env = environments(wheel)
+    pip = [env.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, f"{wheel}[{extra}]"], check=True, timeout=900)
+    env.run(env.python, "-I", "-c", EXTRAS[extra], Path(SMOKE).parent)
+    assert env.run(env.python, "-m", "pip", "check")
+
+
+@suites
 @pytest.mark.parametrize("wheel", each(WHEELS))
 def test_the_suites_pass_on_the_installed_wheel(wheel: Path, environments, tmp_path: Path) -> None:
     """The tests of Python code, with naquid from the wheel, its tree out of reach, no compiler and no network."""
@@ -213,9 +237,9 @@ def test_the_suites_pass_on_the_installed_wheel(wheel: Path, environments, tmp_p
     tree = tmp_path / "tree"
     left_out = shutil.ignore_patterns("naquid", "build", "dist", ".*", "*.so", "__pycache__", "*.egg-info", "results")
     shutil.copytree(ROOT, tree, ignore=left_out)
-    suites = [f"tests/{name}" for name in ("unit", "aio", "capi", "cli", "testing", "extras")]
-    suites.append("--ignore=tests/capi/test_capi_docs.py")  # compares a page with the package's source
-    argv = [*offline(), env.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *suites]
+    chosen = [f"tests/{name}" for name in ("unit", "aio", "capi", "cli", "testing", "extras")]
+    chosen.append("--ignore=tests/capi/test_capi_docs.py")  # compares a page with the package's source
+    argv = [*offline(), env.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen]
     done = subprocess.run(argv, cwd=tree, env=env.env, capture_output=True, text=True, timeout=1100)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     summary = done.stdout.splitlines()[-1]
