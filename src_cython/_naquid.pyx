@@ -24,6 +24,7 @@ from naquid import errors
 
 include "common.pyx"
 include "loop.pyx"
+include "dispatch.pyx"
 include "tls.pyx"
 include "hdmap.pyx"
 include "conn.pyx"

@@ -76,10 +76,6 @@ cdef class Loop:
     cdef int wake(self) except -1
     cdef int dispatch(self, int n) except -1
     cdef int one(self, const nq_event *e) except -1
-    cdef int stream_open(self, const nq_event *e) except -1
-    cdef int stream_event(self, const nq_event *e) except -1
-    cdef int refuse_stream(self, StreamCore s, nq_handle h, uint64_t code) except -1
-    cdef int conn_event(self, const nq_event *e) except -1
     cdef int link(self, Core c) except -1     # the engine holds a pointer to c from here on
     cdef int unlink(self, Core c) except -1   # no more; may drop the last reference
     # A call's user. Owner thread only.
@@ -92,11 +88,3 @@ cdef class Loop:
     # What becomes of an exception in a handler; `where` is the handler or object. Override to do otherwise.
     cdef int failed(self, object exc, object where) except -1
     cdef int ev_log(self, const nq_event *e) except -1
-
-# An alarm: `callback` is called without arguments; or override ev_alarm.
-cdef class AlarmCore(Core):
-    cdef public object callback
-    cdef int create(self, Loop loop) except -1
-    cdef int set_deadline(self, uint64_t deadline) except -1  # as nq_loop_now; UINT64_MAX: stop
-    cdef int release(self) except -1
-    cdef int ev_alarm(self, const nq_event *e) except -1

@@ -1,0 +1,125 @@
+# dispatch.pyx: what becomes of the events of connections and streams, and alarms.
+
+cdef int refuse_stream(Loop loop, StreamCore s, nq_handle h, uint64_t code) except -1:
+    nq_stream_set_user(loop.l, h, NULL)
+    nq_stream_reset(loop.l, h, code)
+    nq_stream_stop(loop.l, h, code)
+    if s is not None:
+        s.closed = True
+        loop.unlink(s)
+    return 0
+
+
+cdef int stream_open(Loop loop, const nq_event *e) except -1:
+    cdef StreamCore s = None
+    cdef void *p = nq_stream_user(loop.l, e.handle)
+    if e.flags & NQ_EVF_OUTGOING:
+        if p != NULL:
+            s = <StreamCore>p
+            s.opened = True
+            if s.conn.opening is not None:
+                s.conn.opening.discard(s)
+            s.ev_open(e)
+        return 0
+    if not nq_stream_alive(loop.l, e.handle):
+        return 0
+    # Until here the stream's user is the handler map's entry: no object that could take events.
+    nq_stream_set_user(loop.l, e.handle, NULL)
+    p = nq_conn_user(loop.l, e.conn)
+    try:
+        if p != NULL:
+            s = (<Core>p).accept_stream(e)
+        if s is not None:
+            s.handle = e.handle
+            s.opened = True
+            s.uni = (e.flags & NQ_EVF_UNI) != 0
+            if s.conn is None and isinstance(<object>p, ConnCore):
+                s.conn = <ConnCore>p
+            loop.link(s)
+            nq_stream_set_user(loop.l, e.handle, <void *>s)
+            s.ev_open(e)
+    except BaseException:
+        refuse_stream(loop, s, e.handle, NQ_CODE_INTERNAL)
+        raise
+    if s is None:
+        refuse_stream(loop, None, e.handle, NQ_CODE_REFUSED)
+    return 0
+
+
+cdef int stream_event(Loop loop, const nq_event *e) except -1:
+    cdef StreamCore s
+    cdef int kind = e.kind
+    cdef void *p = nq_stream_user(loop.l, e.handle)
+    if p == NULL:
+        return 0
+    s = <StreamCore>p
+    if kind == NQ_EV_STREAM_FIN:
+        s.ev_fin(e)
+    elif kind == NQ_EV_STREAM_RESET:
+        s.ev_reset(e)
+    elif kind == NQ_EV_STREAM_STOP:
+        s.ev_stop(e)
+    elif kind == NQ_EV_STREAM_WRITABLE:
+        s.ev_writable(e)
+    elif kind == NQ_EV_STREAM_ACKED:
+        s.ev_acked(e)
+    elif kind == NQ_EV_STREAM_CLOSE:
+        nq_stream_set_user(loop.l, e.handle, NULL)
+        loop.unlink(s)
+        s.closed = True
+        s.ev_close(e)
+    return 0
+
+
+cdef int conn_event(Loop loop, const nq_event *e) except -1:
+    cdef Core c
+    cdef int kind = e.kind
+    cdef void *p = nq_conn_user(loop.l, e.handle)
+    if kind == NQ_EV_CONN_FREED and p == NULL:
+        p = e.user
+    if p == NULL:
+        return 0
+    c = <Core>p
+    if kind == NQ_EV_CONN_OPEN:
+        c.ev_open(e)
+    elif kind == NQ_EV_CONN_CLOSE:
+        c.ev_close(e)
+        if isinstance(c, ConnCore):
+            (<ConnCore>c).end_opening()
+    elif kind == NQ_EV_PONG:
+        c.ev_pong(e)
+    elif isinstance(c, ConnCore):
+        nq_conn_set_user(loop.l, e.handle, NULL)
+        loop.unlink(c)
+        c.ev_freed(e)
+    else:
+        c.ev_freed(e)
+    return 0
+
+
+@cython.no_gc_clear
+cdef class AlarmCore(Core):
+    cdef int create(self, Loop loop) except -1:
+        cdef nq_loop *l = own(loop)
+        loop.link(self)
+        cdef int rc = nq_alarm_new(l, <void *>self, &self.handle)
+        if rc < 0:
+            loop.unlink(self)
+            engine_error(loop, rc, "creating an alarm")
+        return 0
+
+    cdef int set_deadline(self, uint64_t deadline) except -1:
+        cdef int rc = nq_alarm_set(own(self.loop), self.handle, deadline)
+        if rc < 0:
+            engine_error(self.loop, rc, "setting an alarm")
+        return 0
+
+    cdef int release(self) except -1:
+        if self.linked:
+            nq_alarm_free(own(self.loop), self.handle)
+            self.loop.unlink(self)
+        return 0
+
+    cdef int ev_alarm(self, const nq_event *e) except -1:
+        self.callback()
+        return 0
