@@ -240,6 +240,24 @@ void nq_conn_liberr(nq_conn *c, int liberr) {
 
 /* ---- what the user wants ---- */
 
+/* A client that closes before its Finished has left: a CONNECTION_CLOSE alone would reach a server that can read only
+ * Handshake packets, whose code is not the application's (RFC 9000 10.2.3). */
+static void finish_handshake(nq_conn *c) {
+  nq_io *io = c->ep->io;
+  uint8_t *buf = io->ops->tx_room(io, 1500);
+  if (!buf)
+    return;
+  nq_addr local, remote;
+  ngtcp2_path path = {.local = {.addr = &local.sa, .addrlen = sizeof local.in6},
+                      .remote = {.addr = &remote.sa, .addrlen = sizeof remote.in6}};
+  ngtcp2_pkt_info pi = {0};
+  ngtcp2_ssize n = ngtcp2_conn_write_pkt(c->q, &path, &pi, buf, 1500, c->l->now);
+  if (n <= 0)
+    return;
+  remote.len = (socklen_t)path.remote.addrlen;
+  io->ops->tx_push(io, (size_t)n, (size_t)n, &remote, NULL, pi.ecn);
+}
+
 void nq_conn_close_step(nq_conn *c) {
   if (!c->close_now && c->handshaken && c->queued && c->l->now < c->deadline)
     return;
@@ -250,6 +268,8 @@ void nq_conn_close_step(nq_conn *c) {
     ngtcp2_ccerr_set_application_error(&e, c->close_code, (const uint8_t *)reason, c->close_reason_len);
   else /* an application code is not for the handshake: RFC 9000 10.2.3 */
     ngtcp2_ccerr_set_transport_error(&e, NGTCP2_APPLICATION_ERROR, NULL, 0);
+  if (c->client && c->handshaken && !c->confirmed)
+    finish_handshake(c);
   nq_closing *z = nq_conn_close_write(c, &e);
   nq_conn_end(c, NQ_WHY_APP, c->close_code, reason, 0, z);
 }

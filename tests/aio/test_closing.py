@@ -376,3 +376,27 @@ def test_reason_and_code_are_checked(run_once: Variant, bench: Bench) -> None:
             assert conn.is_open
 
     run_once(main)
+
+
+@pytest.mark.parametrize("how", ["close", "abort"])
+def test_close_at_once_tells_its_code(run: Variant, bench: Bench, how: str) -> None:
+    """A client that closes in the moment its handshake is completed: the server has the connection and its code all
+    the same, for the client's last handshake packet goes before."""
+
+    async def main() -> None:
+        events: list[Any] = []
+        app = naquid.Handlers()
+        app.on_connect(lambda conn: events.append("on"))
+        app.on_disconnect(lambda conn, error: events.append(error))
+        async with bench.serve(app) as server:
+            conn = await bench.connect(server.port)
+            if how == "close":
+                await conn.close(code=5, reason="bye")
+            else:
+                conn.abort(code=5, reason="bye")
+            await until(lambda: len(events) == 2)
+            assert events[0] == "on"
+            assert isinstance(events[1], naquid.ConnectionLost)
+            assert (events[1].code, events[1].reason, events[1].remote) == (5, "bye", True)
+
+    run(main)
