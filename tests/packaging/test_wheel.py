@@ -24,11 +24,11 @@ FOLDER = os.environ.get("NAQUID_TEST_WHEELS", "")
 WHEELS = sorted(Path(FOLDER).absolute().glob("*.whl")) if FOLDER else []
 SDISTS = sorted(Path(FOLDER).absolute().glob("*.tar.gz")) if FOLDER else []
 PYTHONS = {python.tag: python.path for python in script("build_wheels").interpreters()} if FOLDER else {}
-LAUNCHED = 240
+LAUNCHED = 900  # seconds; only what hangs takes so long
 
 pytestmark = [
     pytest.mark.skipif(not FOLDER, reason="`make test-packaging` runs it"),
-    pytest.mark.timeout(1200),
+    pytest.mark.timeout(3600),
 ]
 suites = pytest.mark.skipif(not os.environ.get("NAQUID_TEST_WHEELS_SUITE"), reason="`make test-wheels` runs it")
 
@@ -240,7 +240,7 @@ def test_the_suites_pass_on_the_installed_wheel(wheel: Path, environments, tmp_p
     chosen = [f"tests/{name}" for name in ("unit", "aio", "capi", "cli", "testing", "extras")]
     chosen.append("--ignore=tests/capi/test_capi_docs.py")  # compares a page with the package's source
     argv = [*offline(), env.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen]
-    done = subprocess.run(argv, cwd=tree, env=env.env, capture_output=True, text=True, timeout=1100)
+    done = subprocess.run(argv, cwd=tree, env=env.env, capture_output=True, text=True, timeout=3500)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     summary = done.stdout.splitlines()[-1]
     print(tag_of(wheel), summary)
