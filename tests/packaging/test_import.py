@@ -197,14 +197,16 @@ def test_what_the_extension_module_links_exports_and_protects() -> None:
 def test_what_is_wrong_with_an_extension_module_is_seen(tmp_path: Path) -> None:
     """The checks can fail."""
     source, target = tmp_path / "bad.c", tmp_path / "bad.so"
-    source.write_text("int PyInit__naquid(void) { return 0; } int leak(void) { return 1; }\n")
+    in_text = '__asm__(".text\\n.quad leak\\n");\n'  # an address that must be written into the code
+    source.write_text("int PyInit__naquid(void) { return 0; } int leak(void) { return 1; }\n" + in_text)
     cc = os.environ.get("CC", "cc").split()
-    argv = [*cc, "-shared", "-fPIC", "-Wl,-z,lazy,-z,norelro,-z,execstack,-rpath,/opt", "-Wl,--no-as-needed", "-lm"]
+    wrong = "-Wl,-z,lazy,-z,norelro,-z,execstack,-z,notext,-rpath,/opt"
+    argv = [*cc, "-shared", "-fPIC", wrong, "-Wl,--no-as-needed", "-lm"]
     made = subprocess.run([*argv, "-o", str(target), str(source)], capture_output=True)
     if made.returncode:
         pytest.skip("this linker knows other options")
     problems = " ".join(script("check_wheel").extension_problems(target.read_bytes()))
-    for word in ("leak", "BIND_NOW", "RELRO", "stack", "PATH"):
+    for word in ("leak", "BIND_NOW", "RELRO", "stack", "PATH", "text relocations"):
         assert word in problems
     target.write_bytes(Path(_naquid.__file__).read_bytes().replace(b"libc.so.6\0", b"liba.so.6\0"))
     assert "it needs liba.so.6" in script("check_wheel").extension_problems(target.read_bytes())
