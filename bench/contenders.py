@@ -94,6 +94,15 @@ def ceiling(program: Path, *flags: str) -> Command:
     return command
 
 
+def verifying(program: Path) -> Command:
+    """The ceiling, whose client otherwise verifies no certificate."""
+
+    def command(workload: str, scale: float) -> list[str] | None:
+        return [str(program), "conns", "-V", "-n", str(int(2000 * scale))] if workload == "handshake" else None
+
+    return command
+
+
 def enet(program: Path) -> Command:
     def command(workload: str, scale: float) -> list[str] | None:
         if workload not in WINDOWS:
@@ -159,7 +168,7 @@ def contenders(say: Callable[[str], None], only: Collection[str] = ()) -> tuple[
 
     def with_ceiling() -> list[Command]:
         program = prepare.ceiling()
-        return [ceiling(program), ceiling(program, "-X")]
+        return [ceiling(program), ceiling(program, "-X"), verifying(program)]
 
     def with_python() -> list[Command]:
         python = prepare.peer_python()
@@ -174,7 +183,7 @@ def contenders(say: Callable[[str], None], only: Collection[str] = ()) -> tuple[
         return peer(prepare.peer_python_with(package, module), script, rate, *flags)
 
     add(["naquid native"], lambda: [naquid("native", "--native", str(prepare.native()))])
-    add(["ceiling", "ceiling (trains)"], with_ceiling)
+    add(["ceiling", "ceiling (trains)", "ceiling (verifying)"], with_ceiling)
     add(["plain UDP"], lambda: [udp(prepare.udp())])
     add(["ENet"], lambda: [enet(prepare.enet())])
     add(["uvloop TLS", "asyncio TLS", "aioquic", "grpc.aio"], with_python)

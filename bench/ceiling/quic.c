@@ -5,12 +5,14 @@
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 quic_hooks quic_on;
+bool quic_verifies;
 
 _Noreturn void die(const char *what, const char *why) {
   fprintf(stderr, "ceiling: %s: %s\n", what, why);
@@ -69,30 +71,46 @@ static size_t ring_pieces(const ring *r, ngtcp2_vec v[2]) {
 
 /* ---- TLS ---- */
 
-static void self_signed(SSL_CTX *tls) {
-  EVP_PKEY *key = NULL;
+typedef struct identity {
+  X509 *cert;
+  EVP_PKEY *key;
+} identity;
+
+static identity authority, server_identity;
+
+static void add_extension(X509 *cert, int nid, const char *value) {
+  X509_EXTENSION *e = X509V3_EXT_nconf_nid(NULL, NULL, nid, value);
+  if (!e || !X509_add_ext(cert, e, -1))
+    die("certificate", "no extension");
+  X509_EXTENSION_free(e);
+}
+
+/* signer NULL: signed by itself. */
+static identity make_identity(const char *name, int nid, const char *extension, const identity *signer) {
+  identity id = {X509_new(), NULL};
   EVP_PKEY_CTX *make = EVP_PKEY_CTX_new_id(EVP_PKEY_EC, NULL);
   EVP_PKEY_keygen_init(make);
   EVP_PKEY_CTX_set_ec_paramgen_curve_nid(make, NID_X9_62_prime256v1);
-  if (EVP_PKEY_keygen(make, &key) != 1)
+  if (EVP_PKEY_keygen(make, &id.key) != 1)
     die("certificate", "no key");
   EVP_PKEY_CTX_free(make);
-
-  X509 *cert = X509_new();
-  X509_set_version(cert, 2);
-  ASN1_INTEGER_set(X509_get_serialNumber(cert), 1);
-  X509_gmtime_adj(X509_getm_notBefore(cert), -86400);
-  X509_gmtime_adj(X509_getm_notAfter(cert), 86400 * 30L);
-  X509_NAME *name = X509_get_subject_name(cert);
-  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const uint8_t *)"localhost", -1, -1, 0);
-  X509_set_issuer_name(cert, name);
-  X509_set_pubkey(cert, key);
-  if (!X509_sign(cert, key, EVP_sha256()))
+  X509_set_version(id.cert, 2);
+  ASN1_INTEGER_set(X509_get_serialNumber(id.cert), 1);
+  X509_gmtime_adj(X509_getm_notBefore(id.cert), -86400);
+  X509_gmtime_adj(X509_getm_notAfter(id.cert), 86400 * 30L);
+  X509_NAME *subject = X509_get_subject_name(id.cert);
+  X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const uint8_t *)name, -1, -1, 0);
+  X509_set_issuer_name(id.cert, signer ? X509_get_subject_name(signer->cert) : subject);
+  X509_set_pubkey(id.cert, id.key);
+  add_extension(id.cert, nid, extension);
+  if (!X509_sign(id.cert, signer ? signer->key : id.key, EVP_sha256()))
     die("certificate", "not signed");
-  if (SSL_CTX_use_certificate(tls, cert) != 1 || SSL_CTX_use_PrivateKey(tls, key) != 1)
-    die("certificate", "not taken");
-  X509_free(cert);
-  EVP_PKEY_free(key);
+  return id;
+}
+
+void quic_identity(void) {
+  authority = make_identity("authority", NID_basic_constraints, "critical,CA:TRUE", NULL);
+  server_identity = make_identity("localhost", NID_subject_alt_name, "DNS:localhost", &authority);
 }
 
 static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in,
@@ -114,11 +132,16 @@ SSL_CTX *quic_tls(bool server) {
   SSL_CTX_set_session_cache_mode(tls, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_mode(tls, SSL_MODE_RELEASE_BUFFERS);
   if (server) {
-    self_signed(tls);
+    if (SSL_CTX_use_certificate(tls, server_identity.cert) != 1 ||
+        SSL_CTX_use_PrivateKey(tls, server_identity.key) != 1)
+      die("certificate", "not taken");
     SSL_CTX_set_alpn_select_cb(tls, choose_alpn, NULL);
     ngtcp2_crypto_boringssl_configure_server_context(tls);
   } else {
-    SSL_CTX_set_verify(tls, SSL_VERIFY_NONE, NULL);
+    SSL_CTX_set_verify(tls, quic_verifies ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+    /* Without an anchor no signature would be verified: the library gives up before, and the mode lets that pass. */
+    if (quic_verifies && X509_STORE_add_cert(SSL_CTX_get_cert_store(tls), authority.cert) != 1)
+      die("certificate", "not trusted");
     ngtcp2_crypto_boringssl_configure_client_context(tls);
   }
   return tls;
@@ -140,6 +163,8 @@ static void attach_tls(conn *c, SSL_CTX *tls, bool server) {
                                          "bench",
                         6);
     SSL_set_tlsext_host_name(c->ssl, "localhost");
+    if (quic_verifies && SSL_set1_host(c->ssl, "localhost") != 1)
+      die("TLS", "no name");
   }
   ngtcp2_conn_set_tls_native_handle(c->quic, c->ssl);
 }

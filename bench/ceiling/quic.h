@@ -43,7 +43,10 @@ typedef struct quic_hooks {
 } quic_hooks;
 
 extern quic_hooks quic_on;
+extern bool quic_verifies; /* the client verifies the server's certificate and its name */
 
+/* The keys and certificates of an authority and of a server: before the two processes part. */
+void quic_identity(void);
 SSL_CTX *quic_tls(bool server);
 void quic_client(conn *c, SSL_CTX *tls, uint64_t now, size_t ring_size);
 void quic_server(conn *c, SSL_CTX *tls, const ngtcp2_pkt_hd *first, uint64_t now, size_t ring_size);

@@ -51,8 +51,8 @@ examples:
   naquid bench bulk --json --plot bulk.png"""
 
 HANDSHAKE_EPILOG = """\
-64 at a time; each is a full handshake, the certificate verified. JSON keys: count, seconds, handshakes_per_second,
-and errors when there were any
+64 at a time; each is a full handshake. The first verifies the server's certificate chain, the others know it and verify
+that the server has its key. JSON keys: count, seconds, handshakes_per_second, and errors when there were any
 
 example:
   naquid bench handshake --count 5000"""

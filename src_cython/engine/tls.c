@@ -160,6 +160,10 @@ static int set_verification(nq_tls *t, const nq_tls_options *o, char *err, size_
     return -1;
   SSL_CTX_set_cert_store(t->ctx, store); /* takes the reference */
   SSL_CTX_set_verify(t->ctx, SSL_VERIFY_PEER | (t->server ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), NULL);
+  t->verified = nq_verified_new();
+  if (!t->verified)
+    return nq_tls_fail(err, errlen, "no memory for a TLS context");
+  SSL_CTX_set_cert_verify_callback(t->ctx, nq_tls_verify, t->verified);
   return 0;
 }
 
@@ -232,6 +236,7 @@ void nq_tls_unref(nq_tls *t) {
   if (!t || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1)
     return;
   SSL_CTX_free(t->ctx);
+  nq_verified_free(t->verified);
   free(t);
 }
 
@@ -248,6 +253,12 @@ static void host_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, lo
 }
 
 static void host_init(void) { host_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, host_free); }
+
+const char *nq_tls_host(const SSL *ssl) {
+  pthread_once(&host_once, host_init); /* a server that verifies clients may come here first */
+  const char *host = host_index < 0 ? NULL : SSL_get_ex_data(ssl, host_index);
+  return host ? host : "";
+}
 
 /* The bytes of an address literal: 4, 16 or, for a name, 0. "[::1]" and "fe80::1%eth0" are literals too. */
 static size_t parse_ip(const char *host, uint8_t ip[16]) {
@@ -398,8 +409,7 @@ static int add_name(text *t, const char *before, const GENERAL_NAME *g) {
 }
 
 static void add_mismatch(text *t, SSL *ssl) {
-  const char *host = host_index < 0 ? NULL : SSL_get_ex_data(ssl, host_index);
-  text_add(t, "certificate is not for '%s'", host ? host : "");
+  text_add(t, "certificate is not for '%s'", nq_tls_host(ssl));
   X509 *leaf = SSL_get_peer_certificate(ssl);
   GENERAL_NAMES *names = leaf ? X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL) : NULL;
   int shown = 0;

@@ -1,4 +1,4 @@
-/* tls_impl.h: what tls.c, tls_load.c and tls_keylog.c share. Not for other modules: they include tls.h. */
+/* tls_impl.h: what tls.c, tls_load.c, tls_verify.c, tls_keylog.c share. Other modules include tls.h. */
 #ifndef NQ_TLS_IMPL_H
 #define NQ_TLS_IMPL_H
 
@@ -6,15 +6,30 @@
 
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
 typedef struct nq_keylog nq_keylog; /* an open key log; lives as long as the process */
+
+#define NQ_VERIFIED_MOST 64 /* chains that a context remembers: the latest */
+
+typedef struct nq_answer {
+  uint8_t key[32];     /* a digest of all that it depends on */
+  int64_t from, until; /* seconds since 1970: good from the first, and before the second */
+} nq_answer;
+
+typedef struct nq_verified { /* chains that were found good */
+  pthread_mutex_t lock;
+  unsigned next; /* the oldest */
+  nq_answer answers[NQ_VERIFIED_MOST];
+} nq_verified;
 
 struct nq_tls {
   atomic_uint refs; /* holders of the pointer, and one for every session */
   SSL_CTX *ctx;
   int server, insecure;
   const nq_keylog *keylog; /* NULL: none */
+  nq_verified *verified;   /* NULL: nothing is verified */
   size_t alpn_len;
   uint8_t alpn[]; /* wire form, in order of preference */
 };
@@ -34,6 +49,16 @@ int nq_tls_load_identity(SSL_CTX *ctx, const nq_tls_blob *cert, const nq_tls_blo
 X509_STORE *nq_tls_load_anchors(const nq_tls_blob *ca, char *err, size_t errlen);
 /* The same for the system's roots: read once, and again only when the files or the environment have changed. */
 X509_STORE *nq_tls_system_roots(char *err, size_t errlen);
+
+nq_verified *nq_verified_new(void); /* NULL: no memory */
+void nq_verified_free(nq_verified *v);
+/* From any thread. */
+int nq_verified_has(nq_verified *v, const uint8_t key[32], int64_t now);
+void nq_verified_add(nq_verified *v, const uint8_t key[32], int64_t from, int64_t until);
+/* For SSL_CTX_set_cert_verify_callback: X509_verify_cert, which is not called for what is remembered. */
+int nq_tls_verify(X509_STORE_CTX *x, void *verified);
+/* The name or address that the peer's certificate must be for, "" when there is none. */
+const char *nq_tls_host(const SSL *ssl);
 
 /* Opens path for appending, once per process. path NULL: SSLKEYLOGFILE; *out is NULL when that is unset. 0 or -1. */
 int nq_keylog_open(const nq_keylog **out, const char *path, char *err, size_t errlen);

@@ -123,6 +123,7 @@ def test_target_rows() -> None:
     rows = {
         "rpc W=1": {"naquid": series(90.0), "ceiling": series(100.0), "ENet": series(10.0, errors=3)},
         "rpc W=5000": {"naquid": series(3e6, with_handshakes=2.1e6)},
+        "handshake": {"naquid asyncio": series(3e3), "ceiling": series(4e3), "ceiling (verifying)": series(3e3)},
         "memory": {"naquid asyncio": series(50.0)},
     }
     found = {(row.work, row.against): row for row in targets.from_comparison(rows)}
@@ -130,6 +131,9 @@ def test_target_rows() -> None:
     assert found["Python handlers, W = 1", "ENet"].met is None, "one that lost replies is no measure"
     assert found["Python handlers, W = 1", "aiopquic"].ratio is None
     assert found["Python handlers, W = 5,000", "the original"].met is True
+    assert found["handshakes", "ceiling"].met is False
+    beside = found["handshakes", "ceiling (verifying)"]
+    assert (beside.ratio, beside.met) == (1, None)
     assert found["memory of an idle connection", "45 KiB"].met is False
     assert len(targets.table(list(found.values()))) == len(found) + 3
     curve = {
