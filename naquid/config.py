@@ -62,8 +62,9 @@ class Limits:
     """Largest DATAGRAM frame accepted, bytes (RFC 9221); 0 refuses datagrams."""
     datagram_queue: int = 256
     """Datagrams that wait to be sent; the oldest is dropped."""
-    max_udp_payload: int = 1452
-    """Largest UDP payload sent, bytes."""
+    max_udp_payload: int = 16240
+    """Largest UDP payload, bytes: of what is sent, once the path is known to carry it (RFC 9000 14.3), and of what the
+    peer is told to send (`max_udp_payload_size`, RFC 9000 18.2). At most 1452 until there is bulk to send."""
     shutdown_timeout: float = 5.0
     """Seconds a closing connection has to send what was queued."""
     max_connections: int = 1 << 20

@@ -56,6 +56,8 @@ class LoopStats(TypedDict):
     """Completed, in both roles."""
     lost_packets: int
     """Of connections that have ended."""
+    mtu_fallbacks: int
+    """Paths that carried large packets no longer, so that smaller ones are sent (RFC 8899 4.3)."""
     send_buffer_bytes: int
     """Memory of what waits to be sent or acknowledged, now."""
     gso: int

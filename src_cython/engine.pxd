@@ -182,6 +182,7 @@ cdef extern from "engine/engine.h" nogil:
         uint64_t accepted, refused, retries_sent, resets_sent, version_negotiations, forwarded
         uint64_t handshakes
         uint64_t lost_packets
+        uint64_t mtu_fallbacks
         uint64_t send_buffer_bytes
         int gso, gro, mmsg, ecn
     void nq_loop_get_stats(const nq_loop *l, nq_loop_stats *s)

@@ -78,18 +78,13 @@ void nq_conn_release(nq_conn *c) {
 
 static ngtcp2_conn *conn_of_ref(ngtcp2_crypto_conn_ref *ref) { return ((nq_conn *)ref->user_data)->q; }
 
-static int is_loopback(const nq_addr *a) {
-  if (a->sa.sa_family == AF_INET)
-    return (ntohl(a->in.sin_addr.s_addr) >> 24) == 127;
-  return IN6_IS_ADDR_LOOPBACK(&a->in6.sin6_addr);
-}
-
-static void settings_of(const nq_conn *c, ngtcp2_settings *s) {
+/* sizes[NQ_MTU_SIZES] is part of the settings. */
+static void settings_of(nq_conn *c, ngtcp2_settings *s, uint16_t *sizes) {
   ngtcp2_settings_default(s);
   s->initial_ts = c->l->now;
   s->rand_ctx.native_handle = c->l;
   s->handshake_timeout = c->limits.handshake_timeout;
-  s->max_tx_udp_payload_size = c->limits.max_udp_payload;
+  nq_mtu_settings(c, s, sizes);
   s->preferred_versions = versions;
   s->preferred_versionslen = 2;
   s->available_versions = versions;
@@ -97,11 +92,6 @@ static void settings_of(const nq_conn *c, ngtcp2_settings *s) {
   if (c->client && c->version) { /* asked for by name: the server is offered no other (RFC 9368 2.3) */
     s->preferred_versions = s->available_versions = &c->version;
     s->preferred_versionslen = s->available_versionslen = 1;
-  }
-  if (is_loopback(&c->remote)) { /* the path is known to carry full packets: nothing to probe, no 333 ms guess */
-    s->no_tx_udp_payload_size_shaping = 1;
-    s->no_pmtud = 1;
-    s->initial_rtt = 10 * NGTCP2_MILLISECONDS;
   }
 }
 
@@ -115,6 +105,7 @@ static void params_of(const nq_conn *c, ngtcp2_transport_params *p) {
   p->initial_max_streams_uni = c->limits.max_streams_uni;
   p->max_idle_timeout = c->limits.idle_timeout;
   p->max_datagram_frame_size = c->limits.max_datagram_size;
+  p->max_udp_payload_size = c->limits.max_udp_payload;
   /* ngtcp2 keeps at most 8. A server that validates a client's new path while another one begins counts a connection ID
    * which it has retired already: it needs the room. */
   p->active_connection_id_limit = c->client ? 4 : 8;
@@ -160,7 +151,8 @@ int nq_conn_start_client(nq_conn *c) {
   c->local = c->ep->io->local;
   ngtcp2_settings s;
   ngtcp2_transport_params p;
-  settings_of(c, &s);
+  uint16_t sizes[NQ_MTU_SIZES];
+  settings_of(c, &s, sizes);
   params_of(c, &p);
   s.token = c->token;
   s.tokenlen = c->token_len;
@@ -192,7 +184,8 @@ int nq_conn_start_server(nq_conn *c, nq_endpoint *ep, const ngtcp2_pkt_hd *hd, c
   c->tls = nq_tls_ref(ep->tls);
   ngtcp2_settings s;
   ngtcp2_transport_params p;
-  settings_of(c, &s);
+  uint16_t sizes[NQ_MTU_SIZES];
+  settings_of(c, &s, sizes);
   params_of(c, &p);
   s.token = hd->token;
   s.tokenlen = hd->tokenlen;
@@ -347,10 +340,12 @@ void nq_conn_on_timer(nq_conn *c) {
   if (c->state == NQ_CONN_CLOSING && l->now >= c->deadline)
     c->close_now = 1;
   int rv = ngtcp2_conn_handle_expiry(c->q, l->now);
-  if (rv)
+  if (rv) {
     nq_conn_liberr(c, rv);
-  else
-    nq_conn_mark(c);
+    return;
+  }
+  nq_mtu_timer(c);
+  nq_conn_mark(c);
 }
 
 void nq_conn_arm(nq_conn *c) {

@@ -8,6 +8,7 @@
 
 #include "endpoint.h"
 #include "hdmap.h"
+#include "mtu.h"
 
 struct nq_stream;
 
@@ -59,6 +60,7 @@ typedef struct nq_conn {
   uint64_t turn;      /* the tick in which it has `taken` so many requests and records */
   uint32_t taken, share; /* ... and may take, while the loop is timing; 0: not known, all */
   uint64_t cost;      /* ns that the handlers of one take, smoothed */
+  nq_mtu mtu;
 
   nq_hdmap *hdmap;
   nq_tls *tls;

@@ -122,7 +122,7 @@ int nq_conn_get_info(const nq_loop *l, nq_handle h, nq_conn_info *info) {
   memcpy(&info->remote, path->remote.addr, path->remote.addrlen);
   info->remote.len = (socklen_t)path->remote.addrlen;
   info->version = ngtcp2_conn_get_negotiated_version2(c->q);
-  info->max_udp_payload = ngtcp2_conn_get_path_max_tx_udp_payload_size2(c->q);
+  info->max_udp_payload = nq_mtu_payload(c);
   ngtcp2_conn_info i;
   ngtcp2_conn_get_conn_info2(c->q, &i);
   info->smoothed_rtt = i.smoothed_rtt;
@@ -189,6 +189,7 @@ int nq_conn_migrate(nq_loop *l, nq_handle h) {
   }
   nq_endpoint_move(c->ep, to, c);
   c->local = to->io->local;
+  nq_mtu_moved(&c->mtu);
   nq_conn_mark(c);
   return NQ_DONE;
 }

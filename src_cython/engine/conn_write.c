@@ -5,8 +5,9 @@
 #include "conn.h"
 #include "stream.h"
 
-#define NQ_TRAIN_BYTES 65000u /* of one write: a GSO message */
-#define NQ_TRAINS 4           /* of one connection and tick: no connection starves the others */
+#define NQ_TRAIN_BYTES 65000u /* that one GSO message takes, in up to NQ_TRAIN packets */
+#define NQ_TRAIN 64u
+#define NQ_TRAINS 4 /* of one connection and tick: no connection starves the others */
 #define NQ_VECS 16
 #define NQ_PACE_RTT (2 * NGTCP2_MILLISECONDS) /* below it our timers are too coarse to pace with */
 
@@ -35,12 +36,27 @@ static void drop_dgram(nq_conn *c) {
   free(d);
 }
 
+/* What the frame of a datagram needs besides it in a packet: type, length, and the short header with its tag (RFC 9221
+ * 5, RFC 9001 5.8). */
+#define NQ_DGRAM_OVERHEAD (1 + NGTCP2_MAX_CIDLEN + 4 + 16 + 3)
+
+/* Room for the next packet: more than stream data gets for ngtcp2's probes, and for datagrams that the path carries. */
+static size_t room_for(const nq_conn *c) {
+  const nq_mtu *m = &c->mtu;
+  if (m->stalled)
+    return NQ_MTU_BASE;
+  return c->dgrams && m->room < m->path ? m->path : m->room;
+}
+
 /* One packet. ngtcp2 may want several calls until it is full (WRITE_MORE). */
-static ngtcp2_ssize write_packet(ngtcp2_conn *q, ngtcp2_path *path, ngtcp2_pkt_info *pi, uint8_t *dest, size_t room,
-                                 ngtcp2_tstamp ts, void *user) {
-  nq_conn *c = user;
+static ngtcp2_ssize write_packet(nq_conn *c, ngtcp2_path *path, ngtcp2_pkt_info *pi, uint8_t *dest, size_t room) {
+  ngtcp2_conn *q = c->q;
+  uint64_t ts = c->l->now;
   int blocked = !c->handshaken;
-  while (c->dgrams && !blocked) {
+  size_t most = room < c->mtu.path ? room : c->mtu.path;
+  while (c->dgrams && !blocked && c->dgrams->len + NQ_DGRAM_OVERHEAD > c->mtu.path)
+    drop_dgram(c); /* the path shrank */
+  while (c->dgrams && !blocked && c->dgrams->len + NQ_DGRAM_OVERHEAD <= most) {
     int accepted = 0;
     ngtcp2_ssize n = ngtcp2_conn_write_datagram(q, path, pi, dest, room, &accepted, NGTCP2_WRITE_DATAGRAM_FLAG_MORE,
                                                 c->next_dgram_id, c->dgrams->data, c->dgrams->len, ts);
@@ -50,7 +66,7 @@ static ngtcp2_ssize write_packet(ngtcp2_conn *q, ngtcp2_path *path, ngtcp2_pkt_i
     }
     if (n == NGTCP2_ERR_WRITE_MORE)
       continue;
-    if (n == NGTCP2_ERR_INVALID_ARGUMENT || n == NGTCP2_ERR_INVALID_STATE) { /* the path shrank, or none allowed */
+    if (n == NGTCP2_ERR_INVALID_ARGUMENT || n == NGTCP2_ERR_INVALID_STATE) { /* none allowed */
       drop_dgram(c);
       continue;
     }
@@ -112,6 +128,12 @@ static void shutdowns(nq_conn *c) {
   }
 }
 
+/* Bytes of one turn: whole trains. */
+static size_t turn_of(const nq_conn *c) {
+  size_t train = NQ_TRAIN_BYTES / c->mtu.payload;
+  return NQ_TRAINS * c->mtu.payload * (train > NQ_TRAIN ? NQ_TRAIN : train ? train : 1);
+}
+
 /* Not in the dirty list, which would keep the loop busy until the socket takes packets again. */
 static void wait_writable(nq_conn *c) {
   if (c->dirty)
@@ -148,17 +170,17 @@ void nq_conn_write(nq_conn *c) {
   if (c->shutdowns)
     shutdowns(c);
   nq_io *io = c->ep->io;
-  size_t payload = ngtcp2_conn_get_max_tx_udp_payload_size2(c->q);
-  size_t train = NQ_TRAIN_BYTES / payload;
-  train = train > 64 ? 64 : train;
   ngtcp2_conn_info info;
   ngtcp2_conn_get_conn_info2(c->q, &info);
+  nq_mtu_look(c, &info);
   int pace = c->confirmed && info.smoothed_rtt >= NQ_PACE_RTT, more = 0;
   int ping = c->pinging == NQ_PING_WANTED && c->confirmed; /* handshake packets may go unacknowledged */
   if (ping) /* due 1 ns after the last packet of either side */
     ngtcp2_conn_set_keep_alive_timeout(c->q, 1);
-  for (int i = 0; i < NQ_TRAINS && c->q; i++) {
-    uint8_t *buf = io->ops->tx_room(io, train * payload);
+  size_t turn = pace ? ngtcp2_conn_get_send_quantum2(c->q) : turn_of(c);
+  for (size_t sent = 0; sent < turn;) {
+    size_t room = room_for(c);
+    uint8_t *buf = io->ops->tx_room(io, room);
     if (!buf) {
       if (io->blocked)
         wait_writable(c);
@@ -170,11 +192,7 @@ void nq_conn_write(nq_conn *c) {
     ngtcp2_path path = {.local = {.addr = &local.sa, .addrlen = sizeof local.in6},
                         .remote = {.addr = &remote.sa, .addrlen = sizeof remote.in6}};
     ngtcp2_pkt_info pi = {0};
-    size_t segment = 0;
-    ngtcp2_ssize n =
-        pace ? ngtcp2_conn_write_aggregate_pkt(c->q, &path, &pi, buf, train * payload, &segment, write_packet, l->now)
-             : ngtcp2_conn_write_aggregate_pkt2(c->q, &path, &pi, buf, train * payload, &segment, write_packet, train,
-                                                l->now);
+    ngtcp2_ssize n = write_packet(c, &path, &pi, buf, room);
     if (n < 0) {
       nq_conn_liberr(c, (int)n);
       return;
@@ -183,11 +201,15 @@ void nq_conn_write(nq_conn *c) {
       break;
     local.len = (socklen_t)path.local.addrlen;
     remote.len = (socklen_t)path.remote.addrlen;
-    io->ops->tx_push(io, (size_t)n, segment, &remote, c->ep->wildcard && !c->client ? &local : NULL, pi.ecn);
-    more = i == NQ_TRAINS - 1 && (c->send || c->dgrams);
-    if (pace)
+    io->ops->tx_push(io, (size_t)n, (size_t)n, &remote, c->ep->wildcard && !c->client ? &local : NULL, pi.ecn);
+    nq_mtu_wrote(&c->mtu, (size_t)n);
+    sent += (size_t)n;
+    if (pace && (size_t)n < c->mtu.payload)
       break;
+    more = !pace && sent >= turn && (c->send || c->dgrams);
   }
+  if (pace)
+    ngtcp2_conn_update_pkt_tx_time(c->q, l->now);
   if (ping)
     look_for_ping(c, info.bytes_in_flight);
   nq_conn_arm(c);
@@ -232,7 +254,6 @@ int nq_conn_send_datagram(nq_loop *l, nq_handle h, const uint8_t *data, size_t l
   return full;
 }
 
-/* Frame type, length, and the short header with its tag: RFC 9221 5, RFC 9001 5.8. */
 size_t nq_conn_max_datagram(const nq_loop *l, nq_handle h) {
   nq_conn *c = nq_conn_get(l, h);
   if (!c || !c->q || !c->handshaken)
@@ -240,8 +261,10 @@ size_t nq_conn_max_datagram(const nq_loop *l, nq_handle h) {
   const ngtcp2_transport_params *p = ngtcp2_conn_get_remote_transport_params2(c->q);
   if (!p || !p->max_datagram_frame_size)
     return 0;
-  size_t overhead = 1 + NGTCP2_MAX_CIDLEN + 4 + 16 + 3;
-  size_t path = ngtcp2_conn_get_path_max_tx_udp_payload_size2(c->q) - overhead;
+  size_t path = nq_mtu_payload(c);
+  if (c->mtu.known && path > NQ_MTU_COMMON) /* what works here should work elsewhere */
+    path = NQ_MTU_COMMON;
+  path -= NQ_DGRAM_OVERHEAD;
   size_t frame = p->max_datagram_frame_size > 5 ? (size_t)p->max_datagram_frame_size - 5 : 0;
   return path < frame ? path : frame;
 }

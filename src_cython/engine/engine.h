@@ -171,6 +171,7 @@ typedef struct nq_loop_stats {
   uint64_t accepted, refused, retries_sent, resets_sent, version_negotiations, forwarded;
   uint64_t handshakes; /* completed */
   uint64_t lost_packets; /* of closed and living connections */
+  uint64_t mtu_fallbacks; /* paths that carried large packets no longer (RFC 8899 4.3) */
   uint64_t send_buffer_bytes;
   int gso, gro, mmsg, ecn; /* in use on the first endpoint */
 } nq_loop_stats;

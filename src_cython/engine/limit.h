@@ -30,7 +30,8 @@
   X(max_pending_calls, 1u << 20, 1, 1u << 26, "calls", "unanswered RPC calls of one stream")                           \
   X(max_datagram_size, 65527, 0, 65527, "bytes", "largest DATAGRAM frame accepted (RFC 9221); 0 refuses them")         \
   X(datagram_queue, 256, 1, 1u << 20, "datagrams", "datagrams waiting to be sent; the oldest is dropped")              \
-  X(max_udp_payload, 1452, 1200, 65527, "bytes", "largest UDP payload sent")                                           \
+  X(max_udp_payload, 16240, 1200, 65527, "bytes",                                                                      \
+    "largest UDP payload sent, where the path carries it, and wanted from the peer")                                   \
   X(shutdown_timeout, NQ_SEC(5), 0, NQ_SEC(3600), "ns", "time a closing connection has to flush what was queued")      \
   X(max_connections, 1u << 20, 1, 1u << 24, "connections", "accepted connections of one endpoint")                     \
   X(max_half_open, 4096, 0, 1u << 24, "connections", "handshakes under way above which clients must pass Retry")       \

@@ -56,7 +56,7 @@ static void marks_acked(nq_stream *s, uint64_t upto) {
 static void marks_lost(nq_stream *s) {
   size_t losses = ngtcp2_conn_get_stream_loss_count2(s->c->q, s->id);
   if (losses > s->losses && s->marks) {
-    uint64_t bytes = (losses - s->losses) * ngtcp2_conn_get_path_max_tx_udp_payload_size2(s->c->q);
+    uint64_t bytes = (losses - s->losses) * nq_mtu_payload(s->c);
     uint64_t left = s->marks->end - s->marks->at;
     nq_event *e = nq_events_push(&s->c->l->batch, NQ_EV_SEND_LOST, s->h);
     e->user = s->marks->user;

@@ -7,9 +7,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
+#if defined(__APPLE__) || defined(__FreeBSD__)
+#include <sys/sysctl.h>
+#endif
 
 #include "udp_impl.h"
 
@@ -512,6 +517,26 @@ int nq_udp_open(nq_io **out, nq_udp_buffers *shared, const nq_udp_options *o) {
   }
   *out = &u->io;
   return 0;
+}
+
+size_t nq_udp_loopback_payload(const nq_io *io) {
+  struct ifreq r;
+  memset(&r, 0, sizeof r);
+#ifdef __linux__
+  memcpy(r.ifr_name, "lo", 3);
+#else
+  memcpy(r.ifr_name, "lo0", 4);
+#endif
+  if (io->fd < 0 || ioctl(io->fd, SIOCGIFMTU, &r) || r.ifr_mtu <= 48)
+    return 0;
+  size_t payload = (size_t)r.ifr_mtu - 48;
+#if defined(__APPLE__) || defined(__FreeBSD__)
+  int most; /* 9216 by default, whatever the interface carries */
+  size_t len = sizeof most;
+  if (!sysctlbyname("net.inet.udp.maxdgram", &most, &len, NULL, 0) && most > 0 && (size_t)most < payload)
+    payload = (size_t)most;
+#endif
+  return payload;
 }
 
 #ifndef __linux__

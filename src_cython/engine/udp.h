@@ -29,4 +29,8 @@ int nq_udp_open(nq_io **out, nq_udp_buffers *shared, const nq_udp_options *o);
  * serves the group. When a socket of the group closes, the last one takes its place. 0, or -errno. */
 int nq_udp_steer(nq_io *io, uint32_t n);
 
+/* The largest UDP payload that the loopback interface carries in one piece over either IP; 0: the system does not say.
+ */
+size_t nq_udp_loopback_payload(const nq_io *io);
+
 #endif

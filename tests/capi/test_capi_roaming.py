@@ -6,17 +6,12 @@ that really go away.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import os
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from netns import Namespaces, made
 
 from naquid.capi import (
     NQ_OK,
@@ -40,7 +35,6 @@ from naquid.capi import (
 from naquid.testing import Relay
 
 SERVER, FIRST, SECOND = "10.77.0.1", "10.77.0.2", "10.77.0.3"
-CLONE_NEWNET = 0x40000000
 
 
 def serve_rpc(hdmap: Any) -> None:
@@ -118,75 +112,34 @@ def test_calls_go_on_when_a_nat_forgets(world: Any) -> None:
         assert relay.clients >= 2
 
 
-class Namespaces:
+class Cable(Namespaces):
     """Two network namespaces joined by a cable: the server's with one address, the client's with two."""
 
-    def __init__(self) -> None:
-        self.client = f"naquid-{os.getpid()}-c"
-        self.server = f"naquid-{os.getpid()}-s"
-        self.libc = ctypes.CDLL(None, use_errno=True)
+    names = ("client", "server")
 
     def make(self) -> None:
-        for name in (self.client, self.server):
-            self.ip("netns", "add", name)
-        self.ip("-n", self.client, "link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns", self.server)
-        for name, mine, theirs in (
-            (self.client, (FIRST, SECOND), (SERVER,)),
-            (self.server, (SERVER,), (FIRST, SECOND)),
-        ):
+        super().make()
+        peer = ("peer", "name", "wire", "netns", self.full("server"))
+        self.ip_in("client", "link", "add", "wire", "type", "veth", *peer)
+        for name, mine, theirs in (("client", (FIRST, SECOND), (SERVER,)), ("server", (SERVER,), (FIRST, SECOND))):
             for address in mine:
-                self.ip("-n", name, "address", "add", f"{address}/32", "dev", "wire")
-            self.ip("-n", name, "link", "set", "wire", "up")
+                self.ip_in(name, "address", "add", f"{address}/32", "dev", "wire")
+            self.ip_in(name, "link", "set", "wire", "up")
             for address in theirs:
-                self.ip("-n", name, "route", "add", address, "dev", "wire")
-
-    def ip(self, *args: str) -> None:
-        done = subprocess.run(["ip", *args], capture_output=True, text=True, timeout=20, check=False)
-        if done.returncode:
-            raise OSError(f"ip {' '.join(args)}: {done.stderr.strip()}")
-
-    @contextlib.contextmanager
-    def inside(self, name: str) -> Iterator[None]:
-        """The calling thread, and threads it starts, open their sockets there."""
-        with open("/proc/thread-self/ns/net", "rb") as home, open(f"/run/netns/{name}", "rb") as there:
-            self.enter(there.fileno())
-            try:
-                yield
-            finally:
-                self.enter(home.fileno())
-
-    def enter(self, fd: int) -> None:
-        if self.libc.setns(fd, CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "setns")
-
-    def remove(self) -> None:
-        for name in (self.client, self.server):
-            with contextlib.suppress(OSError):
-                self.ip("netns", "delete", name)
+                self.ip_in(name, "route", "add", address, "dev", "wire")
 
 
 @pytest.fixture
-def namespaces() -> Iterator[Namespaces]:
-    if sys.platform != "linux" or os.geteuid() != 0 or shutil.which("ip") is None:
-        pytest.skip("network namespaces: not run, they need Linux, root and `ip` (Debian: apt install iproute2)")
-    made = Namespaces()
-    try:
-        try:
-            made.make()
-            with made.inside(made.client):
-                pass
-        except OSError as error:
-            pytest.skip(f"network namespaces: not run, this system does not make them: {error}")
-        yield made
-    finally:
-        made.remove()
+def namespaces() -> Iterator[Cable]:
+    with made(Cable) as cable:
+        yield cable
 
 
-def serve_in(namespaces: Namespaces, world: Any) -> None:
+def serve_in(namespaces: Cable, world: Any) -> None:
     server = nq_server_create(world.workers)
     assert server is not None
     world.servers.append(server)
-    with namespaces.inside(namespaces.server):
+    with namespaces.inside("server"):
         address = nq_addr_t(SERVER, cert=world.leaf.cert, key=world.leaf.key)
         hdmap = nq_server_listen(server, address, nq_svconf_t(idle_timeout=nq_time_sec(20)))
     assert hdmap is not None
@@ -195,47 +148,47 @@ def serve_in(namespaces: Namespaces, world: Any) -> None:
     world.port = hdmap.address[1]
 
 
-def test_calls_go_on_from_another_address(world: Any, namespaces: Namespaces) -> None:
+def test_calls_go_on_from_another_address(world: Any, namespaces: Cable) -> None:
     """10: the address in use is taken away; the application says that the network changed."""
     serve_in(namespaces, world)
-    with namespaces.inside(namespaces.client):
+    with namespaces.inside("client"):
         traffic = Traffic(world, host=SERVER, insecure=True)
         fd = nq_conn_fd(traffic.conn)
-        namespaces.ip("-n", namespaces.client, "address", "delete", f"{FIRST}/32", "dev", "wire")
+        namespaces.ip_in("client", "address", "delete", f"{FIRST}/32", "dev", "wire")
         nq_conn_reachability_change(traffic.conn, NQ_REACHABLE_WIFI)
         traffic.moved(fd)
         traffic.go_on(200)
 
 
-def test_the_kernel_tells_of_another_address(world: Any, namespaces: Namespaces) -> None:
+def test_the_kernel_tells_of_another_address(world: Any, namespaces: Cable) -> None:
     """Better on purpose 11: with track_reachability the connection moves by itself, there and back again."""
     serve_in(namespaces, world)
-    with namespaces.inside(namespaces.client):
+    with namespaces.inside("client"):
         traffic = Traffic(world, host=SERVER, insecure=True, track_reachability=True)
         for gone, back in ((FIRST, SECOND), (SECOND, FIRST)):
             fd = nq_conn_fd(traffic.conn)
-            namespaces.ip("-n", namespaces.client, "address", "delete", f"{gone}/32", "dev", "wire")
+            namespaces.ip_in("client", "address", "delete", f"{gone}/32", "dev", "wire")
             traffic.moved(fd)
             traffic.go_on(200)
             if back == SECOND:
                 fd = nq_conn_fd(traffic.conn)
-                namespaces.ip("-n", namespaces.client, "address", "add", f"{gone}/32", "dev", "wire")
+                namespaces.ip_in("client", "address", "add", f"{gone}/32", "dev", "wire")
                 traffic.moved(fd)
                 traffic.go_on(200)
 
 
-def test_no_address_for_a_while(world: Any, namespaces: Namespaces) -> None:
+def test_no_address_for_a_while(world: Any, namespaces: Cable) -> None:
     """10: without any address sending fails, which is no end of the connection as long as one comes back in time."""
     serve_in(namespaces, world)
-    with namespaces.inside(namespaces.client):
+    with namespaces.inside("client"):
         traffic = Traffic(world, host=SERVER, insecure=True, track_reachability=True)
         for address in (FIRST, SECOND):
-            namespaces.ip("-n", namespaces.client, "address", "delete", f"{address}/32", "dev", "wire")
+            namespaces.ip_in("client", "address", "delete", f"{address}/32", "dev", "wire")
         before = traffic.replies
         world.settle(0.5)
         assert traffic.replies <= before + 4
         start = time.monotonic()
-        namespaces.ip("-n", namespaces.client, "address", "add", f"{FIRST}/32", "dev", "wire")
-        namespaces.ip("-n", namespaces.client, "route", "replace", SERVER, "dev", "wire")
+        namespaces.ip_in("client", "address", "add", f"{FIRST}/32", "dev", "wire")
+        namespaces.ip_in("client", "route", "replace", SERVER, "dev", "wire")
         traffic.go_on(200)
         assert time.monotonic() - start < 10

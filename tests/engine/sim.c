@@ -72,9 +72,22 @@ static void post(sim *s, const uint8_t *data, size_t len, const nq_addr *from, c
     nowhere = to->in.sin_port != htons(s->nat_port);
     inner.in.sin_port = htons(s->nat_inner);
   }
-  if (s->cut || nowhere || (s->cut_to && s->cut_to == host_of(to)) || sim_random(s) % 1000 < s->loss) {
+  if (s->cut || nowhere || (s->cut_to && s->cut_to == host_of(to)) || sim_random(s) % 1000 < s->loss ||
+      (s->mtu && len > s->mtu)) {
     s->lost++;
     return;
+  }
+  uint64_t queued = 0;
+  if (s->rate) {
+    uint64_t *busy = &s->busy[host_of(to) & 1];
+    if (*busy < s->now)
+      *busy = s->now;
+    if (*busy - s->now > 125000000) {
+      s->lost++;
+      return;
+    }
+    *busy += (len + 28) * 1000000000u / s->rate;
+    queued = *busy - s->now;
   }
   int copies = 1 + (sim_random(s) % 1000 < s->dup);
   s->duplicated += (uint64_t)copies - 1;
@@ -82,7 +95,7 @@ static void post(sim *s, const uint8_t *data, size_t len, const nq_addr *from, c
     sim_packet *p = malloc(sizeof *p + len);
     if (!p)
       abort();
-    p->due = s->now + s->delay + (s->jitter ? sim_random(s) % s->jitter : 0);
+    p->due = s->now + queued + s->delay + (s->jitter ? sim_random(s) % s->jitter : 0);
     p->from = outer;
     p->to = inner;
     p->len = len;

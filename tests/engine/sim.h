@@ -19,6 +19,9 @@ typedef struct sim {
   unsigned loss, dup, corrupt; /* per mille */
   int cut; /* nothing passes */
   uint8_t cut_to; /* nothing reaches this host */
+  size_t mtu; /* larger UDP payloads vanish; 0: none do */
+  uint64_t rate; /* bytes a second in each direction, with a queue of 1/8 s; 0: any */
+  uint64_t busy[2]; /* until when a direction is sending, by the lowest bit of the destination host */
   uint8_t nat; /* this host is behind a NAT; 0: none */
   uint16_t nat_port, nat_inner; /* the port it is seen under (what goes to earlier ones is lost), and its own */
   uint64_t sent, lost, duplicated;

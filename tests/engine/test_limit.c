@@ -34,7 +34,7 @@ static void test_defaults(void) {
   CHECK_EQ(l.handshake_timeout, 10000000000);
   CHECK_EQ(l.keep_alive, 0);
   CHECK_EQ(l.max_message_size, 16777216);
-  CHECK_EQ(l.max_udp_payload, 1452);
+  CHECK_EQ(l.max_udp_payload, 16240);
   CHECK_EQ(l.accept_per_tick, 1024);
   CHECK(l.send_low <= l.send_high);
 }
