@@ -64,7 +64,7 @@ class Connecting:
         server: _naquid.BaseServer | None = None,
     ) -> None:
         check_host(host)
-        if not isinstance(port, int) or not 1 <= port <= 65535:
+        if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
             raise ConfigError(f"port {port!r}: use 1 to 65535")
         check_blob("ca", ca)
         check_type("app", app, (Handlers, NoneType), "a naquid.Handlers or None")

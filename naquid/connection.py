@@ -67,9 +67,9 @@ class Connection(_naquid.BaseConnection):
 
     As an async context manager it closes in order at the end of the block.
 
-    With `ClientConfig.reconnect` a client's connection object outlives the loss of its connection. What was open then
+    With `ClientConfig.reconnect` a client's connection object outlives the loss of its connection. What was under way
     is gone: streams and calls in flight raise ConnectionLost, so do datagrams and PINGs until it is back; opening a
-    stream waits until then. `on_disconnect` and `on_connect` are called at each loss and each return.
+    stream and new calls wait until then. `on_disconnect` and `on_connect` are called at each loss and each return.
     """
 
     __slots__ = ("_busy_poll", "_engine", "_known", "_queues", "_reconnector")

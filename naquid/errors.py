@@ -119,10 +119,13 @@ class RpcError(Error):
     """
 
     def __init__(self, payload: bytes = b"", code: int = -7) -> None:
+        if not isinstance(code, int):
+            raise TypeError(f"the code of an RpcError is an int, not {type(code).__name__}")
         if not -32768 <= code < 0:
             raise ValueError(f"the code of an RpcError is -32768 to -1, not {code}")
-        super().__init__(f"error reply {code}: {bytes(payload[:64])!r}")
-        self.payload = bytes(payload)
+        payload = bytes(memoryview(payload))  # no int, no list
+        super().__init__(f"error reply {code}: {payload[:64]!r}")
+        self.payload = payload
         self.code = code
 
     def __reduce__(self) -> tuple[type[RpcError], tuple[bytes, int]]:
@@ -135,6 +138,13 @@ class CallTimeout(Error, TimeoutError):
 
 # Why a connection ended (engine.h, NQ_WHY_*).
 _APP, _TRANSPORT, _TLS, _IDLE, _HANDSHAKE_TIMEOUT, _RESET, _VERSION, _SYSTEM = range(1, 9)
+
+_TRANSPORT_CODES = (
+    *("NO_ERROR", "INTERNAL_ERROR", "CONNECTION_REFUSED", "FLOW_CONTROL_ERROR", "STREAM_LIMIT_ERROR"),
+    *("STREAM_STATE_ERROR", "FINAL_SIZE_ERROR", "FRAME_ENCODING_ERROR", "TRANSPORT_PARAMETER_ERROR"),
+    *("CONNECTION_ID_LIMIT_ERROR", "PROTOCOL_VIOLATION", "INVALID_TOKEN", "APPLICATION_ERROR"),
+    *("CRYPTO_BUFFER_EXCEEDED", "KEY_UPDATE_ERROR", "AEAD_LIMIT_REACHED", "NO_VIABLE_PATH"),
+)
 
 # What to do about a TLS alert (RFC 8446 6.2) that this side raised, and about one that the peer did.
 _ADVICE = {
@@ -175,7 +185,10 @@ def from_close(why: int, code: int, reason: str, remote: bool, established: bool
     if why == _APP:
         text = f"{who} closed the connection (application code {code:#x}){tail}"
     elif why == _TRANSPORT:
-        text = f"{who} ended the connection with QUIC error {code:#x} (RFC 9000 20.1){tail}"
+        name = f"{_TRANSPORT_CODES[code]}, " if code < len(_TRANSPORT_CODES) else ""
+        text = f"{who} ended the connection with QUIC error {name}{code:#x} (RFC 9000 20.1){tail}"
+        if remote and code == 2:
+            text = f"the peer takes no new connections ({name}{code:#x}): it is full or shuts down; try later{tail}"
     elif why in (_HANDSHAKE_TIMEOUT, _IDLE):
         text = "no answer within the handshake timeout: is a QUIC server listening there, and is UDP let through?"
     elif why == _RESET:

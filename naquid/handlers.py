@@ -172,7 +172,7 @@ class Handlers:
                 f'a stream name is a str, not {type(name).__name__}: write it in parentheses, as in @app.rpc("name")'
             )
         if not 1 <= len(name.encode()) <= 255 or "\0" in name:
-            raise ConfigError(f"stream name {name!r}: a name is 1 to 255 bytes long and has no NUL")
+            raise ConfigError(f"stream name {name!r:.80}: a name is 1 to 255 bytes long and has no NUL")
 
         def add(handler: Any) -> Any:
             handlers[name] = handler if isinstance(handler, _naquid.BatchHandler) else _callable(handler)

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from . import _naquid
-from .errors import ConnectionError, RpcError, StreamError
+from .errors import CallTimeout, ConnectionError, RpcError, StreamError
 
 if TYPE_CHECKING:
     pass
@@ -20,6 +20,10 @@ class Rpc(_naquid.BaseRpc):
 
     Both sides may call. Requests of the peer go to the handlers of the stream's name, in order; a plain function's
     result is sent at once, a coroutine function runs as a task of its own.
+
+    One that `Connection.open_rpc` gave outlives the loss of a connection with `ClientConfig.reconnect`, as that does: calls
+    in flight raise ConnectionLost, new ones wait until the connection is back and go over a new stream of the same name.
+    What cannot wait (`call_soon`, `call_many`, `notify`) raises ConnectionLost meanwhile. `close()` ends it for good.
     """
 
     __slots__ = ()
@@ -28,6 +32,17 @@ class Rpc(_naquid.BaseRpc):
         """Waits until both directions of the stream have ended."""
         while (waiter := self._close_wait()) is not None:
             await waiter
+
+    async def _call_when_back(self, type: int, payload: bytes, timeout: float) -> bytes:
+        """A call that was made while the connection was away."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + timeout
+        try:
+            async with asyncio.timeout_at(end):
+                await self.connection.wait_open()
+        except TimeoutError:
+            raise CallTimeout("the connection did not come back within the call's timeout") from None
+        return await self.call(type, payload, max(end - loop.time(), 0.001))
 
     # ---- handlers that are coroutines ----
 

@@ -73,6 +73,8 @@ class Server(_naquid.BaseServer):
 
         Calling it again does nothing but wait.
         """
+        if not grace >= 0:
+            raise ValueError(f"grace is {grace} seconds: it must be 0 or more")
         if not self.closed:
             self._refuse()
             tasks = {task for task in self._tasks if task is not asyncio.current_task()}
@@ -152,7 +154,7 @@ class Serving:
         if not isinstance(app, Handlers):
             raise ConfigError(f"the first argument of serve() is a Handlers object, not {type(app).__name__}")
         check_host(host)
-        if not isinstance(port, int) or not 0 <= port <= 65535:
+        if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
             raise ConfigError(f"port {port!r}: use 0 to 65535")
         if config is None:
             config = ServerConfig()

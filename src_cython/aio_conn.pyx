@@ -360,6 +360,7 @@ cdef class BaseConnection(ConnCore):
         s.app = self.app
         s.name = name
         if isinstance(s, BaseRpc):
+            (<BaseRpc>s).call_timeout = call_timeout
             entry = self.app.rpcs.get(name)
             if entry is not None:
                 (<BaseRpc>s).use(entry)
@@ -394,11 +395,15 @@ cdef class BaseConnection(ConnCore):
             self.refused(rc)
             if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:  # it ends in this tick
                 raise self.lost()
+            if rc == NQ_ERR_TOOBIG:
+                most = self.max_datagram_size
+                raise errors.MessageTooBig(f"a datagram of {v.n} bytes: at most {most} fit now (max_datagram_size)"
+                                           if most else "the peer takes no datagrams (its max_datagram_size is 0)")
             engine_error(self.loop, rc, "sending a datagram")
 
-    def _close(self, uint64_t code, str reason, bint now):
+    def _close(self, code, str reason, bint now):
         cdef bytes text = reason.encode()
-        check_code(code)
+        cdef uint64_t number = to_code(code)
         if len(text) > 1024:
             raise ValueError("the reason of a close is at most 1024 bytes long")
         if not self.closed:
@@ -406,11 +411,11 @@ cdef class BaseConnection(ConnCore):
             if self.watched:
                 self.changed()
             if self.lasting and not self.opened:  # no connection now that could be closed in order
-                self.keep_own_close(code, reason)
+                self.keep_own_close(number, reason)
                 self.give_up()
                 self.ended()
                 return
-            nq_conn_close(own(self.loop), self.handle, code, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), now)
+            nq_conn_close(own(self.loop), self.handle, number, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), now)
 
     cdef int keep_own_close(self, uint64_t code, str reason) except -1:
         own(self.loop)

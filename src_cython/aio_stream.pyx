@@ -219,6 +219,8 @@ cdef class AioStream(StreamCore):
 
     def _read_wait(self):
         """None at the end of the stream, else a future. Raises when it ended in another way."""
+        if self.uni and self.outgoing:
+            raise errors.StreamClosed("nothing can be read: this side opened the stream to send only")
         if self.fin or self.closed or self.deaf or self.reset_code >= 0:
             failure = self.read_failure()
             if failure is not None:
@@ -256,24 +258,24 @@ cdef class AioStream(StreamCore):
             nq_stream_close(own(self.loop), self.handle)
             self.stop_reading()
 
-    def reset(self, uint64_t code=0):
+    def reset(self, code=0):
         """Ends the sending side at once (RESET_STREAM, RFC 9000 3.1) with an application error code of 62 bits.
 
         What was not delivered yet may be lost. Does nothing on a closed stream.
         """
-        check_code(code)
+        cdef uint64_t number = to_code(code)
         if not self.closed:
             self.finished = True
             self.above = False
-            nq_stream_reset(own(self.loop), self.handle, code)
+            nq_stream_reset(own(self.loop), self.handle, number)
             if self.write_waiters is not None:
                 wake_waiters(self.loop, self.write_waiters, None)
 
-    def stop_sending(self, uint64_t code=0):
+    def stop_sending(self, code=0):
         """Asks the peer to send no more (STOP_SENDING, RFC 9000 3.5); what still comes is dropped."""
-        check_code(code)
+        cdef uint64_t number = to_code(code)
         if not self.closed:
-            nq_stream_stop(own(self.loop), self.handle, code)
+            nq_stream_stop(own(self.loop), self.handle, number)
             self.stop_reading()
 
     @property

@@ -146,7 +146,8 @@ cdef int engine_error(Loop loop, int rc, str what) except -1:
     if rc == NQ_ERR_ARG:
         raise ValueError(f"{what}: an argument is out of range")
     if rc == NQ_ERR_TOOBIG:
-        raise errors.MessageTooBig(f"{what}: larger than Limits.max_message_size, or than a datagram may be here")
+        raise errors.MessageTooBig(f"{what}: it is larger than Limits.max_message_size; send it in parts, or raise the "
+                                   "limit on both sides")
     if rc == NQ_ERR_FULL:
         raise errors.QueueFull(f"{what}: a bound is reached (Limits.max_send_queue, max_pending_calls or "
                                "max_pending_opens; 2**20 requests of other threads); wait with drain(), or for "
@@ -165,11 +166,27 @@ cdef uint64_t to_ns(object seconds, str name) except? 0xffffffffffffffff:
     return <uint64_t>(s * 1e9 + 0.5)
 
 
-cdef int check_code(uint64_t code) except -1:
+cdef uint64_t to_code(object code) except? 0xffffffffffffffff:
     """Application error codes have 62 bits (RFC 9000 16)."""
-    if code >> 62:
-        raise ValueError(f"error code {code:#x}: it must be below 2**62")
-    return 0
+    if not isinstance(code, int):
+        raise TypeError(f"an error code is an int, not {type(code).__name__}")
+    if not 0 <= code < 1 << 62:
+        raise ValueError(f"error code {code}: use 0 to 2**62 - 1")
+    return code
+
+
+cdef str bad_name(bytes name):
+    shown = repr(name.decode(errors="backslashreplace"))
+    return f"stream name {shown:.80}: a name is 1 to 255 bytes long and has no NUL"
+
+
+cdef int to_type(object type_, str what) except 0:
+    """The type of a request or notification (what), 1 to 32767."""
+    if not isinstance(type_, int):
+        raise TypeError(f"a {what} type is an int, not {type(type_).__name__}")
+    if not 1 <= type_ <= 32767:
+        raise ValueError(f"{what} type {type_}: use 1 to 32767")
+    return type_
 
 
 # ---- addresses ----

@@ -1,10 +1,5 @@
 # dispatch.pxd: what becomes of the events of connections and streams, and alarms.
 
-# Hand an event to the object it is for. The first also makes the object of a stream that the peer opened.
-cdef int stream_open(Loop loop, const nq_event *e) except -1
-cdef int stream_event(Loop loop, const nq_event *e) except -1
-cdef int conn_event(Loop loop, const nq_event *e) except -1
-
 # An alarm: `callback` is called without arguments; or override ev_alarm.
 cdef class AlarmCore(Core):
     cdef public object callback

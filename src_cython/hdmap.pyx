@@ -23,7 +23,7 @@ cdef class HandlerMap:
 
     cdef int add(self, bytes name, nq_stream_kind kind, uint64_t call_timeout, object user) except -1:
         if not 1 <= len(name) <= 255 or b"\0" in name:
-            raise errors.ConfigError(f"stream name {name!r}: a name is 1 to 255 bytes long and has no NUL")
+            raise errors.ConfigError(bad_name(name))
         self.keep(name, user)
         cdef int rc
         with cython.critical_section(self):

@@ -9,8 +9,12 @@ cdef class BaseRpc(AioStream):
     cdef uint32_t msgid                 # of the request being handled, 0: none
     cdef Py_ssize_t tasks               # coroutine handlers that run
     cdef Py_ssize_t unanswered          # requests whose handler returned without a reply
+    cdef double call_timeout            # seconds, of the calls of an outgoing stream
+    cdef BaseRpc heir                   # takes the calls since the connection was lost and came back
     cdef int use(self, HandlerEntry entry) except -1
-    cdef int start_call(self, int type, object payload, object cb, int kind, object timeout,
+    cdef bint comes_back(self) noexcept
+    cdef BaseRpc successor(self)
+    cdef int start_call(self, object type, object payload, object cb, int kind, object timeout,
                         uint32_t *msgid) except -1
     cdef int reply_now(self, uint32_t msgid, int result, object payload) except -1
     cdef int request_done(self, uint32_t msgid, object result) except -1

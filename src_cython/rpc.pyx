@@ -193,22 +193,38 @@ cdef class BaseRpc(AioStream):
 
     # ---- calls of this side ----
 
-    cdef int start_call(self, int type, object payload, object cb, int kind, object timeout,
+    cdef bint comes_back(self) noexcept:
+        """Whether this stream of ours ended because its connection was lost, which is or will be brought back."""
+        cdef BaseConnection conn = <BaseConnection>self.conn
+        return (self.outgoing and not self.ours and conn.lasting and not conn.closed and not conn.closing
+                and self.life is not None and self.life.error is not None)
+
+    cdef BaseRpc successor(self):
+        """The stream that stands for this one since its connection came back. None while the connection is away."""
+        cdef BaseConnection conn = <BaseConnection>self.conn
+        if self.heir is not None and self.heir.is_lost():
+            self.heir = None
+        if self.heir is None and conn.is_up():
+            self.heir = conn._open_stream(type(self), 2, self.name, False, self.call_timeout)
+            self.heir.request_handler = self.request_handler
+            self.heir.notify_handler = self.notify_handler
+        return self.heir
+
+    cdef int start_call(self, object type, object payload, object cb, int kind, object timeout,
                         uint32_t *msgid) except -1:
+        cdef int number = to_type(type, "request")
         cdef View v
         cdef CallNode *node
         cdef uint64_t ns = 0
         cdef int rc
         cdef nq_loop *l = own(self.loop)
-        if not 0 < type <= 32767:
-            raise ValueError(f"request type {type}: use 1 to 32767")
         if timeout is not None:
             ns = to_ns(timeout, "timeout")
             if ns == 0:
                 raise ValueError("a timeout must be above 0 seconds")
         view_get(&v, payload)
         node = self.loop.call_node(self, cb, kind)
-        rc = nq_rpc_call(l, self.handle, <int16_t>type, v.p, v.n, ns, <void *>node, msgid)
+        rc = nq_rpc_call(l, self.handle, <int16_t>number, v.p, v.n, ns, <void *>node, msgid)
         view_done(&v)
         if rc < 0:
             self.loop.call_free(node)
@@ -217,7 +233,7 @@ cdef class BaseRpc(AioStream):
             engine_error(self.loop, rc, "calling")
         return 0
 
-    def call_soon(self, int type, payload, on_reply, timeout=None):
+    def call_soon(self, type, payload, on_reply, timeout=None):
         """Sends a request and returns at once; on_reply(result: int, payload: bytes) is called exactly once.
 
         type: 1 to 32767. timeout: seconds; None is the stream's. result is 0, the negative code of an error reply,
@@ -227,15 +243,18 @@ cdef class BaseRpc(AioStream):
         cdef uint32_t msgid = 0
         if not callable(on_reply):
             raise TypeError("on_reply must be callable")
+        if self.closed and self.comes_back() and self.successor() is not None:
+            return self.heir.call_soon(type, payload, on_reply, timeout)
         self.start_call(type, payload, on_reply, CALL_CALLBACK, timeout, &msgid)
         return msgid
 
-    def call(self, int type, payload=b"", timeout=None):
+    def call(self, type, payload=b"", timeout=None):
         """Sends a request; the result is awaited for the reply's payload: `reply = await rpc.call(1, b"hi")`.
 
         type: 1 to 32767. payload: any contiguous bytes-like object; it is copied, and sent at the end of this turn of
         the event loop, whether the result is awaited yet or not. timeout: seconds; None is the stream's own. When the
-        waiting task is cancelled the reply is forgotten.
+        waiting task is cancelled the reply is forgotten. While a connection that was lost is being brought back the
+        call waits for that, for at most its timeout, and is sent then.
 
         Raises ConnectionLost when the stream or connection is gone, MessageTooBig, QueueFull, ValueError for a type
         out of range. Awaiting raises RpcError for an error reply, CallTimeout, ConnectionLost.
@@ -244,6 +263,13 @@ cdef class BaseRpc(AioStream):
         cdef Reply reply
         if self.loop.aloop is None:
             raise self._gone()
+        if self.closed and self.comes_back():
+            if self.successor() is not None:
+                return self.heir.call(type, payload, timeout)
+            if timeout is not None and to_ns(timeout, "timeout") == 0:
+                raise ValueError("a timeout must be above 0 seconds")
+            return self._call_when_back(to_type(type, "request"), bytes(memoryview(payload)),
+                                        self.call_timeout if timeout is None else timeout)
         reply = Reply.__new__(Reply)
         reply.rpc = self
         reply.aloop = self.loop.aloop
@@ -252,7 +278,7 @@ cdef class BaseRpc(AioStream):
         call.reply = reply
         return call
 
-    def call_many(self, int type, payloads, timeout=None, *, bint return_exceptions=False):
+    def call_many(self, type, payloads, timeout=None, *, bint return_exceptions=False):
         """Sends a request for each payload; the result is awaited for the list of their replies, in order.
 
         It costs one await for all of them. timeout: seconds, of each. return_exceptions: an error reply or timeout
@@ -265,6 +291,8 @@ cdef class BaseRpc(AioStream):
         cdef list todo = payloads if isinstance(payloads, list) else list(payloads)
         if self.loop.aloop is None:
             raise self._gone()
+        if self.closed and self.comes_back() and self.successor() is not None:
+            return self.heir.call_many(type, todo, timeout, return_exceptions=return_exceptions)
         n = len(todo)
         many = Many.__new__(Many)
         many.rpc = self
@@ -287,9 +315,21 @@ cdef class BaseRpc(AioStream):
         call.reply = many
         return call
 
+    def close(self):
+        """Closes both directions: what was sent is delivered, then FIN; calls in flight fail. Closing twice does
+        nothing."""
+        if self.heir is not None:
+            self.heir.close()
+        elif self.closed and self.comes_back():
+            self.ours = True  # and does not come back
+        else:
+            AioStream.close(self)
+
     def cancel(self, uint32_t msgid):
         """Forgets a call: its on_reply is never called. Returns whether it was still waiting."""
         cdef CallNode *node
+        if self.heir is not None:
+            return self.heir.cancel(msgid)
         if self.closed or self.loop.l == NULL:
             return False
         node = <CallNode *>nq_rpc_cancel(own(self.loop), self.handle, msgid)
@@ -298,15 +338,17 @@ cdef class BaseRpc(AioStream):
         self.loop.call_free(node)
         return True
 
-    def notify(self, int type, payload=b""):
+    def notify(self, type, payload=b""):
         """Sends a message that has no reply. type: 1 to 32767. Raises ConnectionLost, MessageTooBig, QueueFull."""
         cdef View v
         cdef int rc
+        cdef int number = to_type(type, "notify")
+        if self.closed and self.comes_back() and self.successor() is not None:
+            self.heir.notify(number, payload)
+            return
         cdef nq_loop *l = own(self.loop)
-        if not 0 < type <= 32767:
-            raise ValueError(f"notify type {type}: use 1 to 32767")
         view_get(&v, payload)
-        rc = nq_rpc_notify(l, self.handle, <int16_t>type, v.p, v.n)
+        rc = nq_rpc_notify(l, self.handle, <int16_t>number, v.p, v.n)
         view_done(&v)
         if rc < 0:
             if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:

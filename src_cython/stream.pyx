@@ -9,7 +9,7 @@ cdef class StreamCore(Core):
         cdef int rc
         memset(&o, 0, sizeof(o))
         if name is not None and (not 1 <= len(name) <= 255 or b"\0" in name):
-            raise ValueError(f"stream name {name!r}: a name is 1 to 255 bytes long and has no NUL")
+            raise ValueError(bad_name(name))
         o.kind = kind
         o.uni = uni
         if name is not None:

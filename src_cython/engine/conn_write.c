@@ -235,7 +235,8 @@ int nq_conn_send_datagram(nq_loop *l, nq_handle h, const uint8_t *data, size_t l
     return NQ_ERR_STALE;
   if (c->state != NQ_CONN_OPEN)
     return NQ_ERR_STATE;
-  if (len > nq_conn_max_datagram(l, h))
+  size_t most = nq_conn_max_datagram(l, h);
+  if (!most || len > most)
     return NQ_ERR_TOOBIG;
   nq_dgram *d = malloc(sizeof *d + len);
   if (!d)

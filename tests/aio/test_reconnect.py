@@ -83,10 +83,13 @@ def test_comes_back(run: Variant, bench: Bench) -> None:
             assert not conn.is_open
             assert conn.state in (State.WAITING, State.CONNECTING)
             assert isinstance(conn.error, naquid.ConnectionLost)
-            with pytest.raises(naquid.ConnectionLost):
-                await rpc.call(1, b"two")
+            new = asyncio.ensure_future(rpc.call(1, b"new"))
             with pytest.raises(naquid.ConnectionLost):
                 rpc.notify(1, b"two")
+            with pytest.raises(naquid.ConnectionLost):
+                rpc.call_soon(1, b"two", print)
+            with pytest.raises(naquid.ConnectionLost):
+                rpc.call_many(1, [b"two"])
             with pytest.raises(naquid.ConnectionLost):
                 await stream.send(b"two")
             with pytest.raises(naquid.ConnectionLost):
@@ -102,7 +105,7 @@ def test_comes_back(run: Variant, bench: Bench) -> None:
             opening = [asyncio.ensure_future(conn.open_rpc("echo")) for _ in range(3)]
             await server.wait_closed()
             await asyncio.sleep(0.05)
-            assert not any(task.done() for task in opening)
+            assert not any(task.done() for task in [*opening, new])
             async with bench.serve(echo_app(), port=port):
                 fresh = [await task for task in opening]
                 for one in fresh:
@@ -112,9 +115,8 @@ def test_comes_back(run: Variant, bench: Bench) -> None:
                 assert conn.state is State.OPEN
                 assert conn.stats().streams >= 3
                 assert await conn.ping() > 0
-                with pytest.raises(naquid.ConnectionLost) as old:  # of the life before, for ever
-                    await rpc.call(1, b"four")
-                assert old.value.code == 8
+                assert await new == b"new"
+                assert await rpc.call(1, b"four") == b"four"
                 with pytest.raises(naquid.ConnectionLost):
                     await stream.send(b"four")
                 assert len(events) == 3
@@ -129,6 +131,65 @@ def test_comes_back(run: Variant, bench: Bench) -> None:
         assert [async_state async for async_state in conn.states()] == [State.CLOSED]
         assert events[3] is None
         assert len(events) == 4
+
+    run(main)
+
+
+def test_an_rpc_stream_comes_back(run: Variant, bench: Bench) -> None:
+    """Calls on the old object: those made while the connection is away wait, at most for their timeout; later ones go
+    over one new stream. What is closed stays closed."""
+
+    async def main() -> None:
+        server = await bench.serve(echo_app())
+        port = server.port
+        async with bench.connect(port, reconnect=QUICK) as conn:
+            rpc, closed, dropped = [await conn.open_rpc("echo") for _ in range(3)]
+            never = await conn.open_rpc("never", call_timeout=0.02)
+            for one in (rpc, closed, dropped):
+                assert await one.call(1, b"one") == b"one"
+            closed.close()
+            for _life in range(2):
+                await stop(server)
+                await until(lambda: not conn.is_open)
+                dropped.close()
+                for one in (closed, dropped):
+                    with pytest.raises(naquid.ConnectionLost):
+                        await one.call(1, b"two")
+                with pytest.raises(naquid.CallTimeout, match="did not come back"):
+                    await rpc.call(1, b"two", timeout=0.01)
+                with pytest.raises(naquid.CallTimeout, match="did not come back"):
+                    await never.call(1)
+                for bad in (0, 40000):
+                    with pytest.raises(ValueError, match="request type"):
+                        await rpc.call(bad, b"two")
+                with pytest.raises(ValueError, match="above 0"):
+                    await rpc.call(1, b"two", timeout=0)
+                with pytest.raises(TypeError):
+                    await rpc.call(1, "two")  # type: ignore[arg-type]
+                payload = bytearray(b"copied")
+                waiting = asyncio.ensure_future(rpc.call(1, payload))
+                cancelled = asyncio.ensure_future(rpc.call(1, b"three"))
+                payload[:] = b"change"
+                await asyncio.sleep(0)
+                cancelled.cancel()
+                server = await bench.serve(echo_app(), port=port)
+                assert await waiting == b"copied"
+                assert cancelled.cancelled()
+                assert await rpc.call_many(1, [b"a", b"b"]) == [b"a", b"b"]
+                replies: list[bytes] = []
+                rpc.call_soon(1, b"soon", lambda result, data: replies.append(data))
+                rpc.notify(1, b"note")
+                assert await rpc.call(1, b"four") == b"four"
+                assert replies == [b"soon"]
+                assert conn.stats().streams <= 2
+                with pytest.raises(naquid.CallTimeout):
+                    await never.call(1)
+            rpc.close()
+            with pytest.raises(naquid.ConnectionLost):
+                await rpc.call(1, b"five")
+        with pytest.raises(naquid.ConnectionLost):
+            await never.call(1)
+        await server.shutdown()
 
     run(main)
 
