@@ -89,7 +89,9 @@ def ceiling(program: Path, *flags: str) -> Command:
             return None
         if workload == "bulk":
             return [str(program), "bulk", "-s", str(2 * scale)]
-        return [str(program), "conns", "-n", str(int((2000 if workload == "handshake" else IDLE) * scale))]
+        if workload == "handshake":
+            return [str(program), "handshake", "-n", str(int(2000 * scale))]
+        return [str(program), "conns", "-n", str(int(IDLE * scale))]
 
     return command
 
@@ -98,7 +100,7 @@ def verifying(program: Path) -> Command:
     """The ceiling, whose client otherwise verifies no certificate."""
 
     def command(workload: str, scale: float) -> list[str] | None:
-        return [str(program), "conns", "-V", "-n", str(int(2000 * scale))] if workload == "handshake" else None
+        return [str(program), "handshake", "-V", "-n", str(int(2000 * scale))] if workload == "handshake" else None
 
     return command
 

@@ -14,7 +14,7 @@ IMPORT = 50.0  # ms from the start of an interpreter that imports naquid to its 
 # No targets, but placed beside those of the plain ceiling: it does one thing more.
 CEILINGS = {
     "ceiling (trains)": "no target, but what naquid does too",
-    "ceiling (verifying)": "no target; it verifies the chain of every connection, naquid remembers those it has verified",
+    "ceiling (verifying)": "no target; it verifies every chain, naquid remembers those it has verified",
 }
 
 Rows = Mapping[str, Mapping[str, Mapping[str, Any]]]  # workload -> contender -> Series.as_dict()

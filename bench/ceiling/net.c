@@ -54,7 +54,16 @@ static conn *add(const struct sockaddr_in *remote) {
   c->remote = *remote;
   c->expiry = UINT64_MAX;
   c->number = (uint32_t)count;
+  c->place = count;
   return all[count++] = c;
+}
+
+static void forget(conn *c) {
+  conn *last = all[--count];
+  last->place = c->place;
+  all[c->place] = last;
+  quic_free(c);
+  net_count.ended++;
 }
 
 /* ---- connection IDs: open addressing on the 8 bytes ---- */
@@ -210,6 +219,14 @@ static void write_all(conn *c, uint64_t now) {
     next_expiry = c->expiry;
 }
 
+static void write_end(conn *c, uint64_t now) {
+  ngtcp2_ssize size = quic_write_close(c, tx.block + tx.used, PACKET, now);
+  if (size < 0)
+    die("close", ngtcp2_strerror((int)size));
+  if (size > 0)
+    tx_push(c, (size_t)size, (size_t)size);
+}
+
 /* ---- receiving ---- */
 
 static struct rx {
@@ -239,9 +256,9 @@ static void packet_in(const uint8_t *packet, size_t size, const struct sockaddr_
   if (!c)
     return;
   int failed = ngtcp2_conn_read_pkt(c->quic, &c->path, &info, packet, size, now);
-  if (failed == NGTCP2_ERR_DRAINING)
-    return;
-  if (failed)
+  if (failed == NGTCP2_ERR_DRAINING || (net_opt.closes && c->confirmed && !accept_tls))
+    c->ended = true;
+  else if (failed)
     die("read", ngtcp2_strerror(failed));
   net_mark(c);
 }
@@ -312,11 +329,17 @@ uint64_t net_turn(void) {
   serve_timers(now);
   for (size_t i = 0; i < marks; i++) {
     marked[i]->dirty = false;
-    write_all(marked[i], now);
+    if (marked[i]->ended)
+      write_end(marked[i], now);
+    else
+      write_all(marked[i], now);
   }
-  marks = 0;
   if (tx.count)
     tx_flush();
+  for (size_t i = 0; i < marks; i++) /* its address was needed until now */
+    if (marked[i]->ended)
+      forget(marked[i]);
+  marks = 0;
   if (!got && !net_opt.busy)
     sleep_until_due(now);
   return now;

@@ -9,11 +9,12 @@ typedef struct net_options {
   bool trains;          /* packets of different connections to one address share a GSO message */
   uint64_t timer_floor; /* ns: timers are not served more often */
   bool busy;            /* never sleep */
+  bool closes; /* the client closes a connection that is confirmed */
   size_t ring_size;
 } net_options;
 
 typedef struct net_counts {
-  uint64_t rx_calls, rx_datagrams, tx_calls, tx_datagrams;
+  uint64_t rx_calls, rx_datagrams, tx_calls, tx_datagrams, ended;
 } net_counts;
 
 extern net_options net_opt;

@@ -286,6 +286,35 @@ void quic_server(conn *c, SSL_CTX *tls, const ngtcp2_pkt_hd *first, uint64_t now
   attach_tls(c, tls, true);
   quic_on.cid_added(c, &source);
   quic_on.cid_added(c, &first->dcid);
+  c->first_cid = first->dcid;
+}
+
+ngtcp2_ssize quic_write_close(conn *c, uint8_t *into, size_t room, ngtcp2_tstamp now) {
+  ngtcp2_path_storage path;
+  ngtcp2_pkt_info info;
+  ngtcp2_ccerr nothing_wrong;
+  if (ngtcp2_conn_in_draining_period2(c->quic))
+    return 0;
+  ngtcp2_path_storage_zero(&path);
+  ngtcp2_ccerr_set_application_error(&nothing_wrong, 0, NULL, 0);
+  return ngtcp2_conn_write_connection_close(c->quic, &path.path, &info, into, room, &nothing_wrong, now);
+}
+
+void quic_free(conn *c) {
+  ngtcp2_cid cids[32];
+  size_t known = ngtcp2_conn_get_scid(c->quic, NULL);
+  if (known > sizeof cids / sizeof *cids)
+    die("connection IDs", "more than expected");
+  ngtcp2_conn_get_scid(c->quic, cids);
+  for (size_t i = 0; i < known; i++)
+    quic_on.cid_removed(c, &cids[i]);
+  if (c->first_cid.datalen)
+    quic_on.cid_removed(c, &c->first_cid);
+  ngtcp2_conn_del(c->quic);
+  SSL_free(c->ssl);
+  free(c->out.bytes);
+  free(c->stamps);
+  free(c);
 }
 
 ngtcp2_ssize quic_write_packet(ngtcp2_conn *quic, ngtcp2_path *path, ngtcp2_pkt_info *info, uint8_t *into, size_t room,

@@ -27,7 +27,9 @@ typedef struct conn {
   int64_t stream;
   uint64_t expiry;
   uint32_t write_flags;
-  bool confirmed, dirty;
+  bool confirmed, dirty, ended;
+  size_t place;         /* among the connections */
+  ngtcp2_cid first_cid; /* the server's: what the client called it at first */
   ring out;
   uint8_t partial[RECORD]; /* the start of a record that was cut */
   unsigned partial_len;
@@ -53,6 +55,10 @@ void quic_server(conn *c, SSL_CTX *tls, const ngtcp2_pkt_hd *first, uint64_t now
 /* One packet into `into`; 0: nothing to send. The type of ngtcp2_write_pkt, with the conn as user data. */
 ngtcp2_ssize quic_write_packet(ngtcp2_conn *quic, ngtcp2_path *path, ngtcp2_pkt_info *info, uint8_t *into, size_t room,
                                ngtcp2_tstamp now, void *connection);
+/* The packet that closes it, when the peer has not done that. */
+ngtcp2_ssize quic_write_close(conn *c, uint8_t *into, size_t room, ngtcp2_tstamp now);
+/* Every connection ID is removed. */
+void quic_free(conn *c);
 void quic_random(uint8_t *into, size_t size);
 _Noreturn void die(const char *what, const char *why);
 
