@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import warnings
 from collections import Counter
 from typing import TypedDict, cast
 
@@ -82,6 +83,15 @@ class _Shared:
         self.engine = engine
         self.users = 0
         self.busy_polls: Counter[int] = Counter()  # asked for by the users, µs: the longest one holds
+
+    def __del__(self) -> None:
+        if self.users:
+            warnings.warn(
+                f"an event loop was closed with {self.users} naquid connections, servers or endpoints open in it: close "
+                "them before, or use them in `async with`",
+                ResourceWarning,
+                stacklevel=2,
+            )
 
     def busy_poll(self, microseconds: int, users: int) -> None:
         """So many more, or fewer, users want this."""

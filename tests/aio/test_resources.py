@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 import weakref
 from typing import Any
 
@@ -214,3 +216,29 @@ def test_memory_of_a_burst_is_given_back(run_once: Variant, bench: Bench) -> Non
             await until(lambda: engine().stats()["send_buffer_bytes"] < MIB)
 
     run_once(main)
+
+
+def test_what_was_not_closed_is_told() -> None:
+    """An event loop that ends with a server and a connection open: a ResourceWarning with their number, and no
+    traceback. One whose objects were closed: nothing."""
+    script = """
+import asyncio, sys, naquid
+from naquid.testing import Authority
+import tempfile, pathlib
+ca = Authority(pathlib.Path(tempfile.mkdtemp()))
+leaf = ca.issue()
+async def main(close):
+    server = await naquid.serve(naquid.Handlers(), "127.0.0.1", 0, cert=leaf.cert, key=leaf.key)
+    conn = await naquid.connect("127.0.0.1", server.port, ca=ca.ca)
+    await conn.ping()
+    if close:
+        await conn.close()
+        await server.shutdown()
+asyncio.run(main(sys.argv[1] == "close"))
+"""
+    for how, warned in (("close", False), ("forget", True)):
+        done = subprocess.run(
+            [sys.executable, "-W", "default", "-c", script, how], capture_output=True, text=True, timeout=60, check=True
+        )
+        assert ("ResourceWarning: an event loop was closed with 2 naquid connections" in done.stderr) == warned
+        assert "Traceback" not in done.stderr
