@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from ._native import CapiLoop, CapiResolver, nq_alarm_t, parse_address
 from .check import need
 from .constants import nq_error_t
 from .errors import nq_error_detail_code2str
-from .types import nq_dns_conf_t, nq_error_detail_t
+from .types import nq_addr_t, nq_dns_conf_t, nq_error_detail_t
 
 Done = Callable[[int, nq_error_detail_t | None, list[str]], None]
 
@@ -36,6 +37,8 @@ class Resolver:
         if conf.query_timeout < 0:
             raise ValueError("query_timeout must be 0 or more ns")
         self._timeout = conf.query_timeout or _DEFAULT_TIMEOUT
+        if isinstance(conf.dns_hosts, (str, nq_addr_t)):
+            raise TypeError("dns_hosts is a sequence of servers: write [...] around the one")
         servers = [_server(entry) for entry in conf.dns_hosts]
         self._chosen: CapiResolver | None = None
         if servers:
@@ -140,8 +143,19 @@ def interleave(found: list[str]) -> list[str]:
     return mixed
 
 
-def _server(entry: tuple[str, int] | str) -> tuple[str, int]:
-    host, port = (entry, 53) if isinstance(entry, str) else entry
+def _server(entry: nq_addr_t | tuple[str, int] | str) -> tuple[str, int]:
+    """(host, port) of what dns_hosts names: "8.8.8.8", "8.8.8.8:53", "::1", "[::1]:53", a pair, an nq_addr_t."""
+    if isinstance(entry, nq_addr_t):
+        host, port = entry.host, entry.port
+    elif isinstance(entry, str):
+        found = re.fullmatch(r"\[(.*)\](?::(\d+))?|([^:]*):(\d+)", entry)
+        host = entry if found is None else found[1] or found[3]
+        port = 0 if found is None else int(found[2] or found[4] or 0)
+    else:
+        try:
+            host, port = entry
+        except (TypeError, ValueError):
+            raise TypeError(f"dns_hosts: a server is a str, a pair or an nq_addr_t, not {entry!r:.80}") from None
     if parse_address(host, port or 53) is None:
         raise ValueError(f"dns_hosts: {host!r} is no numeric IP address")
     return host, port or 53

@@ -124,7 +124,7 @@ class nq_addr_t:
         port: UDP port; 0 for nq_server_listen: the system chooses (see nq_hdmap_t.address).
     """
 
-    host: str
+    host: str = ""
     cert: Blob | None = None
     key: Blob | None = None
     ca: Blob | None = None
@@ -137,12 +137,13 @@ class nq_dns_conf_t:
 
     Attributes:
         query_timeout: ns; a lookup ends after at most this times the number of servers. 0 is 5 s.
-        dns_hosts: up to 16 servers as (address, port) or address, asked in this order by c-ares, after the hosts file.
+        dns_hosts: up to 16 servers, each an nq_addr_t, (address, port), "address" or "address:port" (53 when no port is
+            given), asked in this order by c-ares, after the hosts file.
         use_round_robin: begin with another server at every query.
     """
 
     query_timeout: int = 0
-    dns_hosts: Sequence[tuple[str, int] | str] = ()
+    dns_hosts: Sequence[nq_addr_t | tuple[str, int] | str] = ()
     use_round_robin: bool = False
 
 
@@ -272,7 +273,7 @@ class nq_stream_opt_t:
 class nq_rpc_opt_t:
     """Options of nq_rpc_call_ex (original: nq_rpc_opt_t). timeout: ns, 0 is the handler's."""
 
-    callback: nq_on_rpc_reply_t
+    callback: nq_on_rpc_reply_t | None = None
     timeout: int = 0
 
 
@@ -295,6 +296,6 @@ class nq_logconf_t:
 class nq_logparam_t:
     """A named value of a log record (original: nq_logparam_t); its type follows the value when it is left None."""
 
-    key: str
+    key: str = ""
     type: nq_logparam_type_t | None = None
     value: int | str | float | bool = 0

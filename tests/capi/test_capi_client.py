@@ -133,6 +133,27 @@ def test_create_with_any_hints(logs: list[str]) -> None:
         nq_client_create("many", 0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="numeric"):
         nq_client_create(1, 1, nq_dns_conf_t(dns_hosts=["dns.example"]))
+    with pytest.raises(TypeError, match="sequence of servers"):
+        nq_client_create(1, 1, nq_dns_conf_t(dns_hosts="127.0.0.1"))
+    for wrong in (5, (1, 2, 3), None):
+        with pytest.raises(TypeError, match="a server is"):
+            nq_client_create(1, 1, nq_dns_conf_t(dns_hosts=[wrong]))  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("form", ["pair", "text", "nq_addr_t"])
+def test_a_dns_server_may_be_written_in_each_way(name_server: Any, form: str) -> None:
+    host, port = name_server({"game.test": ["127.0.0.9"]}).address
+    entry: Any = {"pair": (host, port), "text": f"{host}:{port}", "nq_addr_t": nq_addr_t(host, port=port)}[form]
+    client = nq_client_create(1, 1, nq_dns_conf_t(dns_hosts=[entry]))
+    assert resolve(client, "game.test")[2] == socket.inet_aton("127.0.0.9")
+    nq_client_destroy(client)  # type: ignore[arg-type]
+    for text, known in {
+        "::1": ("::1", 53),
+        "[::1]:5": ("::1", 5),
+        "[::1]": ("::1", 53),
+        "1.2.3.4": ("1.2.3.4", 53),
+    }.items():
+        assert resolver._server(text) == known
 
 
 def test_poll_waits_at_most_a_millisecond(small: Any) -> None:

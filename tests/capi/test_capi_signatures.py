@@ -416,3 +416,23 @@ def test_numbers_out_of_range_raise_at_the_call(small: Any, logs: list[str]) -> 
             capi.nq_rpc_reply(stale, number, b"")
     small.settle()
     assert capi.nq_rpc_is_valid(live.rpc)
+
+
+def test_structs_can_be_made_empty_and_filled() -> None:
+    """As a C program does: a zeroed struct, then its fields; what has to be there is asked for at the call."""
+    for name in STRUCTS:
+        getattr(capi, name)()
+    client = capi.nq_client_create(1, 1)
+    try:
+        with pytest.raises(ValueError, match=r"addr\.host"):
+            capi.nq_client_connect(client, capi.nq_addr_t(), capi.nq_clconf_t())
+        with pytest.raises(TypeError, match=r"opts\.callback"):
+            capi.nq_rpc_call_ex(capi.nq_rpc_t(), 1, b"", capi.nq_rpc_opt_t())
+        results: list[int] = []
+        opts = capi.nq_rpc_opt_t()
+        opts.callback = lambda rpc, result, data: results.append(result)
+        opts.timeout = capi.nq_time_sec(1)
+        capi.nq_rpc_call_ex(capi.nq_rpc_t(), 1, b"", opts)
+        assert results == [capi.NQ_EGOAWAY]
+    finally:
+        capi.nq_client_destroy(client)
