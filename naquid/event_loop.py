@@ -87,8 +87,8 @@ class _Shared:
     def __del__(self) -> None:
         if self.users:
             warnings.warn(
-                f"an event loop was closed with {self.users} naquid connections, servers or endpoints open in it: close "
-                "them before, or use them in `async with`",
+                f"an event loop was closed with {self.users} naquid connections, servers or endpoints open in it: "
+                "close them before, or use them in `async with`",
                 ResourceWarning,
                 stacklevel=2,
             )

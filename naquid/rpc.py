@@ -21,9 +21,10 @@ class Rpc(_naquid.BaseRpc):
     Both sides may call. Requests of the peer go to the handlers of the stream's name, in order; a plain function's
     result is sent at once, a coroutine function runs as a task of its own.
 
-    One that `Connection.open_rpc` gave outlives the loss of a connection with `ClientConfig.reconnect`, as that does: calls
-    in flight raise ConnectionLost, new ones wait until the connection is back and go over a new stream of the same name.
-    What cannot wait (`call_soon`, `call_many`, `notify`) raises ConnectionLost meanwhile. `close()` ends it for good.
+    One that `Connection.open_rpc` gave outlives the loss of a connection with `ClientConfig.reconnect`, as that does:
+    calls in flight raise ConnectionLost, new ones wait until the connection is back and go over a new stream of the
+    same name. What cannot wait (`call_soon`, `call_many`, `notify`) raises ConnectionLost meanwhile. `close()` ends it
+    for good.
     """
 
     __slots__ = ()
@@ -33,10 +34,10 @@ class Rpc(_naquid.BaseRpc):
         while (waiter := self._close_wait()) is not None:
             await waiter
 
-    async def _call_when_back(self, type: int, payload: bytes, timeout: float) -> bytes:
+    async def _call_when_back(self, type: int, payload: bytes, seconds: float) -> bytes:
         """A call that was made while the connection was away."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + timeout
+        end = loop.time() + seconds
         try:
             async with asyncio.timeout_at(end):
                 await self.connection.wait_open()

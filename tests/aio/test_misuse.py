@@ -151,7 +151,7 @@ def test_calls_from_another_thread(run: Variant, bench: Bench) -> None:
 
 
 def test_arguments_of_the_wrong_type(run_once: Variant, bench: Bench) -> None:
-    """Numbers that are none, codes out of range, payloads of text: TypeError or ValueError at the call, which says it."""
+    """Numbers that are none, codes out of range, payloads of text: TypeError or ValueError at the call."""
 
     async def main() -> None:
         app = raw_echo()
@@ -170,7 +170,7 @@ def test_arguments_of_the_wrong_type(run_once: Variant, bench: Bench) -> None:
                     with pytest.raises(TypeError, match="type is an int, not"):
                         call(kind)
                 for kind in (0, -1, 32768, 1 << 70):
-                    with pytest.raises(ValueError, match="type .*: use 1 to 32767"):
+                    with pytest.raises(ValueError, match=r"type .*: use 1 to 32767"):
                         call(kind)
             for give in (raw.reset, raw.stop_sending, lambda code: conn.abort(code), rpc.reset):
                 for code in (-1, 1 << 62, 1 << 70):
@@ -203,10 +203,10 @@ def test_arguments_of_the_wrong_type(run_once: Variant, bench: Bench) -> None:
 
 def test_what_is_too_big_says_what_fits(run_once: Variant, bench: Bench) -> None:
     async def main() -> None:
-        async with bench.serve(raw_echo(), limits=naquid.Limits(max_datagram_size=0)) as server:
-            async with bench.connect(server.port) as conn:
-                with pytest.raises(naquid.MessageTooBig, match="the peer takes no datagrams"):
-                    conn.send_datagram(b"")
+        none = naquid.Limits(max_datagram_size=0)
+        async with bench.serve(raw_echo(), limits=none) as server, bench.connect(server.port) as conn:
+            with pytest.raises(naquid.MessageTooBig, match="the peer takes no datagrams"):
+                conn.send_datagram(b"")
         limits = naquid.Limits(max_message_size=1000)
         async with bench.serve(raw_echo()) as server, bench.connect(server.port, limits=limits) as conn:
             size = conn.max_datagram_size
@@ -255,7 +255,7 @@ def test_a_refusal_says_so(run: Variant, bench: Bench) -> None:
             await asked.wait()
             shutdown = asyncio.ensure_future(server.shutdown(grace=60))
             await asyncio.sleep(0)
-            with pytest.raises(naquid.HandshakeFailed, match="CONNECTION_REFUSED.*try later") as caught:
+            with pytest.raises(naquid.HandshakeFailed, match=r"CONNECTION_REFUSED.*try later") as caught:
                 await bench.connect(server.port)
             assert caught.value.code == 2
             assert caught.value.remote
