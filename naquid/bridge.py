@@ -244,7 +244,7 @@ class StreamWriter:
         return self._transport
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Queues bytes; a copy is made. Follow it by `await drain()`."""
+        """Queues bytes, as `RawStream.write` does. Follow it by `await drain()`."""
         self._transport.write(data)
 
     def writelines(self, data: Iterable[bytes | bytearray | memoryview]) -> None:

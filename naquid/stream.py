@@ -27,8 +27,11 @@ class Stream(_naquid.BaseStream):
     __slots__ = ()
 
     async def send(self, data: bytes | bytearray | memoryview) -> None:
-        """Sends one record (0 bytes to `Limits.max_message_size`; copied). First waits while the send queue is above
-        its high watermark; a send that is cancelled while it waits has sent nothing.
+        """Sends one record (0 bytes to `Limits.max_message_size`). First waits while the send queue is above its high
+        watermark; a send that is cancelled while it waits has sent nothing.
+
+        64 KiB or more of bytes, or of a memoryview of bytes, are not copied but kept until all of it is acknowledged,
+        or the stream has ended. Everything else is copied.
 
         Raises StreamReset, StreamClosed, ConnectionLost, MessageTooBig, QueueFull.
         """

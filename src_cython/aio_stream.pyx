@@ -86,12 +86,7 @@ cdef class AioStream(StreamCore):
     # ---- sending ----
 
     cdef int queue(self, object data) except -1:
-        cdef View v
-        cdef nq_loop *l = own(self.loop)
-        cdef int rc
-        view_get(&v, data)
-        rc = nq_stream_send(l, self.handle, v.p, v.n)
-        view_done(&v)
+        cdef int rc = send_data(own(self.loop), self.handle, data)
         if rc > 0:
             self.above = True
         elif rc < 0:
@@ -337,7 +332,11 @@ cdef class BaseStream(AioStream):
         return self.take()
 
     def send_nowait(self, data):
-        """Queues one record (any contiguous bytes-like object), without waiting. See `send`."""
+        """Queues one record (any contiguous bytes-like object), without waiting. See `send`.
+
+        A record of 64 KiB or more is not copied when it is bytes, or a memoryview of bytes: it is kept until all of it
+        is acknowledged, or the stream has ended.
+        """
         self.queue(data)
 
 
@@ -484,8 +483,10 @@ cdef class BaseRawStream(AioStream):
         return self.buf.len
 
     def write(self, data):
-        """Queues bytes (any contiguous bytes-like object; a copy is made). Never waits: follow it by `await drain()`.
+        """Queues bytes (any contiguous bytes-like object). Never waits: follow it by `await drain()`.
 
+        What can change, such as a bytearray, is copied, and so is what has less than 64 KiB. bytes, and memoryviews of
+        bytes or from `read_view`, are kept instead until all of it is acknowledged, or the stream has ended.
         Raises StreamReset when the peer asked to stop, StreamClosed after write_eof(), ConnectionLost, and QueueFull
         above Limits.max_send_queue.
         """

@@ -214,14 +214,14 @@ cdef class CapiStream(StreamCore):
         if self.partial is not None:
             raw = bytes_of(data)
             data = record_head(len(raw)) + raw
-        view_get(&v, data)
         if mark is None:
-            rc = nq_stream_send(loop, self.handle, v.p, v.n)
+            rc = send_data(loop, self.handle, data)
         else:
+            view_get(&v, data)
             rc = nq_stream_send_marked(loop, self.handle, v.p, v.n, <void *>mark)
+            view_done(&v)
             if rc >= 0:
                 (<CapiLoop>self.loop).marks.add(mark)
-        view_done(&v)
         if rc < 0:
             return send_failed(self.loop, rc, "sending")
         return 0
@@ -277,9 +277,10 @@ cdef class CapiStreamApi:
     @staticmethod
     def nq_stream_send(nq_stream_t s not None, data):
         """Sends one record (any contiguous bytes-like object; with a stream_writer whatever that takes). At once in the
-        loop's thread, queued with a copy from others. Stale: dropped. Raises TypeError, MessageTooBig (ValueError),
-        QueueFull (BufferError); from another thread those are only logged. Original: nq_stream_send."""
-        cdef View v
+        loop's thread, queued with a copy from others (bytes need none). bytes of 64 KiB or more, and memoryviews of
+        them, are not copied but kept until all is acknowledged or the stream has ended. Stale: dropped. Raises
+        TypeError, MessageTooBig (ValueError), QueueFull (BufferError); from another thread those are only logged.
+        Original: nq_stream_send."""
         cdef int rc
         cdef CapiStream core
         if not alive(s):
@@ -289,9 +290,7 @@ cdef class CapiStreamApi:
             if core.entry.framed or core.partial is not None or core.refused:
                 core.send_now(data, None)
                 return
-            view_get(&v, data)
-            rc = nq_stream_send(s.loop.l, s.h, v.p, v.n)
-            view_done(&v)
+            rc = send_data(s.loop.l, s.h, data)
             if rc < 0:
                 send_failed(s.loop, rc, "sending a record")
         else:

@@ -1,4 +1,4 @@
-# dispatch.pxd: what becomes of the events of connections and streams, and alarms.
+# dispatch.pxd: alarms.
 
 # An alarm: `callback` is called without arguments; or override ev_alarm.
 cdef class AlarmCore(Core):

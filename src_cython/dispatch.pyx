@@ -11,6 +11,7 @@ cdef int refuse_stream(Loop loop, StreamCore s, nq_handle h, uint64_t code) exce
 
 
 cdef int stream_open(Loop loop, const nq_event *e) except -1:
+    """Tells the object of a stream; if the peer opened it, makes that object first."""
     cdef StreamCore s = None
     cdef void *p = nq_stream_user(loop.l, e.handle)
     if e.flags & NQ_EVF_OUTGOING:

@@ -56,6 +56,7 @@ cdef extern from "engine/engine.h" nogil:
         NQ_EV_STREAM_CLOSE
         NQ_EV_SEND_ACKED
         NQ_EV_SEND_LOST
+        NQ_EV_RETURNED
         NQ_EV_DATAGRAM
         NQ_EV_PONG
         NQ_EV_ALARM
@@ -154,6 +155,7 @@ cdef extern from "engine/engine.h" nogil:
         uint64_t timer_floor
         uint64_t busy_poll
         uint32_t socket_buffer
+        void (*returned)(nq_loop *l) noexcept nogil
     int nq_loop_new(nq_loop **out, const nq_loop_options *o)
     void nq_loop_free(nq_loop *l)
     void nq_loop_adopt(nq_loop *l)
@@ -300,6 +302,8 @@ cdef extern from "engine/engine.h" nogil:
     int64_t nq_stream_id(const nq_loop *l, nq_handle s)
     int nq_stream_is_outgoing(const nq_loop *l, nq_handle s)
     int nq_stream_send(nq_loop *l, nq_handle s, const uint8_t *data, size_t len)
+    int nq_stream_lend(nq_loop *l, nq_handle s, const uint8_t *data, size_t len, void *lender)
+    void *nq_loop_returned(nq_loop *l)
     int nq_stream_send_marked(nq_loop *l, nq_handle s, const uint8_t *data, size_t len, void *user)
     uint64_t nq_stream_queued(const nq_loop *l, nq_handle s)
     int nq_stream_finish(nq_loop *l, nq_handle s)

@@ -27,6 +27,7 @@ cdef class Loop:
         o.timer_floor = to_ns(timer_floor, "timer_floor")
         o.busy_poll = to_ns(busy_poll, "busy_poll")
         o.socket_buffer = socket_buffer
+        o.returned = all_returned
         cdef int rc = nq_loop_new(&self.l, &o)
         if rc < 0:
             self.l = NULL
@@ -189,6 +190,8 @@ cdef class Loop:
                 self.posted.discard(task)
                 if not swap_int(&task.told, 1):
                     task.run(self, e)
+        elif kind == NQ_EV_RETURNED:
+            take_returned(self.l)
         elif kind == NQ_EV_LOG:
             self.ev_log(e)
         return 0

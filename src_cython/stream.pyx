@@ -1,4 +1,56 @@
-# stream.pyx: the core of every stream.
+# stream.pyx: the core of every stream, and bytes that are sent without a copy.
+
+cdef enum:
+    LEND_MIN = 64 << 10  # bytes: below it a copy costs no more than keeping them
+    LEND_MAX = 1 << 30   # of nq_stream_lend
+
+
+cdef PyObject *lender_of(object data, const View *v) noexcept:
+    """What keeps these bytes unchanged for as long as it lives: a bytes object, or what a stream received, as itself or
+    under a memoryview. NULL: nothing does."""
+    cdef PyObject *base
+    if not v.held:
+        return <PyObject *>data
+    if not PyMemoryView_Check(data):
+        return NULL
+    base = <PyObject *>PyMemoryView_GET_BUFFER(data).obj
+    if base == NULL or not (PyBytes_CheckExact(<object>base) or type(<object>base) is ReceivedBytes):
+        return NULL
+    return base
+
+
+cdef int send_data(nq_loop *l, nq_handle h, object data) except? -1000:
+    """nq_stream_send. Large bytes that cannot change are lent to the engine, with a reference to whose they are."""
+    cdef View v
+    cdef int rc
+    cdef PyObject *lender = NULL
+    view_get(&v, data)
+    if LEND_MIN <= v.n <= <size_t>LEND_MAX:
+        lender = lender_of(data, &v)
+    if lender == NULL:
+        rc = nq_stream_send(l, h, v.p, v.n)
+    else:
+        Py_INCREF(<object>lender)
+        rc = nq_stream_lend(l, h, v.p, v.n, lender)
+        if rc < 0:
+            Py_DECREF(<object>lender)
+    view_done(&v)
+    return rc
+
+
+cdef int take_returned(nq_loop *l) except -1:
+    """Drops the references to what was lent and is not needed any more. In the loop's thread."""
+    cdef PyObject *lender = <PyObject *>nq_loop_returned(l)
+    while lender != NULL:
+        Py_DECREF(<object>lender)
+        lender = <PyObject *>nq_loop_returned(l)
+    return 0
+
+
+cdef void all_returned(nq_loop *l) noexcept with gil:
+    """In nq_loop_free, which runs without the interpreter lock."""
+    take_returned(l)
+
 
 @cython.no_gc_clear
 cdef class StreamCore(Core):

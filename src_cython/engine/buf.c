@@ -48,6 +48,8 @@ static void free_chain(nq_chunk *c) {
 void nq_pool_free(nq_pool *p) {
   free_chain(p->small);
   free_chain(p->large);
+  while (nq_pool_returned(p))
+    ;
   p->small = p->large = NULL;
   p->n_small = p->n_large = 0;
 }
@@ -70,6 +72,8 @@ static nq_chunk *chunk_get(nq_pool *p, int large) {
     if (!c)
       return NULL;
     c->cap = size - (uint32_t)sizeof *c;
+    c->data = (uint8_t *)(c + 1);
+    c->lender = NULL;
   }
   c->next = NULL;
   c->len = 0;
@@ -89,12 +93,28 @@ static inline void give(nq_chunk **list, uint32_t *count, uint32_t max, nq_chunk
 }
 
 static void chunk_put(nq_pool *p, nq_chunk *c) {
+  if (c->lender) {
+    p->in_use -= c->len;
+    c->next = p->returned;
+    p->returned = c;
+    return;
+  }
   uint32_t size = c->cap + (uint32_t)sizeof *c;
   p->in_use -= size;
   if (size == NQ_CHUNK_LARGE)
     give(&p->large, &p->n_large, p->max_large, c);
   else
     give(&p->small, &p->n_small, p->max_small, c);
+}
+
+void *nq_pool_returned(nq_pool *p) {
+  nq_chunk *c = p->returned;
+  if (!c)
+    return NULL;
+  void *lender = c->lender;
+  p->returned = c->next;
+  free(c);
+  return lender;
 }
 
 /* ---- send queue ---- */
@@ -118,10 +138,13 @@ static inline void link_chunks(nq_sendq *q, nq_chunk *first, nq_chunk *last) {
   q->tail = last;
 }
 
+/* Behind lent bytes a little is copied into little: the room in a chunk ends where the next are lent. */
+static inline int is_big(const nq_sendq *q) { return nq_sendq_queued(q) >= BIG_QUEUE && !(q->tail && q->tail->lender); }
+
 uint8_t *nq_sendq_reserve_slow(nq_sendq *q, nq_pool *p, size_t n) {
   if (n > NQ_SENDQ_RESERVE_MAX)
     return NULL;
-  nq_chunk *c = chunk_get(p, nq_sendq_queued(q) >= BIG_QUEUE);
+  nq_chunk *c = chunk_get(p, is_big(q));
   if (!c)
     return NULL;
   link_chunks(q, c, c);
@@ -130,7 +153,7 @@ uint8_t *nq_sendq_reserve_slow(nq_sendq *q, nq_pool *p, size_t n) {
 
 /* Chunks for n more bytes, linked; all of them or none. */
 static int chunks_for(nq_sendq *q, nq_pool *p, size_t n, nq_chunk **first, nq_chunk **last) {
-  int big = nq_sendq_queued(q) >= BIG_QUEUE;
+  int big = is_big(q);
   *first = *last = NULL;
   while (n > 0) {
     nq_chunk *c = chunk_get(p, big || n >= BIG_APPEND);
@@ -176,6 +199,20 @@ int nq_sendq_append(nq_sendq *q, nq_pool *p, const uint8_t *data, size_t n) {
     memcpy(q->tail->data + q->tail->len, data, n);
     nq_sendq_commit(q, n);
   }
+  return 0;
+}
+
+int nq_sendq_lend(nq_sendq *q, nq_pool *p, const uint8_t *head, size_t headlen, const uint8_t *data, size_t n,
+                  void *lender) {
+  nq_chunk *c = malloc(sizeof *c);
+  if (!c || (headlen && nq_sendq_append(q, p, head, headlen))) {
+    free(c);
+    return -1;
+  }
+  *c = (nq_chunk){.cap = (uint32_t)n, .data = (uint8_t *)(uintptr_t)data, .lender = lender}; /* full once committed */
+  p->in_use += n;
+  link_chunks(q, c, c);
+  nq_sendq_commit(q, n);
   return 0;
 }
 

@@ -12,19 +12,23 @@
 
 typedef struct nq_chunk {
   struct nq_chunk *next;
-  uint32_t cap, len; /* bytes of data[], bytes filled */
-  uint8_t data[];
+  uint32_t cap, len; /* bytes of data, bytes filled */
+  uint8_t *data;
+  void *lender; /* whose bytes they are; NULL: the chunk's own, which follow it */
 } nq_chunk;
 
 typedef struct nq_pool {
   nq_chunk *small, *large;
   uint32_t n_small, n_large; /* on the freelists */
   uint32_t max_small, max_large;
-  uint64_t in_use; /* bytes handed out */
+  uint64_t in_use; /* bytes handed out, and those lent to queues */
+  nq_chunk *returned; /* lent ones that no queue holds any more */
 } nq_pool;
 
 void nq_pool_init(nq_pool *p); /* keeps at most 4 MiB of each size */
 void nq_pool_free(nq_pool *p); /* what is on the freelists; queues give theirs back first */
+/* A lender whose bytes no queue holds any more, once for each nq_sendq_lend; NULL: no more of them now. */
+void *nq_pool_returned(nq_pool *p);
 
 /* ---- send queue of one stream ---- */
 typedef struct nq_vec {
@@ -67,6 +71,11 @@ static inline void nq_sendq_commit(nq_sendq *q, size_t n) {
 
 /* Copies n bytes to the end: 0, or -1 with nothing appended when there is no memory. */
 int nq_sendq_append(nq_sendq *q, nq_pool *p, const uint8_t *data, size_t n);
+#define NQ_SENDQ_LEND_MAX (1u << 30)
+/* Copies a header of at most 1024 bytes, and takes n more (1 to 1 GiB) where they are: there they stay, unchanged,
+ * until nq_pool_returned gives back the lender. 0, or -1 with nothing appended when there is no memory. */
+int nq_sendq_lend(nq_sendq *q, nq_pool *p, const uint8_t *head, size_t headlen, const uint8_t *data, size_t n,
+                  void *lender);
 /* Unsent bytes as vectors: fills at most max, returns how many; *total is their sum (at most `limit`, roughly: whole
  * chunks are taken until it is reached). */
 size_t nq_sendq_peek(const nq_sendq *q, nq_vec *v, size_t max, size_t limit, size_t *total);

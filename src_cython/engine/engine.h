@@ -82,6 +82,7 @@ typedef enum nq_event_kind {
                        stream ended first */
   NQ_EV_SEND_LOST, /* of nq_stream_send_marked: user, len = bytes that are sent again (an estimate) */
   /* rest */
+  NQ_EV_RETURNED, /* nq_loop_returned has something: ask until it says NULL */
   NQ_EV_DATAGRAM, /* handle = connection, data */
   NQ_EV_PONG, /* handle = connection; an answer to nq_conn_ping. value = round trip, ns */
   NQ_EV_ALARM, /* handle = alarm, user. One shot: nq_alarm_set arms it again */
@@ -129,6 +130,8 @@ typedef struct nq_loop_options {
   uint64_t timer_floor; /* timers of connections are not served more often; 0: 1 ms */
   uint64_t busy_poll; /* nq_loop_set_busy_poll */
   uint32_t socket_buffer; /* bytes; 0: 16 MiB */
+  /* Called in nq_loop_free once all that was lent is not needed any more, to ask nq_loop_returned a last time. */
+  void (*returned)(nq_loop *l);
 } nq_loop_options;
 
 int nq_loop_new(nq_loop **out, const nq_loop_options *o);
@@ -308,7 +311,12 @@ int nq_stream_is_outgoing(const nq_loop *l, nq_handle s);
 /* RAW: bytes. RECORD: one record. RPC streams have their own calls. 1: accepted, and now above send_high: wait for
  * STREAM_WRITABLE; 0: accepted; negative: not accepted. */
 int nq_stream_send(nq_loop *l, nq_handle s, const uint8_t *data, size_t len);
-/* The same, and tells how it fares by SEND_ACKED and SEND_LOST events with this user. */
+/* nq_stream_send without a copy, of 1 byte to 1 GiB: the bytes stay where they are, unchanged, until nq_loop_returned
+ * gives back `lender` (not NULL): when all are acknowledged, or the stream is gone. Negative: not accepted, not lent.
+ */
+int nq_stream_lend(nq_loop *l, nq_handle s, const uint8_t *data, size_t len, void *lender);
+void *nq_loop_returned(nq_loop *l); /* a lender, once for each nq_stream_lend; NULL: no more of them now */
+/* nq_stream_send, and tells how it fares by SEND_ACKED and SEND_LOST events with this user. */
 int nq_stream_send_marked(nq_loop *l, nq_handle s, const uint8_t *data, size_t len, void *user);
 uint64_t nq_stream_queued(const nq_loop *l, nq_handle s); /* bytes not yet acknowledged */
 int nq_stream_finish(nq_loop *l, nq_handle s); /* FIN after what is queued */

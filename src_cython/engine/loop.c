@@ -130,6 +130,8 @@ void nq_loop_free(nq_loop *l) {
     nq_table_each(&l->conns, free_conn, NULL);
   if (l->alarms.dir)
     nq_table_each(&l->alarms, free_alarm, l);
+  if (l->pool.returned && l->opts.returned)
+    l->opts.returned(l);
   nq_table_free(&l->streams);
   nq_table_free(&l->conns);
   nq_table_free(&l->alarms);
@@ -233,7 +235,7 @@ static void run_resumed(nq_loop *l) {
 }
 
 static int something_waits(const nq_loop *l) {
-  return l->batch.n || l->dirty || l->resumed || l->surplus || l->dead_streams || l->dead_conns ||
+  return l->batch.n || l->dirty || l->resumed || l->surplus || l->dead_streams || l->dead_conns || l->pool.returned ||
          atomic_load_explicit(&l->inbox.woken, memory_order_acquire);
 }
 
@@ -292,6 +294,8 @@ int nq_loop_poll(nq_loop *l, int64_t max_wait) {
     run_resumed(l);
   if (l->natives)
     nq_native_run(l);
+  if (l->pool.returned)
+    nq_events_push(&l->batch, NQ_EV_RETURNED, 0);
   if (l->batch.oom)
     return NQ_ERR_NOMEM;
   l->stats.events += l->batch.n;

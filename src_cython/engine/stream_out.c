@@ -182,20 +182,48 @@ static int put(nq_stream *s, const uint8_t *head, size_t headlen, const uint8_t 
   return s->above;
 }
 
-int nq_stream_send(nq_loop *l, nq_handle h, const uint8_t *data, size_t len) {
+/* As put, for bytes that stay where they are. */
+static int put_lent(nq_stream *s, const uint8_t *head, size_t headlen, const uint8_t *data, size_t len, void *lender) {
+  nq_conn *c = s->c;
+  if (c->queued + headlen + len > c->limits.max_send_queue)
+    return NQ_ERR_FULL;
+  if (nq_sendq_lend(&s->out, &c->l->pool, head, headlen, data, len, lender))
+    return NQ_ERR_NOMEM;
+  c->queued += headlen + len;
+  nq_stream_mark(s);
+  if (nq_sendq_queued(&s->out) > c->limits.send_high)
+    s->above = 1;
+  return s->above;
+}
+
+static int send_message(nq_loop *l, nq_handle h, const uint8_t *data, size_t len, void *lender) {
   int err;
+  uint8_t head[NQ_WIRE_LENGTH_MAX];
+  size_t headlen = 0;
   nq_stream *s = sendable(l, h, &err);
   if (!s)
     return err;
-  if (s->kind == NQ_KIND_RAW)
-    return len ? put(s, NULL, 0, data, len) : s->above;
-  if (s->kind != NQ_KIND_RECORD)
+  if (s->kind == NQ_KIND_RECORD) {
+    if (len > s->c->limits.max_message_size)
+      return NQ_ERR_TOOBIG;
+    headlen = nq_wire_length_put(head, (uint32_t)len);
+  } else if (s->kind != NQ_KIND_RAW) {
     return NQ_ERR_STATE;
-  if (len > s->c->limits.max_message_size)
-    return NQ_ERR_TOOBIG;
-  uint8_t head[NQ_WIRE_LENGTH_MAX];
-  return put(s, head, nq_wire_length_put(head, (uint32_t)len), data, len);
+  } else if (!len) {
+    return s->above;
+  }
+  return lender ? put_lent(s, head, headlen, data, len, lender) : put(s, head, headlen, data, len);
 }
+
+int nq_stream_send(nq_loop *l, nq_handle h, const uint8_t *data, size_t len) {
+  return send_message(l, h, data, len, NULL);
+}
+
+int nq_stream_lend(nq_loop *l, nq_handle h, const uint8_t *data, size_t len, void *lender) {
+  return lender && len && len <= NQ_SENDQ_LEND_MAX ? send_message(l, h, data, len, lender) : NQ_ERR_ARG;
+}
+
+void *nq_loop_returned(nq_loop *l) { return nq_pool_returned(&l->pool); }
 
 int nq_stream_send_marked(nq_loop *l, nq_handle h, const uint8_t *data, size_t len, void *user) {
   nq_stream *s = nq_stream_get(l, h);

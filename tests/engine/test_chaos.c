@@ -94,9 +94,11 @@ static void act(chaos *t) {
   }
   case 5:
   case 6:
+    nq_stream_send(l, s, p, n);
+    break;
   case 7:
   case 8:
-    nq_stream_send(l, s, p, n);
+    world_lend(l, s, p, n);
     break;
   case 9:
   case 10:
@@ -183,6 +185,8 @@ static int see(side *x, const nq_event *e) {
     keep(t->streams[who], &t->n_streams[who], e->handle);
   if (e->kind == NQ_EV_CONN_CLOSE && !who && (t->quiet || rnd(t, 2)))
     CHECK_EQ(nq_conn_free(x->l, e->handle), 0);
+  if (e->kind == NQ_EV_RETURNED)
+    return 0;
   traffic += e->kind == NQ_EV_RPC_NOTIFY || e->kind == NQ_EV_STREAM_RECORD;
   opened += e->kind == NQ_EV_CONN_OPEN && who;
   answered += e->kind == NQ_EV_RPC_REPLY && !(e->flags & NQ_EVF_LOCAL);
@@ -240,6 +244,7 @@ static void run(uint64_t seed) {
   CHECK_EQ(stats(t->w.s.l).streams, 0);
   CHECK_EQ(stats(t->w.s.l).pending_calls, 0);
   CHECK_EQ(stats(t->w.s.l).send_buffer_bytes, 0);
+  CHECK(world_lent > 20);
   CHECK_EQ(t->w.s.count[NQ_EV_CONN_OPEN], t->w.s.count[NQ_EV_CONN_FREED]);
   uint64_t left =
       stats(t->w.c.l).connections; /* objects whose handles were overwritten: closed, with nothing on them */
@@ -247,6 +252,7 @@ static void run(uint64_t seed) {
   if (!left) {
     CHECK_EQ(stats(t->w.c.l).streams, 0);
     CHECK_EQ(stats(t->w.c.l).send_buffer_bytes, 0);
+    CHECK_EQ(world_lent, world_returned);
     CHECK_EQ(t->ends + t->cancelled, t->calls);
   }
   CHECK_EQ(stats(t->w.c.l).pending_calls + t->ends + t->cancelled, t->calls);

@@ -85,7 +85,7 @@ static void act(side *x, traffic *t, uint32_t step) {
   if (t->rec && step % 2 == 0) {
     size_t n = record_size(t->records_out);
     fill(p, n, t->records_out, 0);
-    int rv = nq_stream_send(l, t->rec, p, n);
+    int rv = n && step % 4 ? world_lend(l, t->rec, p, n) : nq_stream_send(l, t->rec, p, n);
     CHECK(rv >= 0);
     t->records_out++;
   }
@@ -99,7 +99,7 @@ static void act(side *x, traffic *t, uint32_t step) {
   if (t->raw && step % 50 == 3) { /* a burst */
     for (int i = 0; i < 4; i++) {
       fill(p, sizeof p, 1, t->raw_out);
-      CHECK(nq_stream_send(l, t->raw, p, sizeof p) >= 0);
+      CHECK((i % 2 ? world_lend : nq_stream_send)(l, t->raw, p, sizeof p) >= 0);
       t->raw_out += sizeof p;
     }
   }

@@ -84,6 +84,37 @@ static void test_sendq_append_all_or_nothing(void) {
   allow = -1;
 }
 
+static void test_sendq_lend_all_or_nothing(void) {
+  static uint8_t data[100000];
+  for (int before = 0; before < 3; before++)
+    for (long limit = 0;; limit++) {
+      nq_pool p;
+      nq_sendq q;
+      nq_pool_init(&p);
+      nq_sendq_init(&q);
+      size_t had = before == 0 ? 0 : before == 1 ? 100 : 40000;
+      CHECK_EQ(nq_sendq_append(&q, &p, data, had), 0);
+      nq_chunk *tail = q.tail;
+      uint64_t in_use = p.in_use;
+      allow = limit;
+      int r = nq_sendq_lend(&q, &p, data, had == 100 ? 2000 : 4, data, sizeof data, data);
+      allow = -1;
+      if (r < 0)
+        CHECK(q.tail == tail && (!tail || !tail->next) && p.in_use == in_use && q.end == had);
+      else
+        CHECK(q.end == had + (had == 100 ? 2000 : 4) + sizeof data && q.tail->data == data);
+      nq_sendq_clear(&q, &p);
+      CHECK_EQ(p.in_use, 0);
+      CHECK(nq_pool_returned(&p) == (r < 0 ? NULL : (void *)data));
+      CHECK(!nq_pool_returned(&p));
+      nq_pool_free(&p);
+      CHECK_EQ(held, 0);
+      if (r == 0)
+        break;
+      CHECK(limit < 3);
+    }
+}
+
 static void test_sendq_reserve(void) {
   nq_pool p;
   nq_sendq q;
@@ -222,6 +253,7 @@ static void test_timers(void) {
 
 int main(void) {
   RUN(test_sendq_append_all_or_nothing);
+  RUN(test_sendq_lend_all_or_nothing);
   RUN(test_sendq_reserve);
   RUN(test_bytes);
   RUN(test_arena);

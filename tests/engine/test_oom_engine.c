@@ -44,6 +44,13 @@ static void *test_realloc(void *old, size_t n) { return refused() ? NULL : reall
 #include "sim.h"
 #include "world.h"
 
+static uint64_t n_lent, n_returned;
+
+static void returned(nq_loop *l) {
+  while (nq_loop_returned(l))
+    n_returned++;
+}
+
 /* As side_tick, but an error of the poll is one. */
 static int tick(world *w) {
   int bad = 0;
@@ -58,6 +65,8 @@ static int tick(world *w) {
     for (int i = 0; i < n; i++) {
       nq_event e = nq_loop_events(x->l)[i];
       x->count[e.kind]++;
+      if (e.kind == NQ_EV_RETURNED)
+        returned(x->l);
       if (e.kind == NQ_EV_RPC_REQUEST)
         nq_rpc_reply(x->l, e.handle, e.msgid, 0, e.data, e.len);
       if (e.kind == NQ_EV_STREAM_RECORD || e.kind == NQ_EV_STREAM_DATA)
@@ -75,6 +84,7 @@ static int scenario(long fail_at, int only_once) {
   world w;
   sim_init(&net, 3);
   net.delay = 1000000;
+  world_loop.returned = returned;
   world_open(&w, &net);
   allow = fail_at;
   once = only_once;
@@ -106,6 +116,8 @@ static int scenario(long fail_at, int only_once) {
         calls += nq_rpc_call(w.c.l, s[0], 1, p, (size_t)i * 100, NQ_SEC(1), NULL, NULL) >= 0;
         nq_stream_send(w.c.l, s[1], p, (size_t)i * 300);
         nq_stream_send(w.c.l, s[2], p, 5000);
+        n_lent += nq_stream_lend(w.c.l, s[1], p, 3000, p) >= 0;
+        n_lent += nq_stream_lend(w.c.l, s[2], p, 3000, p) >= 0;
         nq_conn_send_datagram(w.c.l, conn, p, 10);
       }
       if (i == 30)
@@ -136,6 +148,7 @@ static int scenario(long fail_at, int only_once) {
     CHECK_EQ(w.c.count[NQ_EV_CONN_OPEN], before + 1);
   }
   world_close(&w);
+  CHECK_EQ(n_lent, n_returned);
   sim_free(&net);
   return failed;
 }

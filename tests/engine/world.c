@@ -11,6 +11,24 @@
 #include "sim.h"
 
 nq_loop_options world_loop;
+uint64_t world_lent, world_returned;
+
+static void take_returned(nq_loop *l) {
+  for (void *p; (p = nq_loop_returned(l)); world_returned++)
+    free(p);
+}
+
+int world_lend(nq_loop *l, nq_handle s, const uint8_t *p, size_t n) {
+  uint8_t *copy = malloc(n ? n : 1);
+  REQUIRE(copy != NULL);
+  memcpy(copy, p, n);
+  int rv = nq_stream_lend(l, s, copy, n, copy);
+  if (rv < 0)
+    free(copy);
+  else
+    world_lent++;
+  return rv;
+}
 
 static void keep(side *x, const nq_event *e) {
   x->bytes += e->len;
@@ -93,6 +111,9 @@ static void dispatch(side *x, const nq_event *e) {
   case NQ_EV_PONG:
     x->rtt = e->value;
     break;
+  case NQ_EV_RETURNED:
+    take_returned(l);
+    break;
   default:
     break;
   }
@@ -133,6 +154,8 @@ static void side_open(side *x, sim *s, int server) {
   memset(x, 0, sizeof *x);
   nq_loop_options lo = world_loop;
   lo.env = s ? &s->env : NULL;
+  if (!lo.returned)
+    lo.returned = take_returned;
   REQUIRE(nq_loop_new(&x->l, &lo) == 0);
   x->server = server;
   x->echo = server;
@@ -187,6 +210,7 @@ static void side_close(side *x) {
 void world_close(world *w) {
   side_close(&w->c);
   side_close(&w->s);
+  CHECK_EQ(world_lent, world_returned);
   nq_tls_unref(w->stls);
   nq_tls_unref(w->ctls);
 }

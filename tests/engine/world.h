@@ -61,6 +61,9 @@ int world_until(world *w, const uint32_t *what, uint32_t want, int ms);
 /* Ticks for `ms`. */
 void world_run(world *w, int ms);
 void side_tick(side *x, int64_t wait);
+/* nq_stream_lend of a copy of its own, which is freed once it is given back: who looks at it later is found out. */
+int world_lend(nq_loop *l, nq_handle s, const uint8_t *p, size_t n);
+extern uint64_t world_lent, world_returned; /* how many, of all worlds; world_close compares them */
 nq_handle world_stream(world *w, nq_handle conn, nq_stream_kind kind, const char *name);
 
 #endif

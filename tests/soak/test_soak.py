@@ -11,6 +11,7 @@ import contextlib
 import gc
 import os
 import random
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -30,6 +31,9 @@ RSS_SLACK_KB = 12 << 10
 LIMITS = naquid.Limits(
     stream_window=128 << 10, connection_window=512 << 10, idle_timeout=60, handshake_timeout=20, keep_alive=0.1
 )
+LARGE = noise(300_000)
+"""Sent without a copy: whoever does it holds a reference."""
+LARGE_REFERENCES = sys.getrefcount(LARGE)
 WEATHER: list[dict[str, float]] = [
     {"loss": 0.0, "duplicate": 0.0, "reorder": 0.0, "delay": 0.0, "jitter": 0.0},
     {"loss": 0.03, "duplicate": 0.03, "reorder": 0.03, "delay": 0.0, "jitter": 0.0},
@@ -71,7 +75,7 @@ class Soak:
 
         @app.raw_stream
         async def raw(stream: naquid.RawStream) -> None:
-            while data := await stream.read(65536):
+            while data := await stream.read_view(1 << 17):
                 if not stream.is_unidirectional:
                     stream.write(data)
                     await stream.drain()
@@ -105,7 +109,7 @@ class Soak:
 
     async def records(self, conn: naquid.Connection) -> None:
         stream = await conn.open_stream("records")
-        sent = [noise(self.dice.randrange(20_000), at) for at in range(10)]
+        sent = [noise(self.dice.randrange(20_000), at) for at in range(10)] + [LARGE]
         for record in sent:
             await stream.send(record)
         stream.finish()
@@ -113,11 +117,12 @@ class Soak:
 
     async def bytes(self, conn: naquid.Connection) -> None:
         stream = await conn.open_raw_stream("raw")
-        data = noise(self.dice.randrange(300_000), 1)
+        data = memoryview(LARGE)[: self.dice.randrange(len(LARGE))]
+        step = self.dice.choice((16384, 100_000))
 
         async def write() -> None:
-            for at in range(0, len(data), 16384):
-                stream.write(data[at : at + 16384])
+            for at in range(0, len(data), step):
+                stream.write(data[at : at + step])
                 await stream.drain()
             stream.write_eof()
 
@@ -127,7 +132,7 @@ class Soak:
     async def ended_early(self, conn: naquid.Connection) -> None:
         for end in ("reset", "stop_sending", "close", "nothing"):
             stream = await conn.open_raw_stream("raw")
-            stream.write(noise(50_000))
+            stream.write(LARGE)
             with contextlib.suppress(TimeoutError, naquid.StreamReset):
                 async with asyncio.timeout(0.002):
                     await stream.readexactly(1_000_000)
@@ -229,6 +234,7 @@ async def used() -> dict[str, Any]:
     loop = naquid.event_loop._loops[asyncio.get_running_loop()].engine
     # A handshake that its client gave up, and whose last packet was lost, is over with the handshake timeout.
     await until(lambda: loop.stats()["connections"] == 0)
+    await until(lambda: sys.getrefcount(LARGE) == LARGE_REFERENCES)
     engine = loop.stats()
     return {
         "objects": census(),
