@@ -12,7 +12,7 @@ from cpython.exc cimport PyErr_CheckSignals, PyErr_SetObject, PyErr_WriteUnraisa
 from cpython.pythread cimport PyThread_get_thread_ident
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.stdint cimport INT64_MAX
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
 # asyncio, logging and json take longer to load than all of this: what needs one of them imports it there.
@@ -24,6 +24,7 @@ import threading
 from naquid import errors
 
 include "common.pyx"
+include "calls.pyx"
 include "loop.pyx"
 include "dispatch.pyx"
 include "tls.pyx"

@@ -1,5 +1,9 @@
 # capi_batch.pxd: naquid.capi: many requests in one Python call, many replies in another. Not in the original.
 
+cdef struct CapiAsked:
+    nq_handle stream
+    uint32_t msgid
+
 # The requests of one tick for one batch handler of one loop.
 cdef class CapiBatch(BatchHandler):
     cdef CapiEntry entry
@@ -7,7 +11,7 @@ cdef class CapiBatch(BatchHandler):
     cdef list types
     cdef list msgids
     cdef list payloads
-    cdef Asked *asked            # one for each, in the same order
+    cdef CapiAsked *asked            # one for each, in the same order
     cdef size_t cap
     cdef int collect(self, CapiRpc rpc, const nq_event *e) except -1
     cdef int answer_all(self, Loop loop, tuple replies) except -1

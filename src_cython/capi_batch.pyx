@@ -13,9 +13,9 @@ cdef class CapiBatch(BatchHandler):
 
     cdef int collect(self, CapiRpc rpc, const nq_event *e) except -1:
         cdef size_t n = <size_t>PyList_GET_SIZE(self.payloads)
-        cdef Asked *grown
+        cdef CapiAsked *grown
         if n == self.cap:
-            grown = <Asked *>realloc(self.asked, (self.cap * 2 or 64) * sizeof(Asked))
+            grown = <CapiAsked *>realloc(self.asked, (self.cap * 2 or 64) * sizeof(CapiAsked))
             if grown == NULL:
                 raise MemoryError()
             self.asked = grown
@@ -145,10 +145,10 @@ cdef int rpc_call_many_now(nq_rpc_t rpc, int type, list payloads, CapiMany many,
     for i in range(len(payloads)):
         view_get(&v, payloads[i])
         if rpc.live:
-            node = loop.call_node(rpc.core, many, <int>i + 1)
+            node = loop.calls.node(rpc.core, many, <int>i + 1)
             rc = nq_rpc_call(loop.l, rpc.h, <int16_t>type, v.p, v.n, timeout, <void *>node, NULL)
             if rc < 0:
-                loop.call_free(node)
+                loop.calls.release(node)
         else:  # a buffer's own code has ended it
             rc = NQ_ERR_STALE
         view_done(&v)

@@ -12,7 +12,13 @@ cdef extern from *:
     #define nqb_store(p, v) __atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
     #define nqb_swap(p, v) __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST)
     #define nqb_next(p) __atomic_add_fetch((p), 1, __ATOMIC_RELAXED)
+    #ifdef Py_GIL_DISABLED
+    #define NQB_LISTS_CHANGE 1
+    #else
+    #define NQB_LISTS_CHANGE 0
+    #endif
     """
+    bint LISTS_CHANGE "NQB_LISTS_CHANGE"  # while they are looked at: other threads run
     int load_int "nqb_load" (int *p) noexcept nogil
     void store_int "nqb_store" (int *p, int v) noexcept nogil
     int swap_int "nqb_swap" (int *p, int v) noexcept nogil

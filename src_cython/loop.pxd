@@ -1,13 +1,6 @@
 # loop.pxd: the loop, and the root of everything the engine points at.
 
-# One RPC call that waits for its reply: the engine's `user` of the call.
-cdef struct CallNode:
-    CallNode *prev
-    CallNode *next
-    PyObject *stream  # StreamCore, a reference of ours
-    PyObject *cb      # what StreamCore.ev_reply calls or sets, a reference of ours
-    int kind          # the stream class's own
-
+cdef class Calls
 cdef class Loop
 cdef class ConnCore
 cdef class StreamCore
@@ -63,8 +56,7 @@ cdef class Loop:
     cdef object spin_fn
     cdef int fd
     cdef PyObject *cores         # intrusive list of the linked objects
-    cdef CallNode calls          # head of the ring of waiting calls
-    cdef CallNode *spare         # free call nodes
+    cdef Calls calls
     cdef list batches            # batch handlers that have collected requests in this dispatch
     cdef set posted              # Posted objects on their way
     cdef object fatal            # a BaseException that is no Exception: raised after the tick
@@ -78,9 +70,6 @@ cdef class Loop:
     cdef int one(self, const nq_event *e) except -1
     cdef int link(self, Core c) except -1     # the engine holds a pointer to c from here on
     cdef int unlink(self, Core c) except -1   # no more; may drop the last reference
-    # A call's user. Owner thread only.
-    cdef CallNode *call_node(self, StreamCore s, object cb, int kind) except NULL
-    cdef int call_free(self, CallNode *n) except -1
     cdef int begin_turn(self) except -1
     cdef int turn(self, int64_t max_wait) except -1
     cdef int close_now(self) except -1

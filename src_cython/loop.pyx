@@ -10,8 +10,7 @@ cdef class Loop:
 
     def __cinit__(self):
         self.fd = -1
-        self.calls.next = &self.calls
-        self.calls.prev = &self.calls
+        self.calls = Calls.__new__(Calls)
         self.posted = set()
         self.batches = []
 
@@ -36,13 +35,8 @@ cdef class Loop:
         self.adopt()
 
     def __dealloc__(self):
-        cdef CallNode *n = self.spare
         if self.l != NULL:
             nq_loop_free(self.l)
-        while n != NULL:
-            self.spare = n.next
-            free(n)
-            n = self.spare
 
     cdef int adopt(self) except -1:
         """The calling thread runs the loop from now on."""
@@ -85,36 +79,6 @@ cdef class Loop:
         Py_DECREF(c)
         return 0
 
-    cdef CallNode *call_node(self, StreamCore s, object cb, int kind) except NULL:
-        cdef CallNode *n = self.spare
-        if n != NULL:
-            self.spare = n.next
-        else:
-            n = <CallNode *>malloc(sizeof(CallNode))
-            if n == NULL:
-                raise MemoryError()
-        n.stream = <PyObject *>s
-        n.cb = <PyObject *>cb
-        n.kind = kind
-        Py_INCREF(s)
-        Py_INCREF(cb)
-        n.prev = self.calls.prev
-        n.next = &self.calls
-        n.prev.next = n
-        self.calls.prev = n
-        return n
-
-    cdef int call_free(self, CallNode *n) except -1:
-        cdef PyObject *s = n.stream
-        cdef PyObject *cb = n.cb
-        n.prev.next = n.next
-        n.next.prev = n.prev
-        n.next = self.spare
-        self.spare = n
-        Py_XDECREF(cb)
-        Py_XDECREF(s)
-        return 0
-
     # ---- dispatch ----
 
     cdef int dispatch(self, int n) except -1:
@@ -141,23 +105,15 @@ cdef class Loop:
 
     cdef int one(self, const nq_event *e) except -1:
         cdef void *p
-        cdef CallNode *n
-        cdef StreamCore s
         cdef Posted task
-        cdef object cb
         cdef int kind = e.kind
         if kind == NQ_EV_RPC_REQUEST:
             p = nq_stream_user(self.l, e.handle)
             if p != NULL:
                 (<StreamCore>p).ev_request(e)
         elif kind == NQ_EV_RPC_REPLY:
-            n = <CallNode *>e.user
-            if n != NULL:
-                s = <StreamCore>n.stream
-                cb = <object>n.cb
-                kind = n.kind
-                self.call_free(n)
-                s.ev_reply(cb, kind, e)
+            if e.user != NULL:
+                return self.calls.told(<CallNode *>e.user, e)
         elif kind == NQ_EV_STREAM_DATA:
             p = nq_stream_user(self.l, e.handle)
             if p != NULL:
@@ -475,13 +431,8 @@ cdef class Loop:
 
     cdef int close_now(self) except -1:
         cdef nq_loop *l = self.l
-        cdef nq_event gone
-        cdef CallNode *n
         cdef Core c
-        cdef StreamCore s
         cdef Posted p
-        cdef object cb
-        cdef int kind
         self.detach()
         with cython.critical_section(self):  # whoever posts is done with the engine's loop, or finds none
             store_loop(&self.l, NULL)
@@ -499,21 +450,7 @@ cdef class Loop:
                 c.detached()
             except BaseException as exc:
                 self.failed(exc, c)
-        memset(&gone, 0, sizeof(gone))
-        gone.kind = NQ_EV_RPC_REPLY
-        gone.flags = NQ_EVF_LOCAL
-        gone.type = R_GOAWAY
-        gone.code = NQ_CALL_GONE
-        while self.calls.next != &self.calls:
-            n = self.calls.next
-            s = <StreamCore>n.stream
-            cb = <object>n.cb
-            kind = n.kind
-            self.call_free(n)
-            try:
-                s.ev_reply(cb, kind, &gone)
-            except BaseException as exc:
-                self.failed(exc, cb)
+        self.calls.gone(self)
         waiting = list(self.posted)
         self.posted.clear()
         for p in waiting:

@@ -16,6 +16,7 @@ cdef class BaseRpc(AioStream):
     cdef BaseRpc successor(self)
     cdef int start_call(self, object type, object payload, object cb, int kind, object timeout,
                         uint32_t *msgid) except -1
+    cdef int call_failed(self, int rc) except -1
     cdef int reply_now(self, uint32_t msgid, int result, object payload) except -1
     cdef int request_done(self, uint32_t msgid, object result) except -1
     cdef int request_failed(self, uint32_t msgid, object where) except -1

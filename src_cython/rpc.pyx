@@ -6,6 +6,13 @@ cdef enum:
     CALL_MANY = 2      # and above: the place in a Many
 
 
+cdef uint64_t timeout_ns(object seconds) except? 0:
+    cdef uint64_t ns = to_ns(seconds, "timeout")
+    if ns == 0:
+        raise ValueError("a timeout must be above 0 seconds")
+    return ns
+
+
 @cython.no_gc_clear
 cdef class BaseRpc(AioStream):
     """An RPC stream; naquid.Rpc adds the coroutines."""
@@ -219,19 +226,20 @@ cdef class BaseRpc(AioStream):
         cdef int rc
         cdef nq_loop *l = own(self.loop)
         if timeout is not None:
-            ns = to_ns(timeout, "timeout")
-            if ns == 0:
-                raise ValueError("a timeout must be above 0 seconds")
+            ns = timeout_ns(timeout)
         view_get(&v, payload)
-        node = self.loop.call_node(self, cb, kind)
+        node = self.loop.calls.node(self, cb, kind)
         rc = nq_rpc_call(l, self.handle, <int16_t>number, v.p, v.n, ns, <void *>node, msgid)
         view_done(&v)
         if rc < 0:
-            self.loop.call_free(node)
-            if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
-                raise self._gone()
-            engine_error(self.loop, rc, "calling")
+            self.loop.calls.release(node)
+            self.call_failed(rc)
         return 0
+
+    cdef int call_failed(self, int rc) except -1:
+        if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
+            raise self._gone()
+        return engine_error(self.loop, rc, "calling")
 
     def call_soon(self, type, payload, on_reply, timeout=None):
         """Sends a request and returns at once; on_reply(result: int, payload: bytes) is called exactly once.
@@ -287,29 +295,28 @@ cdef class BaseRpc(AioStream):
         """
         cdef Many many
         cdef Call call
-        cdef Py_ssize_t i, n
-        cdef list todo = payloads if isinstance(payloads, list) else list(payloads)
+        cdef int number
+        cdef uint64_t ns = 0
+        cdef list todo = payloads if isinstance(payloads, list) and not LISTS_CHANGE else list(payloads)
         if self.loop.aloop is None:
             raise self._gone()
         if self.closed and self.comes_back() and self.successor() is not None:
             return self.heir.call_many(type, todo, timeout, return_exceptions=return_exceptions)
-        n = len(todo)
+        number = to_type(type, "request")
+        if timeout is not None:
+            ns = timeout_ns(timeout)
         many = Many.__new__(Many)
         many.rpc = self
         many.aloop = self.loop.aloop
         many.keep_errors = return_exceptions
-        many.values = [None] * n
-        many.left = n
-        many.msgids = <uint32_t *>calloc(n + 1, sizeof(uint32_t))
-        if many.msgids == NULL:
-            raise MemoryError()
+        many.values = [None] * len(todo)
+        many.left = len(todo)
         try:
-            for i in range(n):
-                self.start_call(type, todo[i], many, CALL_MANY + <int>i, timeout, &many.msgids[i])
+            many.start(<int16_t>number, todo, ns)
         except BaseException:
             many.forget()
             raise
-        if n == 0:
+        if not todo:
             many.settle(CALL_DONE, many.values)
         call = Call.__new__(Call)
         call.reply = many
@@ -335,7 +342,7 @@ cdef class BaseRpc(AioStream):
         node = <CallNode *>nq_rpc_cancel(own(self.loop), self.handle, msgid)
         if node == NULL:
             return False
-        self.loop.call_free(node)
+        self.loop.calls.forget(node)
         return True
 
     def notify(self, type, payload=b""):

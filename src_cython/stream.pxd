@@ -11,7 +11,7 @@ cdef class StreamCore(Core):
     cdef int ev_record(self, const nq_event *e) except -1
     cdef int ev_request(self, const nq_event *e) except -1
     cdef int ev_notify(self, const nq_event *e) except -1
-    # cb and kind as given to Loop.call_node. May come after ev_close.
+    # cb and kind as given to Calls.node. May come after ev_close.
     cdef int ev_reply(self, object cb, int kind, const nq_event *e) except -1
     cdef int ev_fin(self, const nq_event *e) except -1
     cdef int ev_reset(self, const nq_event *e) except -1

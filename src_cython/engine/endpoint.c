@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "conn.h"
+#include "native.h"
 
 /* Bytes of receive buffer that hold a burst of several connections. */
 #define BUFFER_ENOUGH (1u << 20)
@@ -322,8 +323,10 @@ int nq_endpoint_receive(nq_endpoint *ep) {
     waited++;
   }
   int n = ep->io->ops->recv(ep->io, &v);
-  for (int i = 0; i < n; i++)
+  for (int i = 0; i < n; i++) {
     nq_endpoint_packet(ep, &v[i]);
+    nq_native_run_some(ep->l);
+  }
   return n + waited;
 }
 

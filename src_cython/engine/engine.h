@@ -332,6 +332,16 @@ int nq_stream_resume(nq_loop *l, nq_handle s);
 /* timeout 0: the stream's. *msgid (may be NULL) names the call for cancel. */
 int nq_rpc_call(nq_loop *l, nq_handle s, int16_t type, const uint8_t *data, size_t len, uint64_t timeout, void *user,
                 uint32_t *msgid);
+typedef struct nq_payload {
+  const uint8_t *data;
+  size_t len;
+} nq_payload;
+
+/* A call for each of n payloads, with the same user and with IDs in a row: *msgid is what the first must get, or 0, and
+ * becomes what it got. *made is how many were made: fewer when the next would get another ID, or when it returns an
+ * error, which is that of the next. */
+int nq_rpc_call_row(nq_loop *l, nq_handle s, int16_t type, const nq_payload *v, uint32_t n, uint64_t timeout,
+                    void *user, uint32_t *msgid, uint32_t *made);
 /* Message IDs of this side's calls are 1 to max and then 1 again; UINT32_MAX unless told otherwise. */
 int nq_rpc_max_msgid(nq_loop *l, nq_handle s, uint32_t max);
 /* Forgets a call: no event for it any more. Returns its user, or NULL. */

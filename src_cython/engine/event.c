@@ -47,8 +47,15 @@ void nq_events_give(nq_events *b) {
   swap_arenas(b);
 }
 
+void nq_events_forget(nq_events *b) {
+  b->n = b->seen = 0;
+  owned_free(&b->owned);
+  nq_arena_reset(&b->arena);
+}
+
 void nq_events_reset(nq_events *b) {
   b->n -= b->given;
+  b->seen = 0;
   if (b->n)
     memmove(b->v, b->v + b->given, b->n * sizeof *b->v);
   b->given = 0;

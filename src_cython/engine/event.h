@@ -14,6 +14,7 @@ typedef struct nq_events {
   nq_event *v;
   uint32_t n, cap;
   uint32_t given;   /* the first so many were returned by the poll; calls of the user may have pushed more since */
+  uint32_t seen;    /* the first so many were offered to the native handlers */
   int oom;          /* an event was lost for want of memory: the loop ends with NQ_ERR_NOMEM */
   nq_arena arena, told_arena; /* payloads of what is pushed now; of what was given */
   struct nq_owned *owned, *told_owned; /* large payloads whose buffer was handed over whole */
@@ -23,6 +24,8 @@ void nq_events_init(nq_events *b);
 void nq_events_free(nq_events *b);
 /* The events so far go to the caller. What is pushed from now on is the next batch, with memory of its own. */
 void nq_events_give(nq_events *b);
+/* No event so far is left, and so nothing that their payloads would be kept for. */
+void nq_events_forget(nq_events *b);
 /* What was given was dispatched, and its payloads are gone; what was pushed since stays for the next poll. */
 void nq_events_reset(nq_events *b);
 nq_event *nq_events_grow(nq_events *b);

@@ -38,33 +38,30 @@ const naquid_api *nq_native_api(void) { return &api; }
 
 typedef void (*handler_fn)(void *user, const naquid_event *e);
 
-static const naquid_handler *handler_of(nq_loop *l, const nq_event *e, handler_fn *fn) {
+static handler_fn function_of(const naquid_handler *h, const nq_event *e) {
+  switch (e->kind) {
+  case NQ_EV_DATAGRAM:
+    return h->on_datagram;
+  case NQ_EV_STREAM_RECORD:
+    return h->on_record;
+  case NQ_EV_RPC_REQUEST:
+    return h->on_request;
+  case NQ_EV_RPC_NOTIFY:
+    return h->on_notify;
+  case NQ_EV_RPC_REPLY: /* Python's calls have a user, ours have none */
+    return e->user ? NULL : h->on_reply;
+  default:
+    return NULL;
+  }
+}
+
+static const naquid_handler *handler_of(nq_loop *l, const nq_event *e) {
   if (e->kind == NQ_EV_DATAGRAM) {
     nq_conn *c = nq_conn_get(l, e->handle);
-    const naquid_handler *h = c ? nq_hdmap_datagram(c->hdmap) : NULL;
-    *fn = h ? h->on_datagram : NULL;
-    return h;
+    return c ? nq_hdmap_datagram(c->hdmap) : NULL;
   }
-  if (e->kind < NQ_EV_STREAM_RECORD || e->kind > NQ_EV_RPC_REPLY)
-    return NULL;
   nq_stream *s = nq_stream_get(l, e->handle);
-  const naquid_handler *h = s ? s->native : NULL;
-  if (!h)
-    return NULL;
-  switch (e->kind) {
-  case NQ_EV_STREAM_RECORD:
-    *fn = h->on_record;
-    break;
-  case NQ_EV_RPC_REQUEST:
-    *fn = h->on_request;
-    break;
-  case NQ_EV_RPC_NOTIFY:
-    *fn = h->on_notify;
-    break;
-  default: /* a reply: Python's calls have a user, ours have none */
-    *fn = e->user ? NULL : h->on_reply;
-  }
-  return h;
+  return s ? s->native : NULL;
 }
 
 static int result_of(const nq_event *e) {
@@ -73,27 +70,44 @@ static int result_of(const nq_event *e) {
   return e->code == NQ_CALL_TIMEOUT ? -2 : -5; /* the original's NQ_ETIMEOUT and NQ_EGOAWAY */
 }
 
+static int is_native_kind(unsigned kind) {
+  return kind == NQ_EV_DATAGRAM || (kind >= NQ_EV_STREAM_RECORD && kind <= NQ_EV_RPC_REPLY);
+}
+
 void nq_native_run(nq_loop *l) {
   nq_events *b = &l->batch;
-  uint32_t n = b->n, kept = 0;
-  for (uint32_t i = 0; i < n; i++) {
-    nq_event e = b->v[i]; /* a copy: a handler may cause events, and the batch may move */
+  uint32_t n = b->n, kept = b->seen;
+  nq_handle last = 0; /* what comes of one stream comes in a row */
+  const naquid_handler *h = NULL;
+  for (uint32_t i = b->seen; i < n; i++) {
+    const nq_event *e = &b->v[i];
     handler_fn fn = NULL;
-    const naquid_handler *h = handler_of(l, &e, &fn);
-    if (!h || !fn) {
-      b->v[kept++] = e;
+    if (is_native_kind(e->kind)) {
+      if (e->kind == NQ_EV_DATAGRAM || e->handle != last) {
+        h = handler_of(l, e);
+        last = e->kind == NQ_EV_DATAGRAM ? 0 : e->handle;
+      }
+      fn = h ? function_of(h, e) : NULL;
+    }
+    if (!fn) {
+      if (kept != i)
+        b->v[kept] = *e;
+      kept++;
       continue;
     }
+    int16_t type = e->kind == NQ_EV_RPC_REPLY ? (int16_t)result_of(e) : e->type;
+    /* A copy: the handler may cause events, and the batch may move. */
     naquid_event out = {
-        .api = &api, .loop = l, .handle = e.handle, .type = e.type, .msgid = e.msgid, .data = e.data, .len = e.len};
-    if (e.kind == NQ_EV_RPC_REPLY)
-      out.type = (int16_t)result_of(&e);
+        .api = &api, .loop = l, .handle = e->handle, .type = type, .msgid = e->msgid, .data = e->data, .len = e->len};
     fn(h->user, &out);
   }
-  if (kept == n)
-    return;
-  memmove(b->v + kept, b->v + n, (b->n - n) * sizeof *b->v);
-  b->n -= n - kept;
+  if (kept != n) {
+    memmove(b->v + kept, b->v + n, (b->n - n) * sizeof *b->v);
+    b->n -= n - kept;
+  }
+  b->seen = kept;
+  if (!b->n)
+    nq_events_forget(b);
 }
 
 int nq_stream_set_native(nq_loop *l, nq_handle h, const naquid_handler *native) {

@@ -13,26 +13,42 @@ void nq_calls_init(nq_calls *c, uint64_t timeout, uint32_t timer_kind) {
 void nq_calls_free(nq_calls *c) {
   free(c->slots);
   c->slots = NULL;
-  c->n = c->cap = 0;
+  c->n = c->cap = c->made = 0;
 }
 
 /* Robin Hood probing: in a run, whoever is further from its home slot comes first. So a search ends at the first that
  * is nearer to its own home, and a removal at the first that is at home: with IDs in sequence, at the very next. */
-static uint32_t distance(const nq_calls *c, uint32_t i) { return (i - c->slots[i].msgid) & (c->cap - 1); }
+static inline uint32_t distance(const nq_calls *c, uint32_t i) { return (i - c->slots[i].msgid) & (c->cap - 1); }
 
-static nq_call *find(const nq_calls *c, uint32_t msgid) {
-  if (!c->n)
-    return NULL;
+/* Slots from `made` on were never written: they are empty, whatever their memory holds. */
+static inline int taken(const nq_calls *c, uint32_t i) { return i < c->made && c->slots[i].msgid; }
+
+static nq_call *find_further(const nq_calls *c, uint32_t msgid) {
   uint32_t mask = c->cap - 1, i = msgid & mask;
-  for (uint32_t d = 0; c->slots[i].msgid && d <= distance(c, i); d++, i = (i + 1) & mask)
+  for (uint32_t d = 0; taken(c, i) && d <= distance(c, i); d++, i = (i + 1) & mask)
     if (c->slots[i].msgid == msgid)
       return &c->slots[i];
   return NULL;
 }
 
+static inline nq_call *find(const nq_calls *c, uint32_t msgid) {
+  if (!c->n)
+    return NULL;
+  uint32_t i = msgid & (c->cap - 1);
+  if (i < c->made && c->slots[i].msgid == msgid)
+    return &c->slots[i];
+  return find_further(c, msgid);
+}
+
+static inline void put(nq_calls *c, uint32_t i, const nq_call *call) {
+  while (c->made <= i)
+    c->slots[c->made++].msgid = 0;
+  c->slots[i] = *call;
+}
+
 static void place(nq_calls *c, nq_call call) {
   uint32_t mask = c->cap - 1, i = call.msgid & mask;
-  for (uint32_t d = 0; c->slots[i].msgid; d++, i = (i + 1) & mask) {
+  for (uint32_t d = 0; taken(c, i); d++, i = (i + 1) & mask) {
     uint32_t other = distance(c, i);
     if (other < d) {
       nq_call swap = c->slots[i];
@@ -41,17 +57,20 @@ static void place(nq_calls *c, nq_call call) {
       d = other;
     }
   }
-  c->slots[i] = call;
+  put(c, i, &call);
 }
 
-static int resize(nq_calls *c, uint32_t cap) {
-  nq_call *old = c->slots;
-  uint32_t n = c->cap;
-  nq_call *slots = calloc(cap, sizeof *slots);
+/* While it is small it grows fast: memory is not touched before it is used. */
+static int grow(nq_calls *c) {
+  uint32_t cap = c->cap * (c->cap < 8192 ? 4 : 2), had = c->cap, n = c->made;
+  if (!cap)
+    cap = had ? 0 : 8;
+  nq_call *slots = cap ? malloc(cap * sizeof *slots) : NULL, *old = c->slots;
   if (!slots)
     return -1;
   c->slots = slots;
   c->cap = cap;
+  c->made = 0;
   for (uint32_t i = 0; i < n; i++)
     if (old[i].msgid)
       place(c, old[i]);
@@ -59,9 +78,9 @@ static int resize(nq_calls *c, uint32_t cap) {
   return 0;
 }
 
-static void erase(nq_calls *c, uint32_t i) {
+static inline void erase(nq_calls *c, uint32_t i) {
   uint32_t mask = c->cap - 1, next = (i + 1) & mask;
-  while (c->slots[next].msgid && distance(c, next)) {
+  while (taken(c, next) && distance(c, next)) {
     c->slots[i] = c->slots[next];
     i = next;
     next = (next + 1) & mask;
@@ -70,15 +89,24 @@ static void erase(nq_calls *c, uint32_t i) {
   c->n--;
 }
 
-uint32_t nq_calls_add(nq_calls *c, void *user, uint64_t deadline) {
-  if (c->n * 2 >= c->cap && resize(c, c->cap ? c->cap * 2 : 8))
-    return 0;
+uint32_t nq_calls_next(const nq_calls *c) {
   uint32_t id = c->last_id;
-  do {
+  do
     id = id < c->max_id ? id + 1 : 1; /* 0 means "no ID" on the wire */
-  } while (find(c, id));
+  while (taken(c, id & (c->cap - 1)) && find(c, id)); /* who is not at home has another one there */
+  return id;
+}
+
+uint32_t nq_calls_add(nq_calls *c, void *user, uint64_t deadline) {
+  if (c->n >= c->cap - c->cap / 4 && grow(c))
+    return 0;
+  uint32_t id = nq_calls_next(c), i = id & (c->cap - 1);
   c->last_id = id;
-  place(c, (nq_call){.msgid = id, .deadline = deadline, .user = user});
+  nq_call call = {.msgid = id, .deadline = deadline, .user = user};
+  if (taken(c, i))
+    place(c, call);
+  else
+    put(c, i, &call);
   c->n++;
   return id;
 }
@@ -97,7 +125,7 @@ int nq_calls_take(nq_calls *c, uint32_t msgid, void **user) {
 uint32_t nq_calls_expire(nq_calls *c, uint64_t now, uint32_t *scan, void **user, uint64_t *next) {
   if (*scan == 0)
     *next = NQ_NEVER;
-  while (*scan < c->cap) {
+  while (*scan < c->made) {
     nq_call *call = &c->slots[*scan];
     if (call->msgid && call->deadline <= now) {
       uint32_t id = call->msgid;

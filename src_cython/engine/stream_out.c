@@ -143,43 +143,69 @@ static nq_stream *sendable(const nq_loop *l, nq_handle h, int *err) {
   return s;
 }
 
-/* Appends header and payload. 0, 1 (above the high watermark) or an error. */
-static int put(nq_stream *s, const uint8_t *head, size_t headlen, const uint8_t *data, size_t len) {
+/* n bytes were committed. 0, or 1: above the high watermark. */
+static inline int queued(nq_stream *s, size_t n) {
   nq_conn *c = s->c;
-  nq_pool *pool = &c->l->pool;
-  size_t n = headlen + len;
-  if (c->queued + n > c->limits.max_send_queue)
-    return NQ_ERR_FULL;
-  if (n <= 1024) {
-    uint8_t *p = nq_sendq_reserve(&s->out, pool, n);
-    if (!p)
-      return NQ_ERR_NOMEM;
-    if (headlen)
-      memcpy(p, head, headlen);
-    if (len)
-      memcpy(p + headlen, data, len);
-    nq_sendq_commit(&s->out, n);
-  } else {
-    if (headlen) {
-      uint8_t *p = nq_sendq_reserve(&s->out, pool, headlen);
-      if (!p)
-        return NQ_ERR_NOMEM;
-      memcpy(p, head, headlen);
-      nq_sendq_commit(&s->out, headlen);
-    }
-    if (nq_sendq_append(&s->out, pool, data, len)) {
-      if (headlen) { /* half a message is queued: the stream cannot go on */
-        c->queued += headlen;
-        nq_stream_want_reset(s, NQ_CODE_OVERLOAD);
-      }
-      return NQ_ERR_NOMEM;
-    }
-  }
   c->queued += n;
-  nq_stream_mark(s);
+  if (!s->in_send)
+    nq_stream_mark(s);
   if (nq_sendq_queued(&s->out) > c->limits.send_high)
     s->above = 1;
   return s->above;
+}
+
+/* Most messages are a few bytes: a call of memcpy would take longer than they do. */
+static inline void copy(uint8_t *to, const uint8_t *from, size_t n) {
+  if (n >= 8 && n <= 16) {
+    uint64_t first, last;
+    memcpy(&first, from, 8);
+    memcpy(&last, from + n - 8, 8);
+    memcpy(to, &first, 8);
+    memcpy(to + n - 8, &last, 8);
+  } else if (n) {
+    memcpy(to, from, n);
+  }
+}
+
+/* Appends header and payload, which do not fit a reservation together. As put. */
+static int put_long(nq_stream *s, const uint8_t *head, size_t headlen, const uint8_t *data, size_t len) {
+  nq_conn *c = s->c;
+  nq_pool *pool = &c->l->pool;
+  if (c->queued + headlen + len > c->limits.max_send_queue)
+    return NQ_ERR_FULL;
+  if (headlen) {
+    uint8_t *p = nq_sendq_reserve(&s->out, pool, headlen);
+    if (!p)
+      return NQ_ERR_NOMEM;
+    memcpy(p, head, headlen);
+    nq_sendq_commit(&s->out, headlen);
+  }
+  if (nq_sendq_append(&s->out, pool, data, len)) {
+    if (headlen) { /* half a message is queued: the stream cannot go on */
+      c->queued += headlen;
+      nq_stream_want_reset(s, NQ_CODE_OVERLOAD);
+    }
+    return NQ_ERR_NOMEM;
+  }
+  return queued(s, headlen + len);
+}
+
+/* Appends header and payload. 0, 1 (above the high watermark) or an error. */
+static int put(nq_stream *s, const uint8_t *head, size_t headlen, const uint8_t *data, size_t len) {
+  nq_conn *c = s->c;
+  size_t n = headlen + len;
+  if (n > NQ_SENDQ_RESERVE_MAX)
+    return put_long(s, head, headlen, data, len);
+  if (c->queued + n > c->limits.max_send_queue)
+    return NQ_ERR_FULL;
+  uint8_t *p = nq_sendq_reserve(&s->out, &c->l->pool, n);
+  if (!p)
+    return NQ_ERR_NOMEM;
+  if (headlen)
+    memcpy(p, head, headlen);
+  copy(p + headlen, data, len);
+  nq_sendq_commit(&s->out, n);
+  return queued(s, n);
 }
 
 /* As put, for bytes that stay where they are. */
@@ -189,11 +215,7 @@ static int put_lent(nq_stream *s, const uint8_t *head, size_t headlen, const uin
     return NQ_ERR_FULL;
   if (nq_sendq_lend(&s->out, &c->l->pool, head, headlen, data, len, lender))
     return NQ_ERR_NOMEM;
-  c->queued += headlen + len;
-  nq_stream_mark(s);
-  if (nq_sendq_queued(&s->out) > c->limits.send_high)
-    s->above = 1;
-  return s->above;
+  return queued(s, headlen + len);
 }
 
 static int send_message(nq_loop *l, nq_handle h, const uint8_t *data, size_t len, void *lender) {
@@ -244,29 +266,47 @@ int nq_stream_send_marked(nq_loop *l, nq_handle h, const uint8_t *data, size_t l
   return rv;
 }
 
-static int put_frame(nq_stream *s, int16_t type, uint32_t msgid, const uint8_t *data, size_t len) {
-  uint8_t head[NQ_WIRE_RPC_MAX];
-  return put(s, head, nq_wire_rpc_put(head, type, msgid, (uint32_t)len), data, len);
+static inline int put_frame(nq_stream *s, int16_t type, uint32_t msgid, const uint8_t *data, size_t len) {
+  nq_conn *c = s->c;
+  if (len > NQ_SENDQ_RESERVE_MAX - NQ_WIRE_RPC_MAX || c->queued + NQ_WIRE_RPC_MAX + len > c->limits.max_send_queue) {
+    uint8_t head[NQ_WIRE_RPC_MAX];
+    return put(s, head, nq_wire_rpc_put(head, type, msgid, (uint32_t)len), data, len);
+  }
+  uint8_t *p = nq_sendq_reserve(&s->out, &c->l->pool, NQ_WIRE_RPC_MAX + len); /* the header is written in place */
+  if (!p)
+    return NQ_ERR_NOMEM;
+  size_t n = nq_wire_rpc_put(p, type, msgid, (uint32_t)len);
+  copy(p + n, data, len);
+  nq_sendq_commit(&s->out, n + len);
+  return queued(s, n + len);
 }
 
-int nq_rpc_call(nq_loop *l, nq_handle h, int16_t type, const uint8_t *data, size_t len, uint64_t timeout, void *user,
-                uint32_t *msgid) {
-  int err;
-  nq_stream *s = sendable(l, h, &err);
+/* The stream, when a call of this type can be made on it; *timeout becomes the deadline. */
+static inline nq_stream *callable(const nq_loop *l, nq_handle h, int16_t type, uint64_t *timeout, int *err) {
+  nq_stream *s = sendable(l, h, err);
   if (!s)
-    return err;
-  if (s->kind != NQ_KIND_RPC)
-    return NQ_ERR_STATE;
-  if (type <= 0)
-    return NQ_ERR_ARG;
+    return NULL;
+  if (s->kind != NQ_KIND_RPC || type <= 0) {
+    *err = s->kind != NQ_KIND_RPC ? NQ_ERR_STATE : NQ_ERR_ARG;
+    return NULL;
+  }
+  uint64_t ns = *timeout ? *timeout : s->calls->timeout;
+  *timeout = ns > NQ_NEVER - l->now ? NQ_NEVER : l->now + ns;
+  return s;
+}
+
+static inline int has_room(const nq_stream *s) {
+  const nq_calls *calls = s->calls;
+  return calls->n < s->c->limits.max_pending_calls && calls->n < calls->max_id;
+}
+
+static inline int call(nq_stream *s, int16_t type, const uint8_t *data, size_t len, uint64_t deadline, void *user,
+                       uint32_t *msgid) {
+  nq_calls *calls = s->calls;
   if (len > s->c->limits.max_message_size)
     return NQ_ERR_TOOBIG;
-  nq_calls *calls = s->calls;
-  if (calls->n >= s->c->limits.max_pending_calls || calls->n >= calls->max_id)
+  if (!has_room(s))
     return NQ_ERR_FULL;
-  if (!timeout)
-    timeout = calls->timeout;
-  uint64_t deadline = timeout > NQ_NEVER - l->now ? NQ_NEVER : l->now + timeout;
   uint32_t id = nq_calls_add(calls, user, deadline);
   if (!id)
     return NQ_ERR_NOMEM;
@@ -275,11 +315,53 @@ int nq_rpc_call(nq_loop *l, nq_handle h, int16_t type, const uint8_t *data, size
     nq_calls_take(calls, id, &user);
     return rv;
   }
-  l->calls++;
-  if (deadline < calls->timer.deadline)
-    nq_timer_set(&l->timers, &calls->timer, deadline);
+  s->c->l->calls++;
+  *msgid = id;
+  return rv;
+}
+
+static inline void arm(nq_stream *s, uint64_t deadline) {
+  if (deadline < s->calls->timer.deadline)
+    nq_timer_set(&s->c->l->timers, &s->calls->timer, deadline);
+}
+
+int nq_rpc_call(nq_loop *l, nq_handle h, int16_t type, const uint8_t *data, size_t len, uint64_t timeout, void *user,
+                uint32_t *msgid) {
+  int err;
+  uint32_t id;
+  nq_stream *s = callable(l, h, type, &timeout, &err);
+  if (!s)
+    return err;
+  err = call(s, type, data, len, timeout, user, &id);
+  if (err < 0)
+    return err;
+  arm(s, timeout);
   if (msgid)
     *msgid = id;
+  return err;
+}
+
+int nq_rpc_call_row(nq_loop *l, nq_handle h, int16_t type, const nq_payload *v, uint32_t n, uint64_t timeout,
+                    void *user, uint32_t *msgid, uint32_t *made) {
+  int rv;
+  uint32_t id, i = 0;
+  *made = 0;
+  nq_stream *s = callable(l, h, type, &timeout, &rv);
+  if (!s)
+    return rv;
+  rv = s->above;
+  for (; i < n && rv >= 0; i++) {
+    if (*msgid && has_room(s) && nq_calls_next(s->calls) != *msgid + i)
+      break;
+    rv = call(s, type, v[i].data, v[i].len, timeout, user, &id);
+    if (rv < 0)
+      break;
+    if (!i)
+      *msgid = id;
+  }
+  *made = i;
+  if (i)
+    arm(s, timeout);
   return rv;
 }
 

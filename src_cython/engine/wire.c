@@ -52,7 +52,7 @@ int nq_wire_length_get(const uint8_t *p, size_t n, uint32_t *value) { return len
 
 size_t nq_wire_length_put(uint8_t *p, uint32_t value) { return length_put(p, value); }
 
-int nq_wire_rpc_get(const uint8_t *p, size_t n, nq_frame *f) {
+int nq_wire_rpc_get_any(const uint8_t *p, size_t n, nq_frame *f) {
   if (n == 0)
     return NQ_WIRE_MORE;
   unsigned flags = p[0], ids = flags & (ID2 | ID4);
@@ -78,7 +78,7 @@ int nq_wire_rpc_get(const uint8_t *p, size_t n, nq_frame *f) {
   return (int)head + used;
 }
 
-size_t nq_wire_rpc_put(uint8_t *p, int16_t type, uint32_t msgid, uint32_t length) {
+size_t nq_wire_rpc_put_any(uint8_t *p, int16_t type, uint32_t msgid, uint32_t length) {
   uint8_t *q = p + 1;
   unsigned flags = msgid == 0 ? 0 : msgid <= 0xffff ? ID2 : ID4;
   if (type == (int8_t)type) {

@@ -29,9 +29,38 @@ typedef struct nq_frame {
 
 /* Header of an RPC frame. Returns its size (3..12), NQ_WIRE_MORE, or NQ_WIRE_ERROR (unknown flag, both ID flags, a
  * zero ID that was sent, type <= 0 without an ID, bad length). */
-int nq_wire_rpc_get(const uint8_t *p, size_t n, nq_frame *f);
+int nq_wire_rpc_get_any(const uint8_t *p, size_t n, nq_frame *f);
+
+#define NQ_WIRE_SHORT 5 /* flags, ID of two bytes, type of one; most frames: a length below 128 */
+#define NQ_WIRE_SHORT_FLAGS 5
+
+static inline int nq_wire_rpc_get(const uint8_t *p, size_t n, nq_frame *f) {
+  if (n < NQ_WIRE_SHORT || p[0] != NQ_WIRE_SHORT_FLAGS || !(p[4] & 0x80))
+    return nq_wire_rpc_get_any(p, n, f);
+  uint32_t msgid = (uint32_t)(p[2] << 8 | p[3]);
+  int16_t type = (int8_t)p[1];
+  if (!msgid)
+    return NQ_WIRE_ERROR;
+  f->kind = type > 0 ? NQ_FRAME_REQUEST : NQ_FRAME_REPLY;
+  f->type = type;
+  f->msgid = msgid;
+  f->length = p[4] & 0x7f;
+  return NQ_WIRE_SHORT;
+}
+
 /* Writes the header in its shortest form, returns its size (3..12). msgid 0: notify. */
-size_t nq_wire_rpc_put(uint8_t *p, int16_t type, uint32_t msgid, uint32_t length);
+size_t nq_wire_rpc_put_any(uint8_t *p, int16_t type, uint32_t msgid, uint32_t length);
+
+static inline size_t nq_wire_rpc_put(uint8_t *p, int16_t type, uint32_t msgid, uint32_t length) {
+  if (type != (int8_t)type || msgid - 1 > 0xfffe || length > 0x7f)
+    return nq_wire_rpc_put_any(p, type, msgid, length);
+  p[0] = NQ_WIRE_SHORT_FLAGS;
+  p[1] = (uint8_t)type;
+  p[2] = (uint8_t)(msgid >> 8);
+  p[3] = (uint8_t)msgid;
+  p[4] = (uint8_t)(length | 0x80);
+  return NQ_WIRE_SHORT;
+}
 
 /* Protocol name and its NUL at the start of a stream. Returns name length + 1 (2..256), NQ_WIRE_MORE, or
  * NQ_WIRE_ERROR when it is empty or longer than 255. */

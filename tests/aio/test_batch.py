@@ -57,6 +57,53 @@ def test_many_calls_in_few_batches(run: Variant, bench: Bench) -> None:
     run(main)
 
 
+def test_a_batch_of_several_streams(run: Variant, bench: Bench) -> None:
+    batches: list[list[tuple[object, int, bytes]]] = []
+    handlers = naquid.Handlers()
+
+    @handlers.rpc_batch("who")
+    def who(batch: naquid.RpcBatch) -> list[bytes | None]:
+        batches.append(list(batch))
+        assert [type for _, type, _ in batch] == batch.types
+        assert [rpc for rpc, _, _ in batch] == batch.rpcs
+        assert len(batch) == len(batch.rpcs) == len(batch.payloads)
+        for i in (-1, len(batch)):
+            with pytest.raises(IndexError):
+                batch.defer(i)
+        for i, type in enumerate(batch.types):
+            batch.defer(i).reply(b"%d of %d" % (type, batch.rpcs[i].stream_id))
+        batch.payloads.clear()  # the handler's own now
+        return [None] * len(batch)
+
+    async def main() -> None:
+        async with bench.pair(handlers) as (_, conn):
+            rpcs = [await conn.open_rpc("who") for _ in range(5)]
+            calls = [rpc.call(type, b"") for type in range(1, 30) for rpc in rpcs]
+            many = [rpc.call_many(40, [b""] * 50) for rpc in rpcs]
+            wanted = [b"%d of %d" % (type, rpc.stream_id) for type in range(1, 30) for rpc in rpcs]
+            assert await asyncio.gather(*calls) == wanted
+            assert await asyncio.gather(*many) == [[b"40 of %d" % rpc.stream_id] * 50 for rpc in rpcs]
+            assert any(len({rpc for rpc, _, _ in batch}) > 1 for batch in batches)
+
+    run(main)
+
+
+def test_payloads_of_every_kind(run: Variant, bench: Bench) -> None:
+    async def main() -> None:
+        async with bench.pair(app([])) as (_, conn):
+            rpc = await conn.open_rpc("sum")
+            wanted = [bytes([i % 256]) * (i % 40) for i in range(1000)] + [bytes(100_000)]
+            kinds = (bytes, bytes, bytearray, bytes, memoryview)
+            payloads = [kinds[i * i % 5](data) for i, data in enumerate(wanted)]
+            assert await rpc.call_many(1, payloads) == wanted
+            with pytest.raises(TypeError):
+                rpc.call_many(1, [*payloads, "text"])  # type: ignore[list-item]
+            assert conn.loop_stats()["pending_calls"] == 0
+            assert await rpc.call_many(1, payloads) == wanted
+
+    run(main)
+
+
 def test_errors_in_a_batch(run: Variant, bench: Bench, unraisable: Unraisable) -> None:
     async def main() -> None:
         async with bench.pair(app([])) as (_, conn):

@@ -491,6 +491,69 @@ static void test_largest_id(void) {
   end(&f);
 }
 
+/* A row of calls: as many as the limits allow, with one user and with IDs in a row; the next row tells when it does not
+ * follow. */
+static void test_row(void) {
+  fixture f;
+  begin(&f);
+  nq_loop *l = f.w.c.l;
+  static const uint8_t p[1024];
+  nq_payload v[6];
+  for (size_t i = 0; i < 6; i++)
+    v[i] = (nq_payload){p, (size_t[]){0, 7, 8, 16, 17, sizeof p}[i]};
+  uint32_t id = 0, made = 9, single;
+  CHECK_EQ(nq_rpc_call_row(l, f.rpc, 0, v, 6, 0, &f, &id, &made), NQ_ERR_ARG);
+  CHECK_EQ(made, 0);
+  CHECK_EQ(nq_rpc_call_row(l, f.rpc, 1, v, 6, 0, &f, &id, &made), 0);
+  CHECK_EQ(id, 1);
+  CHECK_EQ(made, 6);
+  CHECK_EQ(nq_rpc_call(l, f.rpc, 1, NULL, 0, 0, NULL, &single), 0);
+  CHECK_EQ(single, 7);
+  id = 7; /* somebody else has it */
+  CHECK_EQ(nq_rpc_call_row(l, f.rpc, 1, v, 6, 0, &f, &id, &made), 0);
+  CHECK_EQ(made, 0);
+  CHECK(nq_rpc_cancel(l, f.rpc, 3) == &f);
+  CHECK_EQ(nq_rpc_max_msgid(l, f.rpc, 10), NQ_DONE);
+  id = 8;
+  CHECK_EQ(nq_rpc_call_row(l, f.rpc, 1, v, 6, 0, &f, &id, &made), 0);
+  CHECK_EQ(made, 3); /* after 10 comes the ID that is free: 3 */
+  id = 0;
+  CHECK_EQ(nq_rpc_call_row(l, f.rpc, 1, v, 6, 0, &f, &id, &made), NQ_ERR_FULL);
+  CHECK_EQ(id, 3);
+  CHECK_EQ(made, 1);
+  CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_RPC_REPLY], 10, 5000));
+  CHECK_EQ(nq_rpc_max_msgid(l, f.rpc, UINT32_MAX), NQ_DONE);
+  id = 0;
+  v[2].len = (16u << 20) + 1;
+  CHECK_EQ(nq_rpc_call_row(l, f.rpc, 1, v, 6, 0, &f, &id, &made), NQ_ERR_TOOBIG);
+  CHECK_EQ(made, 2);
+  CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_RPC_REPLY], 12, 5000));
+  end(&f);
+}
+
+/* Frames fill the connection's send queue to the last byte, and what does not fit leaves nothing behind. */
+static void test_full_queue(void) {
+  sim net;
+  world w;
+  sim_init(&net, 8);
+  world_open(&w, &net);
+  w.c.limits.max_send_queue = 65536; /* "rpc" and its NUL, 5040 calls of 13 bytes, one of 12 */
+  nq_handle conn = world_connect(&w, "localhost");
+  nq_handle rpc = world_stream(&w, conn, NQ_KIND_RPC, "rpc");
+  uint8_t p[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+  for (int i = 0; i < 5040; i++)
+    CHECK_EQ(nq_rpc_call(w.c.l, rpc, 1, p, 8, 0, NULL, NULL), 0);
+  CHECK_EQ(nq_rpc_call(w.c.l, rpc, 1, p, 8, 0, NULL, NULL), NQ_ERR_FULL);
+  CHECK_EQ(nq_rpc_call(w.c.l, rpc, 1, p, 7, 0, NULL, NULL), 0);
+  CHECK_EQ(nq_rpc_call(w.c.l, rpc, 1, NULL, 0, 0, NULL, NULL), NQ_ERR_FULL);
+  nq_conn_info i;
+  nq_conn_get_info(w.c.l, conn, &i);
+  CHECK_EQ(i.queued, w.c.limits.max_send_queue);
+  CHECK(world_until(&w, &w.c.count[NQ_EV_RPC_REPLY], 5041, 5000));
+  world_close(&w);
+  sim_free(&net);
+}
+
 int main(void) {
   RUN(test_table);
   RUN(test_table_skips_ids_in_use);
@@ -503,5 +566,7 @@ int main(void) {
   RUN(test_gone_before_open);
   RUN(test_pending_limit);
   RUN(test_largest_id);
+  RUN(test_row);
+  RUN(test_full_queue);
   CHECK_DONE();
 }

@@ -72,6 +72,26 @@ def test_requests_records_and_datagrams(native: ModuleType, bench: Bench) -> Non
     Variant()(main)
 
 
+def test_beside_python_handlers(native: ModuleType, bench: Bench) -> None:
+    """Many packets in a tick: what has no native function waits for Python, in its order, and none twice."""
+
+    async def main() -> None:
+        seen: list[object] = []
+        async with bench.pair(app_of(native, seen)) as (_, conn):
+            rpc = await conn.open_rpc("echo")
+            replies: list[tuple[int, bytes]] = []
+            wanted = [b"%d" % i for i in range(20_000)]
+            for i, payload in enumerate(wanted):
+                rpc.call_soon(1, payload, lambda result, reply: replies.append((result, reply)))
+                if i % 7 == 0:
+                    rpc.notify(1, payload)
+            await rpc.call(1, b"the last")
+            assert replies == [(0, payload) for payload in wanted]
+            assert seen == wanted[::7]
+
+    Variant()(main)
+
+
 def test_calls_answered_natively(native: ModuleType, bench: Bench) -> None:
     async def main() -> None:
         seen: list[object] = []

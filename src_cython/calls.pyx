@@ -1,0 +1,109 @@
+# calls.pyx: what the engine's pending calls point at.
+
+@cython.final
+@cython.internal
+cdef class Calls:
+    """The nodes of a loop's calls that wait for their replies: in blocks, as thousands of them are used one after the
+    other, and a run of fresh memory costs less than as many small pieces."""
+
+    def __dealloc__(self):
+        self.free_blocks()
+
+    cdef int free_blocks(self) noexcept:
+        cdef CallBlock *b = self.blocks
+        while b != NULL:
+            self.blocks = b.next
+            free(b)
+            b = self.blocks
+        self.spare = NULL
+        self.n_blocks = 0
+        return 0
+
+    cdef int more(self) except -1:
+        """A block of free nodes."""
+        cdef Py_ssize_t i
+        cdef CallBlock *b = <CallBlock *>malloc(sizeof(CallBlock))
+        if b == NULL:
+            raise MemoryError()
+        b.next = NULL
+        if self.blocks == NULL:
+            self.blocks = b
+        else:
+            self.last.next = b
+        self.last = b
+        self.n_blocks += 1
+        for i in range(CALL_BLOCK):
+            b.nodes[i].stream = NULL
+            b.nodes[i].cb = &b.nodes[i + 1] if i + 1 < CALL_BLOCK else NULL
+        self.spare = &b.nodes[0]
+        return 0
+
+    cdef CallNode *node(self, StreamCore s, object cb, int kind) except NULL:
+        """The user of one call."""
+        cdef CallNode *n
+        if self.spare == NULL:
+            self.more()
+        n = self.spare
+        self.spare = <CallNode *>n.cb
+        self.n += 1
+        n.stream = <PyObject *>s
+        n.cb = <void *>cb
+        n.kind = kind
+        n.first = 0
+        n.left = 1
+        Py_INCREF(s)
+        Py_INCREF(cb)
+        return n
+
+    cdef int release(self, CallNode *n) except -1:
+        cdef PyObject *s = n.stream
+        cdef PyObject *cb = <PyObject *>n.cb
+        n.stream = NULL
+        n.cb = self.spare
+        self.spare = n
+        self.n -= 1
+        if self.n == 0 and self.n_blocks > CALL_BLOCKS:  # a burst is over
+            self.free_blocks()
+        Py_XDECREF(cb)
+        Py_XDECREF(s)
+        return 0
+
+    cdef int forget(self, CallNode *n) except -1:
+        n.left -= 1
+        return 0 if n.left else self.release(n)
+
+    cdef int told(self, CallNode *n, const nq_event *e) except -1:
+        """A reply, or the end of a call without one."""
+        cdef StreamCore s = <StreamCore>n.stream
+        cdef object cb = <object>n.cb
+        cdef int kind = n.kind
+        if n.first:
+            kind += <int>(e.msgid - n.first)
+        self.forget(n)
+        return s.ev_reply(cb, kind, e)
+
+    cdef int gone(self, Loop loop) except -1:
+        """Whoever waits hears of it; a row is told once."""
+        cdef Py_ssize_t i
+        cdef nq_event gone
+        cdef object cb
+        cdef CallBlock *b = self.blocks
+        memset(&gone, 0, sizeof(gone))
+        gone.kind = NQ_EV_RPC_REPLY
+        gone.flags = NQ_EVF_LOCAL
+        gone.type = R_GOAWAY
+        gone.code = NQ_CALL_GONE
+        self.n += 1  # the blocks stay while they are walked
+        while b != NULL:
+            for i in range(CALL_BLOCK):
+                if b.nodes[i].stream != NULL:
+                    b.nodes[i].left = 1
+                    gone.msgid = b.nodes[i].first
+                    cb = <object>b.nodes[i].cb
+                    try:
+                        self.told(&b.nodes[i], &gone)
+                    except BaseException as exc:
+                        loop.failed(exc, cb)
+            b = b.next
+        self.n -= 1
+        return 0
