@@ -66,7 +66,7 @@ SCREENS = [
     Screen("sent", ("naquid send localhost 8444 map.dat --ca certs/ca.pem",), beside=RECV),
     Screen("bench", ("naquid bench rpc --requests 100000",), after=4.0),
     Screen("bench-bulk", ("naquid bench bulk --seconds 3",)),
-    Screen("versions", ("naquid versions",)),
+    Screen("versions", ("naquid versions",), columns=124),
 ]
 
 

@@ -23,17 +23,43 @@ class Mend(NamedTuple):
 
 
 # What an upstream version needs mended, as few as can be.
-# PATH_RESPONSE: the packet asks for an acknowledgement and counts as in flight, so a probe timeout must run for it
-# (RFC 9002 6.2.1). Up to 1.25.0 none does: once such packets are lost and fill the window, the connection is silent.
+# Probe timeout: it must run while a packet that asks for an acknowledgement is in flight (RFC 9002 6.2.1), or what was
+# lost is never found lost: once that fills the window, the connection is silent. Up to 1.25.0 it does not run for
+# PATH_RESPONSE, for probes, and for packets whose content has arrived by others or is not wanted any more. Nor does it
+# run again when an established server was at its amplification limit on a new path: what upstream does while the
+# handshake runs (conn_read_handshake) is needed then, too.
 # Idle timeout: it is agreed on by the handshake (RFC 9000 10.1), which has a timeout of its own. Upstream lets this
 # side's value end a handshake that was allowed to take longer.
 MENDED = (
     Mend(
         "lib/ngtcp2_conn.c",
-        "rtb_entry_flags |= NGTCP2_RTB_ENTRY_FLAG_ACK_ELICITING;\n          require_padding =",
-        "rtb_entry_flags |= NGTCP2_RTB_ENTRY_FLAG_ACK_ELICITING | NGTCP2_RTB_ENTRY_FLAG_PTO_ELICITING;\n"
-        "          require_padding =",
-        "a probe timeout runs for packets with PATH_RESPONSE (RFC 9002 6.2.1)",
+        "      (pktns->rtb.num_pto_eliciting == 0 ||\n       !(conn->flags",
+        "      (pktns->rtb.num_ack_eliciting == 0 ||\n       !(conn->flags",
+        "a probe timeout runs while any packet that asks for an acknowledgement is in flight (RFC 9002 6.2.1)",
+    ),
+    Mend(
+        "lib/ngtcp2_conn.c",
+        "    if (ns[i] == NULL || ns[i]->rtb.num_pto_eliciting == 0 ||\n",
+        "    if (ns[i] == NULL ||\n        (i == NGTCP2_PKTNS_ID_APPLICATION ? ns[i]->rtb.num_ack_eliciting\n"
+        "                                          : ns[i]->rtb.num_pto_eliciting) == 0 ||\n",
+        "it counts from the last such packet, and lets the peer delay its acknowledgement (RFC 9002 6.2.1)",
+    ),
+    Mend(
+        "lib/ngtcp2_conn.c",
+        "      if (pktns->rtb.num_pto_eliciting == 0) {\n        pktns->rtb.probe_pkt_left = 0;\n",
+        "      if (pktns->rtb.num_ack_eliciting == 0) {\n        pktns->rtb.probe_pkt_left = 0;\n",
+        "a probe is sent even if nothing in flight is to be sent again (RFC 9002 6.2.4)",
+    ),
+    Mend(
+        "lib/ngtcp2_conn.c",
+        "  return conn_recv_cpkt(conn, path, pi, pkt, pktlen, ts);\n",
+        "  rv = conn_recv_cpkt(conn, path, pi, pkt, pktlen, ts);\n"
+        "  if (rv == 0 && conn->server && conn->cstat.loss_detection_timer == UINT64_MAX &&\n"
+        "      conn_server_tx_left(conn, &conn->dcid.current)) {\n"
+        "    ngtcp2_conn_set_loss_detection_timer(conn, ts);\n"
+        "    if (ngtcp2_conn_loss_detection_expiry(conn) <= ts) {\n"
+        "      rv = ngtcp2_conn_on_loss_detection_timer(conn, ts);\n    }\n  }\n  return rv;\n",
+        "a server that was at its amplification limit runs it again when a datagram arrives (RFC 9002 6.2.2.1)",
     ),
     Mend(
         "lib/ngtcp2_conn.c",
