@@ -22,8 +22,8 @@ _RAW, _RECORD, _RPC = 0, 1, 2
 _S = TypeVar("_S", Rpc, Stream, RawStream)
 
 
-class ConnectionState(enum.Enum):
-    """Where a connection is in its life."""
+class ConnectionState(enum.StrEnum):
+    """Where a connection is in its life. A member is the string of its value too: `state == "open"`."""
 
     CONNECTING = "connecting"
     """A handshake is under way."""

@@ -113,6 +113,7 @@ def test_comes_back(run: Variant, bench: Bench) -> None:
                 assert conn.is_open
                 assert conn.error is None
                 assert conn.state is State.OPEN
+                assert conn.state == "open"
                 assert conn.stats().streams >= 3
                 assert await conn.ping() > 0
                 assert await new == b"new"

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from typing import Any
 
 import pytest
 
+import naquid
 from naquid.capi import (
     NQ_EGOAWAY,
     NQ_EQUIC,
+    NQ_EUSER,
     NQ_OK,
     nq_client_hdmap,
+    nq_client_poll,
     nq_conn_close,
     nq_conn_fd,
     nq_conn_reconnect_wait,
@@ -21,9 +26,14 @@ from naquid.capi import (
     nq_hdmap_rpc_handler,
     nq_hdmap_stream_handler,
     nq_rpc_call,
+    nq_rpc_close,
     nq_rpc_conn,
+    nq_rpc_error,
     nq_rpc_handler_t,
+    nq_rpc_is_valid,
+    nq_rpc_notify,
     nq_rpc_reply,
+    nq_rpc_task,
     nq_server_join,
     nq_stream_conn,
     nq_stream_handler_t,
@@ -236,3 +246,106 @@ def test_a_busy_connection_does_not_starve_the_others(world: Any) -> None:
     world.until(lambda: len(waits) == 200)
     assert counts["busy"] > 1000
     assert sorted(waits)[190] < 0.1
+
+
+@pytest.mark.parametrize("how", ["thread", "task"])
+def test_a_half_closed_stream_ends_with_its_last_reply(world: Any, how: str) -> None:
+    """7: its caller sends no more (FIN) but still reads. The stream is there until every request has its reply,
+    whichever thread gives it, and then ends in order."""
+    asked: list[Any] = []
+    handler = nq_rpc_handler_t(
+        on_rpc_request=lambda rpc, type, msgid, data: asked.append((rpc, msgid)),
+        on_rpc_close=lambda rpc: world.note("closed"),
+    )
+    world.serve(lambda m: nq_hdmap_rpc_handler(m, "rpc", handler))
+
+    async def half_close() -> bytes:
+        async with await naquid.connect("127.0.0.1", world.port, ca=world.ca.ca) as conn:
+            stream = await conn.open_raw_stream("rpc")
+            stream.write(bytes.fromhex("050100018161 050100028162"))
+            stream.write_eof()
+            await asyncio.to_thread(world.until, lambda: len(asked) == 2)
+            await conn.ping()  # its FIN was there, too
+            assert world.events == []
+            for rpc, msgid in asked:
+                if how == "thread":
+                    nq_rpc_reply(rpc, msgid, b"x")
+                else:
+                    nq_rpc_task(rpc, lambda rpc, msgid=msgid: nq_rpc_reply(rpc, msgid, b"x"))  # type: ignore[misc]
+            return await stream.read()
+
+    assert asyncio.run(asyncio.wait_for(half_close(), 20)).hex() == "050000018178" + "050000028178"
+    world.until(lambda: world.events == ["closed"])
+
+
+@pytest.mark.parametrize("queued", [0, 4 << 20])
+def test_closing_does_not_wait_for_requests_that_nobody_answers(world: Any, queued: int) -> None:
+    """7: the caller has closed the stream and wants no reply: the other side's on_rpc_close comes all the same, whether
+    the end of the data arrives with the request to send no more or long after it."""
+    asked: list[Any] = []
+    handler = nq_rpc_handler_t(
+        on_rpc_request=lambda *request: asked.append(request), on_rpc_close=lambda rpc: world.note("server closed")
+    )
+    world.serve(lambda m: nq_hdmap_rpc_handler(m, "rpc", handler))
+    opened: list[Any] = []
+    mine = nq_rpc_handler_t(
+        on_rpc_open=lambda rpc, pctx: opened.append(rpc), on_rpc_close=lambda rpc: world.note("client closed")
+    )
+    client = world.client(lambda m: nq_hdmap_rpc_handler(m, "rpc", mine))
+    world.connect(client, on_open=lambda conn, pctx: nq_conn_rpc(conn, "rpc"))
+    world.until(lambda: opened)
+    nq_rpc_call(opened[0], 1, b"x", lambda rpc, result, data: world.note(int(result)))
+    world.until(lambda: asked)
+    nq_rpc_notify(opened[0], 1, bytes(queued))
+    nq_rpc_close(opened[0])
+    world.until(lambda: len(world.events) == 3)
+    assert set(world.events) == {"server closed", "client closed", int(NQ_EGOAWAY)}
+
+
+def test_a_call_on_a_stream_that_is_closing(small: Any) -> None:
+    """7: closed by this side, its end not yet told: the call has its one reply, NQ_EGOAWAY after on_rpc_close."""
+    entered, gate = threading.Event(), threading.Event()
+
+    def busy(rpc: Any, type: int, msgid: int, data: bytes) -> None:
+        entered.set()
+        gate.wait(20)
+
+    small.serve(lambda m: nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t(on_rpc_request=busy)))
+    opened: list[Any] = []
+    mine = nq_rpc_handler_t(
+        on_rpc_open=lambda rpc, pctx: opened.append(rpc), on_rpc_close=lambda rpc: small.note("closed")
+    )
+    client = small.client(lambda m: nq_hdmap_rpc_handler(m, "rpc", mine))
+    small.connect(client, on_open=lambda conn, pctx: nq_conn_rpc(conn, "rpc"))
+    small.until(lambda: opened)
+    nq_rpc_call(opened[0], 1, b"x", lambda rpc, result, data: small.note("first", int(result)))
+    small.until(entered.is_set)
+    try:
+        nq_rpc_close(opened[0])
+        for _ in range(3):
+            nq_client_poll(client)  # the close is done; the server, which is busy, cannot answer it
+        assert nq_rpc_is_valid(opened[0], None)
+        nq_rpc_call(opened[0], 1, b"x", lambda rpc, result, data: small.note("late", int(result)))
+    finally:
+        gate.set()
+    small.until(lambda: ("late", NQ_EGOAWAY) in small.events)
+    assert small.events.index("closed") < small.events.index(("late", NQ_EGOAWAY))
+    small.settle()
+    assert len(small.events) == 3
+
+
+def test_a_reply_that_is_too_big(small: Any, unraisable: list[Any]) -> None:
+    """4, 6.3: it is refused where it is given, and reported; the caller has an error reply, and the stream goes on."""
+
+    def request(rpc: Any, type: int, msgid: int, data: bytes) -> None:
+        {1: nq_rpc_reply, 2: nq_rpc_error}[type](rpc, msgid, bytes(1001 if data else 1000))
+
+    conf = nq_svconf_t(idle_timeout=nq_time_sec(20), max_message_size=1000)
+    small.serve(lambda m: nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t(on_rpc_request=request)), conf)
+    stream, _ = open_rpc(small)
+    for kind in (1, 2):
+        for data in (b"too big", b""):
+            nq_rpc_call(stream, kind, data, lambda rpc, result, data: small.note(int(result), len(data)))
+    small.until(lambda: len(small.events) == 4)
+    assert small.events == [(NQ_EUSER, 0), (NQ_OK, 1000), (NQ_EUSER, 0), (NQ_EUSER, 1000)]
+    assert [type(error) for error in unraisable] == [naquid.MessageTooBig] * 2
