@@ -40,14 +40,6 @@ static void drop_dgram(nq_conn *c) {
  * 5, RFC 9001 5.8). */
 #define NQ_DGRAM_OVERHEAD (1 + NGTCP2_MAX_CIDLEN + 4 + 16 + 3)
 
-/* Room for the next packet: more than stream data gets for ngtcp2's probes, and for datagrams that the path carries. */
-static size_t room_for(const nq_conn *c) {
-  const nq_mtu *m = &c->mtu;
-  if (m->stalled)
-    return NQ_MTU_BASE;
-  return c->dgrams && m->room < m->path ? m->path : m->room;
-}
-
 /* One packet. ngtcp2 may want several calls until it is full (WRITE_MORE). */
 static ngtcp2_ssize write_packet(nq_conn *c, ngtcp2_path *path, ngtcp2_pkt_info *pi, uint8_t *dest, size_t room) {
   ngtcp2_conn *q = c->q;
@@ -179,7 +171,7 @@ void nq_conn_write(nq_conn *c) {
     ngtcp2_conn_set_keep_alive_timeout(c->q, 1);
   size_t turn = pace ? ngtcp2_conn_get_send_quantum2(c->q) : turn_of(c);
   for (size_t sent = 0; sent < turn;) {
-    size_t room = room_for(c);
+    size_t room = c->mtu.stalled ? NQ_MTU_BASE : c->mtu.room;
     uint8_t *buf = io->ops->tx_room(io, room);
     if (!buf) {
       if (io->blocked)
@@ -263,7 +255,7 @@ size_t nq_conn_max_datagram(const nq_loop *l, nq_handle h) {
   if (!p || !p->max_datagram_frame_size)
     return 0;
   size_t path = nq_mtu_payload(c);
-  if (c->mtu.known && path > NQ_MTU_COMMON) /* what works here should work elsewhere */
+  if (path > NQ_MTU_COMMON) /* its size depends on the path's MTU alone, not on how busy it is: see mtu.h */
     path = NQ_MTU_COMMON;
   path -= NQ_DGRAM_OVERHEAD;
   size_t frame = p->max_datagram_frame_size > 5 ? (size_t)p->max_datagram_frame_size - 5 : 0;

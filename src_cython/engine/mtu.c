@@ -58,19 +58,29 @@ size_t nq_mtu_payload(const nq_conn *c) {
   return m->cap && m->cap < n ? m->cap : n;
 }
 
-static void begin(nq_mtu *m, uint64_t now, uint32_t acked, uint32_t small_before) {
-  m->since = now;
-  m->acked_then = acked;
-  m->small_then = m->small;
-  m->small_before = small_before;
+static void begin(nq_mtu_watch *w, uint64_t now, uint32_t acked, uint32_t small_before) {
+  w->since = now;
+  w->acked_then = acked;
+  w->small_then = w->small;
+  w->small_before = small_before;
 }
 
-static void fall_back(nq_conn *c) {
+/* All that is in flight may be small. */
+static void begin_anew(nq_mtu *m, uint64_t now, uint32_t acked, uint32_t in_flight) {
+  for (int i = 0; i < 2; i++) {
+    m->watch[i].holes = 0;
+    begin(&m->watch[i], now, acked, in_flight);
+  }
+}
+
+/* One step: to the usual size, and from there to the smallest. */
+static void fall_back(nq_conn *c, const ngtcp2_conn_info *info) {
   nq_mtu *m = &c->mtu;
   uint16_t was = m->path;
-  m->path = m->cap = m->base;
+  m->path = m->payload = m->cap = was > NQ_MTU_COMMON ? NQ_MTU_COMMON : NQ_MTU_BASE;
   m->cap_until = c->l->now + NQ_MTU_RAISE;
-  m->holes = 0;
+  m->settling = 1;
+  m->sent_then = (uint32_t)info->bytes_sent;
   c->l->stats.mtu_fallbacks++;
   nq_loop_log(c->l, 'I', "the path carries large packets no longer", "\"payload\":%u,\"now\":%u", was, m->cap);
 }
@@ -78,34 +88,46 @@ static void fall_back(nq_conn *c) {
 /* Is the path a black hole for large packets? ngtcp2 tells how many packets and bytes were sent, lost and are in
  * flight, not which. But when more bytes were acknowledged than the small packets had, a large one was among them; and
  * when more were lost than that many small ones have, a large one was lost. Losses of large packets in NQ_MTU_HOLES
- * round trips without one that arrived are taken for a black hole (RFC 8899 4.3). */
+ * round trips without one that arrived are taken for a black hole (RFC 8899 4.3). What is large is watched for both
+ * steps at once: a small congestion window has packets of the usual size sent on paths that carry larger ones. */
 static void look_for_holes(nq_conn *c, const ngtcp2_conn_info *info) {
   nq_mtu *m = &c->mtu;
   uint64_t now = c->l->now;
-  uint32_t acked = (uint32_t)(info->bytes_sent - info->bytes_in_flight - info->bytes_lost);
+  uint32_t gone = (uint32_t)(info->bytes_sent - info->bytes_in_flight), acked = gone - (uint32_t)info->bytes_lost;
   uint32_t packets = (uint32_t)info->pkt_lost - m->lost_packets, bytes = (uint32_t)info->bytes_lost - m->lost_bytes;
   m->lost_packets = (uint32_t)info->pkt_lost;
   m->lost_bytes = (uint32_t)info->bytes_lost;
   if (packets) /* nothing is declared lost before something later was acknowledged */
     m->stalled = 0;
-  uint16_t base = m->path > NQ_MTU_COMMON ? NQ_MTU_COMMON : NQ_MTU_BASE;
-  if (base != m->base) {
-    m->base = base;
-    m->holes = 0;
-    begin(m, now, acked, (uint32_t)info->bytes_in_flight);
+  if (!m->watch[0].base) {
+    m->watch[0].base = NQ_MTU_COMMON;
+    m->watch[1].base = NQ_MTU_BASE;
+    begin_anew(m, now, acked, (uint32_t)info->bytes_in_flight);
     return;
   }
-  uint32_t small = m->small - m->small_then;
-  if (acked - m->acked_then > small + m->small_before || (m->holes && now - m->hole_at > NQ_MTU_SUSPECT))
-    m->holes = 0;
-  else if (bytes > packets * base && (!m->holes || now - m->hole_at >= info->smoothed_rtt)) {
-    m->hole_at = now;
-    if (++m->holes == NQ_MTU_HOLES)
-      fall_back(c);
+  if (m->settling) { /* what was sent before says nothing about the new size */
+    if ((int32_t)(gone - m->sent_then) < 0)
+      return;
+    m->settling = 0;
+    begin_anew(m, now, acked, (uint32_t)info->bytes_in_flight);
+    return;
   }
-  /* What is in flight after two round trips was sent in them. */
-  if (!m->holes && now - m->since >= 2 * info->smoothed_rtt)
-    begin(m, now, acked, small);
+  for (int i = m->path > NQ_MTU_COMMON ? 0 : 1; i < 2; i++) {
+    nq_mtu_watch *w = &m->watch[i];
+    uint32_t small = w->small - w->small_then;
+    if (acked - w->acked_then > small + w->small_before || (w->holes && now - w->hole_at > NQ_MTU_SUSPECT)) {
+      w->holes = 0;
+    } else if (bytes > packets * w->base && (!w->holes || now - w->hole_at >= info->smoothed_rtt)) {
+      w->hole_at = now;
+      if (++w->holes == NQ_MTU_HOLES) {
+        fall_back(c, info);
+        return;
+      }
+    }
+    /* What is in flight after two round trips was sent in them. */
+    if (!w->holes && now - w->since >= 2 * info->smoothed_rtt)
+      begin(w, now, acked, small);
+  }
 }
 
 void nq_mtu_look(nq_conn *c, const ngtcp2_conn_info *info) {
@@ -138,6 +160,6 @@ void nq_mtu_timer(nq_conn *c) {
 
 void nq_mtu_moved(nq_mtu *m) {
   m->cap = 0;
-  m->holes = m->stalled = 0;
-  m->base = 0;
+  m->stalled = m->settling = 0;
+  m->watch[0].base = 0;
 }

@@ -14,21 +14,26 @@
 
 struct nq_conn;
 
+/* Whether packets larger than a size still arrive. Bytes modulo 2^32; only differences are looked at. */
+typedef struct nq_mtu_watch {
+  uint16_t base;         /* the size */
+  uint8_t holes;         /* times in a row that larger packets were lost, and none of them was acknowledged */
+  uint32_t small;        /* bytes sent in packets that are not larger */
+  uint32_t small_then, small_before, acked_then; /* at `since`; unacknowledged then; acknowledged then */
+  uint64_t since, hole_at;
+} nq_mtu_watch;
+
 typedef struct nq_mtu {
   uint8_t known;    /* loopback: the interface told its MTU, nothing to search for */
   uint8_t stalled;  /* a probe timeout: what goes out now must arrive whatever the path's MTU is */
-  uint8_t holes;    /* times in a row that large packets were lost, and none of them was acknowledged */
+  uint8_t settling; /* packets from before a black hole was found are in flight: those up to sent_then */
   uint16_t cap;     /* after a black hole; 0: none */
   uint16_t path;    /* the largest that the path carries */
   uint16_t payload; /* the largest of stream data for now */
   uint16_t room;    /* for a packet: as much, or more that ngtcp2 may probe */
-  uint16_t base;    /* packets above it are large, that is: tell whether the path still carries them */
-  uint64_t cap_until;
-  uint64_t acked_at, hole_at, since; /* since: the counts below begin there */
-  /* Bytes modulo 2^32; only differences are looked at. */
-  uint32_t small;   /* sent in packets that are not large */
-  uint32_t small_then, small_before, acked_then; /* at `since`; unacknowledged then; acknowledged then */
-  uint32_t lost_packets, lost_bytes; /* when looked at last */
+  uint32_t sent_then, lost_packets, lost_bytes; /* lost: when looked at last */
+  uint64_t cap_until, acked_at;
+  nq_mtu_watch watch[2]; /* NQ_MTU_COMMON, NQ_MTU_BASE */
 } nq_mtu;
 
 /* Settings for a new connection; sizes[NQ_MTU_SIZES] is read until it is made. */
@@ -39,8 +44,9 @@ size_t nq_mtu_payload(const struct nq_conn *c);
 void nq_mtu_look(struct nq_conn *c, const ngtcp2_conn_info *info);
 /* A packet of n bytes was written. */
 static inline void nq_mtu_wrote(nq_mtu *m, size_t n) {
-  if (n <= m->base || n > m->path) /* larger: a probe, whose loss says nothing */
-    m->small += (uint32_t)n;
+  for (int i = 0; i < 2; i++)
+    if (n <= m->watch[i].base || n > m->path) /* larger: a probe, whose loss says nothing */
+      m->watch[i].small += (uint32_t)n;
 }
 /* Something was acknowledged, or nothing is left to be. */
 static inline void nq_mtu_acked(nq_mtu *m, uint64_t now) {

