@@ -40,10 +40,10 @@ class Limits:
     """Bytes of one record or RPC payload; the stream of a larger one is closed."""
     max_assembly: int = 64 << 20
     """Bytes of incomplete messages that one connection may hold."""
-    stream_window: int = 2 << 20
-    """Receive window of one stream, bytes (RFC 9000 4.1)."""
-    connection_window: int = 8 << 20
-    """Receive window of one connection, bytes (RFC 9000 4.1)."""
+    stream_window: int = 16 << 20
+    """What the receive window of one stream may grow to, bytes (RFC 9000 4.1). It begins with 512 KiB, or with this."""
+    connection_window: int = 24 << 20
+    """What the receive window of one connection may grow to, bytes (RFC 9000 4.1). It begins with 1 MiB, or this."""
     max_streams_bidi: int = 1024
     """Bidirectional streams that the peer may have open (RFC 9000 4.6)."""
     max_streams_uni: int = 128

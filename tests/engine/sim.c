@@ -102,11 +102,13 @@ static void post(sim *s, const uint8_t *data, size_t len, const nq_addr *from, c
     memcpy(p->data, data, len);
     if (sim_random(s) % 1000 < s->corrupt)
       p->data[sim_random(s) % len] ^= (uint8_t)(1u << sim_random(s) % 8);
-    sim_packet **at = &s->flight;
+    sim_packet **at = s->last && s->last->due <= p->due ? &s->last->next : &s->flight;
     while (*at && (*at)->due <= p->due)
       at = &(*at)->next;
     p->next = *at;
     *at = p;
+    if (!p->next)
+      s->last = p;
   }
 }
 
@@ -122,13 +124,17 @@ static int io_recv(nq_io *io, const nq_datagram **out) {
   sim_endpoint *e = (sim_endpoint *)io;
   drop_got(e);
   int n = 0;
+  sim_packet *before = NULL;
   for (sim_packet **at = &e->s->flight; *at && (*at)->due <= e->s->now && n < BATCH;) {
     sim_packet *p = *at;
     if (!nq_addr_equal(&p->to, &io->local)) {
+      before = p;
       at = &p->next;
       continue;
     }
     *at = p->next;
+    if (p == e->s->last)
+      e->s->last = before;
     p->next = e->got;
     e->got = p;
     e->from[n] = p->from;

@@ -25,7 +25,7 @@ typedef struct sim {
   uint8_t nat; /* this host is behind a NAT; 0: none */
   uint16_t nat_port, nat_inner; /* the port it is seen under (what goes to earlier ones is lost), and its own */
   uint64_t sent, lost, duplicated;
-  sim_packet *flight; /* by due */
+  sim_packet *flight, *last; /* by due */
   nq_env env;
   /* Sees every packet that is sent. */
   void (*sniff)(void *ctx, const uint8_t *data, size_t len, const nq_addr *from, const nq_addr *to);

@@ -15,6 +15,12 @@ typedef struct fixture {
 
 static void limits_none(world *w) { (void)w; }
 
+/* Windows as they begin: they do not grow. */
+static void fixed_windows(world *w) {
+  w->s.limits.stream_window = NQ_STREAM_WINDOW;
+  w->s.limits.connection_window = NQ_CONNECTION_WINDOW;
+}
+
 static void begin_with(fixture *f, void (*set)(world *)) {
   sim_init(&f->net, 21);
   f->net.delay = MS;
@@ -80,7 +86,7 @@ static void feed(fixture *f, nq_handle s, flow *t, uint64_t upto) {
 static void test_pause(void) {
   const uint64_t total = 12u << 20;
   fixture f;
-  begin_with(&f, limits_none);
+  begin_with(&f, fixed_windows);
   flow t = {0};
   f.w.s.hook = watch;
   f.w.s.hook_ctx = &t;
@@ -223,7 +229,7 @@ static void test_use_after_close(void) {
 static void test_watermarks(void) {
   fixture f;
   begin_with(&f, limits_none);
-  flow t = {.pause_at_open = 1};
+  flow t = {0};
   f.w.s.hook = watch;
   f.w.s.hook_ctx = &t;
   static uint8_t p[1u << 20];
@@ -239,6 +245,7 @@ static void test_watermarks(void) {
   CHECK_EQ(f.w.c.count[NQ_EV_STREAM_WRITABLE], 1);
   CHECK_EQ(nq_stream_queued(f.w.c.l, s), 0);
   /* The connection's bound: 128 MiB in all, and not one byte more. */
+  CHECK_EQ(nq_stream_pause(f.w.s.l, f.w.s.stream), 0);
   uint64_t in = 0;
   int rv = 0;
   while ((rv = nq_stream_send(f.w.c.l, s, p, sizeof p)) >= 0)

@@ -1,0 +1,165 @@
+/* test_window.c: receive windows that grow with what a path holds and a program reads, up to a bound (RFC 9000 4). */
+#include "check.h"
+#include "conn.h"
+#include "sim.h"
+#include "stream.h"
+#include "world.h"
+
+#define MS UINT64_C(1000000)
+#define RATE UINT64_C(125000000) /* bytes a second: 1 Gbit/s */
+#define STREAMS 4
+
+typedef struct fixture {
+  sim net;
+  world w;
+  nq_handle conn, out[STREAMS], in[STREAMS];
+  uint32_t n_in;
+  uint64_t got;
+  int pause;
+} fixture;
+
+static int server_sees(side *x, const nq_event *e) {
+  fixture *f = x->hook_ctx;
+  if (e->kind == NQ_EV_STREAM_OPEN) {
+    REQUIRE(f->n_in < STREAMS);
+    f->in[f->n_in++] = e->handle;
+  }
+  if (e->kind == NQ_EV_STREAM_OPEN && f->pause)
+    CHECK_EQ(nq_stream_pause(x->l, e->handle), 0);
+  if (e->kind != NQ_EV_STREAM_DATA)
+    return 0;
+  f->got += e->len;
+  return 1;
+}
+
+/* A round trip of 50 ms; the server's windows may grow to these, 0: by default. */
+static void begin(fixture *f, uint64_t stream_window, uint64_t connection_window) {
+  memset(f, 0, sizeof *f);
+  sim_init(&f->net, 1);
+  f->net.delay = 25 * MS;
+  f->net.rate = RATE;
+  world_open(&f->w, &f->net);
+  f->w.s.hook = server_sees;
+  f->w.s.hook_ctx = f;
+  f->w.c.limits.send_high = 64u << 20;
+  if (stream_window)
+    f->w.s.limits.stream_window = stream_window;
+  if (connection_window)
+    f->w.s.limits.connection_window = connection_window;
+  nq_endpoint_close(f->w.s.l, f->w.s.ep);
+  world_listen(&f->w);
+  f->conn = world_connect(&f->w, "localhost");
+  REQUIRE(world_until(&f->w, &f->w.s.count[NQ_EV_CONN_OPEN], 1, 5000));
+}
+
+static void open_streams(fixture *f, int n) {
+  for (int i = 0; i < n; i++)
+    f->out[i] = world_stream(&f->w, f->conn, NQ_KIND_RAW, "raw");
+}
+
+static void end(fixture *f) {
+  CHECK_EQ(f->w.c.count[NQ_EV_CONN_CLOSE] + f->w.s.count[NQ_EV_CONN_CLOSE], 0);
+  world_close(&f->w);
+  sim_free(&f->net);
+}
+
+/* For so long with as much queued as a stream may have; the bytes that arrived meanwhile. */
+static uint64_t pour(fixture *f, int streams, uint64_t ms) {
+  static const uint8_t block[1u << 16];
+  uint64_t until = f->net.now + ms * MS, before = f->got;
+  while (f->net.now < until) {
+    for (int i = 0; i < streams; i++)
+      while (nq_stream_queued(f->w.c.l, f->out[i]) < 24u << 20)
+        REQUIRE(nq_stream_send(f->w.c.l, f->out[i], block, sizeof block) >= 0);
+    world_tick(&f->w, (int64_t)MS);
+  }
+  return f->got - before;
+}
+
+/* Bytes that the server allows the client to send once what it sent was read: the window. */
+static uint64_t allowed(const fixture *f) { return ngtcp2_conn_get_max_data_left2(nq_conn_get(f->w.c.l, f->conn)->q); }
+
+/* 1 Gbit/s and 50 ms hold 6.25 MB: the defaults fill that, the fixed window of 2 MiB that they were could not. */
+static void test_a_long_fat_path(void) {
+  fixture f;
+  begin(&f, 0, 0);
+  CHECK(allowed(&f) <= NQ_CONNECTION_WINDOW);
+  open_streams(&f, 1);
+  pour(&f, 1, 4000);
+  uint64_t got = pour(&f, 1, 2000);
+  printf("    %llu %% of 1 Gbit/s\n", (unsigned long long)(got * 50 / RATE));
+  CHECK(got > 2 * RATE * 85 / 100);
+  end(&f);
+  begin(&f, 2u << 20, 0);
+  open_streams(&f, 1);
+  pour(&f, 1, 4000);
+  CHECK(pour(&f, 1, 2000) < 2 * RATE * 45 / 100);
+  end(&f);
+}
+
+/* What is not read stays within the bounds, of each stream and of all, however large the windows have grown. */
+static void test_bounds(void) {
+  static const struct {
+    uint64_t stream, connection;
+  } bounds[] = {{0, 0}, {1000000, 0}, {3u << 20, 5u << 20}, {0, 300000}, {20000, 60000}};
+  for (size_t i = 0; i < sizeof bounds / sizeof *bounds; i++) {
+    fixture f;
+    begin(&f, bounds[i].stream, bounds[i].connection);
+    open_streams(&f, STREAMS);
+    pour(&f, STREAMS, 3000);
+    CHECK(f.got > 0 && f.n_in == STREAMS);
+    for (int k = 0; k < STREAMS; k++)
+      CHECK_EQ(nq_stream_pause(f.w.s.l, f.in[k]), 0);
+    uint64_t got = f.got, held = 0;
+    pour(&f, STREAMS, 2000);
+    CHECK_EQ(f.got, got);
+    for (int k = 0; k < STREAMS; k++) {
+      uint64_t n = nq_bytes_size(&nq_stream_get(f.w.s.l, f.in[k])->held);
+      CHECK(n <= f.w.s.limits.stream_window);
+      held += n;
+    }
+    CHECK(held <= f.w.s.limits.connection_window);
+    CHECK(held >= 20000); /* something was */
+    for (int k = 0; k < STREAMS; k++)
+      CHECK_EQ(nq_stream_resume(f.w.s.l, f.in[k]), 0);
+    CHECK(pour(&f, STREAMS, 1000) > held);
+    end(&f);
+  }
+}
+
+/* A program that reads nothing never has more than what windows begin with. */
+static void test_unread_from_the_start(void) {
+  fixture f;
+  begin(&f, 0, 0);
+  f.pause = 1;
+  open_streams(&f, STREAMS);
+  pour(&f, STREAMS, 3000);
+  uint64_t held = f.got; /* was in the batch that opened them */
+  for (uint32_t k = 0; k < f.n_in; k++)
+    held += nq_bytes_size(&nq_stream_get(f.w.s.l, f.in[k])->held);
+  CHECK(f.n_in == STREAMS && held > NQ_CONNECTION_WINDOW / 2 && held <= NQ_CONNECTION_WINDOW + f.got);
+  end(&f);
+}
+
+/* Traffic that needs no larger window gets none. */
+static void test_a_trickle(void) {
+  static const uint8_t block[20000];
+  fixture f;
+  begin(&f, 0, 0);
+  open_streams(&f, 1);
+  for (int i = 0; i < 200; i++) { /* 4 MB in 20 s */
+    CHECK(nq_stream_send(f.w.c.l, f.out[0], block, sizeof block) >= 0);
+    world_run(&f.w, 100);
+  }
+  CHECK_EQ(f.got, 200 * sizeof block);
+  CHECK(allowed(&f) <= NQ_CONNECTION_WINDOW);
+  end(&f);
+}
+
+int main(void) {
+  RUN(test_a_long_fat_path);
+  RUN(test_bounds);
+  RUN(test_unread_from_the_start);
+  RUN(test_a_trickle);
+  CHECK_DONE();
+}
