@@ -179,6 +179,19 @@ def test_counts(
     assert "another compiler" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("many", "code"), [(104.0, 0), (106.0, 1)])
+def test_counts_beside_idle_connections(
+    many: float, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bounded with any compiler, recorded or not."""
+    monkeypatch.setattr(counts, "RECORDED", tmp_path / "none.json")
+    monkeypatch.setattr("bench.counts.shutil.which", lambda name: name)
+    monkeypatch.setattr(counts, "surroundings", lambda: {"compiler": "cc"})
+    monkeypatch.setattr(counts, "measure", lambda names: {"beside 100 idle": 100.0, "beside 10,000 idle": many})
+    assert counts.main([]) == code
+    assert ("FAILED" in capsys.readouterr().out) == bool(code)
+
+
 def test_counts_without_valgrind(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("bench.counts.shutil.which", lambda name: None)
     assert counts.main([]) == 0
