@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import warnings
 from collections import Counter
 from typing import TypedDict, cast
@@ -136,6 +137,14 @@ def _close_unused(loop: asyncio.AbstractEventLoop) -> None:
     if shared is not None and shared.users == 0:
         del _loops[loop]
         shared.engine.close()
+
+
+def _forked() -> None:
+    for shared in list(_loops.values()):
+        shared.engine.forked()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 @atexit.register

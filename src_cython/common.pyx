@@ -161,6 +161,9 @@ cdef int engine_error(Loop loop, int rc, str what) except -1:
     if rc == NQ_ERR_SYS and loop.l != NULL and nq_loop_errno(loop.l) != 0:
         number = nq_loop_errno(loop.l)
         raise OSError(number, f"{what}: {os.strerror(number)}")
+    if rc == NQ_ERR_FORKED:
+        raise errors.Error(f"{what}: this is a forked process, and the connections and servers are its parent's; make "
+                           "new ones, in a new event loop")
     raise errors.Error(f"{what}: {nq_strerror(rc).decode()}")
 
 

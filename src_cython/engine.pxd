@@ -24,6 +24,7 @@ cdef extern from "engine/engine.h" nogil:
         NQ_ERR_TOOBIG
         NQ_ERR_FULL
         NQ_ERR_SYS
+        NQ_ERR_FORKED
     const char *nq_strerror(int err)
 
     enum:
@@ -160,6 +161,7 @@ cdef extern from "engine/engine.h" nogil:
     void nq_loop_free(nq_loop *l)
     void nq_loop_adopt(nq_loop *l)
     int nq_loop_is_owner(const nq_loop *l)
+    int nq_loop_inherited(const nq_loop *l)
     int nq_loop_poll(nq_loop *l, int64_t max_wait)
     const nq_event *nq_loop_events(const nq_loop *l)
     int nq_loop_timing(const nq_loop *l)

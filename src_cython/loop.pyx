@@ -342,7 +342,8 @@ cdef class Loop:
             self.flush_due = False
             self.spin_due = False
             self.polled = 0
-            if not aloop.is_closed():
+            # A forked child shares the selector with its parent, whose reader would be removed.
+            if not aloop.is_closed() and not nq_loop_inherited(self.l):
                 aloop.remove_reader(self.fd)
 
     def _on_ready(self):
@@ -403,6 +404,8 @@ cdef class Loop:
         """The first thing done in this turn of the event loop. The engine reads its clock in poll, so the tick begins
         here and not at the end of the turn; timeouts and round trips are then right."""
         cdef int n
+        if nq_loop_inherited(self.l):
+            engine_error(self, NQ_ERR_FORKED, "using a connection")
         self.schedule = False
         self.flush_due = True
         self.call_soon(self.flush_fn)
@@ -410,6 +413,10 @@ cdef class Loop:
             n = nq_loop_poll(self.l, 0)
         self.polled = n
         return 0
+
+    def forked(self):
+        """In a forked child: whatever is done with what it inherited raises, in the middle of a tick, too."""
+        self.schedule = True
 
     # ---- the end ----
 

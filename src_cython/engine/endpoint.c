@@ -103,6 +103,8 @@ static void log_clamped(nq_loop *l, const nq_io_caps *caps) {
 }
 
 int nq_endpoint_open(nq_loop *l, const nq_endpoint_options *o, uint32_t *id) {
+  if (nq_loop_inherited(l))
+    return NQ_ERR_FORKED;
   if (!l->udp && !(l->udp = nq_udp_buffers_new()))
     return NQ_ERR_NOMEM;
   nq_udp_options u = udp_options(l, &o->local);

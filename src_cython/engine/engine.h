@@ -36,7 +36,8 @@ enum {
   NQ_ERR_ARG = -4,    /* an argument is out of range */
   NQ_ERR_TOOBIG = -5, /* above max_message_size or what the path carries */
   NQ_ERR_FULL = -6,   /* a bound is reached: send queue, pending calls, connections */
-  NQ_ERR_SYS = -7     /* the system said no: nq_loop_errno */
+  NQ_ERR_SYS = -7,    /* the system said no: nq_loop_errno */
+  NQ_ERR_FORKED = -8  /* the loop belongs to the process that this one was forked from */
 };
 const char *nq_strerror(int err);
 
@@ -140,6 +141,9 @@ void nq_loop_free(nq_loop *l);
 /* The calling thread now runs the loop. */
 void nq_loop_adopt(nq_loop *l);
 int nq_loop_is_owner(const nq_loop *l); /* [any thread] */
+/* [any thread] 1 in a forked child: the loop is its parent's. Nothing is sent, received or waited for; nq_loop_poll and
+ * what opens something give NQ_ERR_FORKED, nq_loop_free frees in silence. */
+int nq_loop_inherited(const nq_loop *l);
 /* Waits at most max_wait ns (0: not at all; INT64_MAX: until something happens), then works. Number of events or
  * NQ_ERR_SYS. Wakes early for datagrams, timers, nq_loop_wake and posts. */
 int nq_loop_poll(nq_loop *l, int64_t max_wait);

@@ -22,13 +22,15 @@ void nq_inbox_free(nq_loop *l) {
 }
 
 void nq_loop_wake(nq_loop *l) {
-  if (atomic_exchange_explicit(&l->inbox.woken, 1, memory_order_acq_rel))
+  if (nq_loop_inherited(l) || atomic_exchange_explicit(&l->inbox.woken, 1, memory_order_acq_rel))
     return;
   nq_wait_wake(l);
 }
 
 int nq_inbox_add(nq_loop *l, nq_post *p) {
   nq_inbox *b = &l->inbox;
+  if (nq_loop_inherited(l)) /* and whoever held the lock may not have been forked, too */
+    return NQ_ERR_FORKED;
   pthread_mutex_lock(&b->lock);
   int packet = p->op == NQ_POST_PACKET;
   if (packet ? b->packets >= NQ_MAX_FORWARDS : b->posts >= NQ_MAX_POSTS || b->bytes + p->len > NQ_MAX_POST_BYTES) {

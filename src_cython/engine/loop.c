@@ -11,6 +11,7 @@
 
 #include "conn.h"
 #include "native.h"
+#include "process.h"
 #include "stream.h"
 #include "wait.h"
 
@@ -29,8 +30,9 @@ const char *nq_strerror(int err) {
                                      "an argument is out of range",
                                      "too large: above max_message_size or what the path carries",
                                      "a limit is reached: send queue, pending calls or connections",
-                                     "system error"};
-  return err <= 0 && err >= -7 ? text[-err] : "unknown error";
+                                     "system error",
+                                     "it belongs to the process that this one was forked from"};
+  return err <= 0 && err >= -8 ? text[-err] : "unknown error";
 }
 
 const char *nq_version_ngtcp2(void) { return ngtcp2_version(0)->version_str; }
@@ -55,6 +57,7 @@ int nq_loop_new(nq_loop **out, const nq_loop_options *o) {
   nq_loop *l = calloc(1, sizeof *l);
   if (!l)
     return NQ_ERR_NOMEM;
+  l->process = nq_process();
   if (o)
     l->opts = *o;
   l->env = o && o->env ? *o->env : system_env;
@@ -114,7 +117,7 @@ static void free_alarm(void *ctx, nq_handle h, void *obj) {
 void nq_loop_free(nq_loop *l) {
   if (!l)
     return;
-  if (l->group)
+  if (l->group && !nq_loop_inherited(l))
     nq_group_leave(l->group, l, l->number);
   if (l->conns.dir)
     nq_table_each(&l->conns, abort_conn, NULL);
@@ -144,6 +147,8 @@ void nq_loop_free(nq_loop *l) {
   free(l->endpoints);
   free(l);
 }
+
+int nq_loop_inherited(const nq_loop *l) { return l->process != nq_process(); }
 
 void nq_loop_adopt(nq_loop *l) { atomic_store_explicit(&l->owner, pthread_self(), memory_order_relaxed); }
 
@@ -267,6 +272,8 @@ static int wait_for(nq_loop *l, int64_t ns) {
 }
 
 int nq_loop_poll(nq_loop *l, int64_t max_wait) {
+  if (nq_loop_inherited(l))
+    return NQ_ERR_FORKED;
   if (l->batch.given || l->told_streams || l->told_conns) /* the flush was left out */
     nq_loop_flush(l);
   l->stats.ticks++;
@@ -388,6 +395,8 @@ void nq_loop_time(nq_loop *l, const nq_event *next) {
 }
 
 int nq_loop_flush(nq_loop *l) {
+  if (nq_loop_inherited(l))
+    return 0;
   if (l->requests)
     take_turns(l);
   give_credit(l);

@@ -55,6 +55,7 @@ typedef struct nq_alarm {
 
 struct nq_loop {
   nq_env env;
+  unsigned process; /* that made it */
   uint64_t now; /* ns, read once a tick */
   uint64_t timer_floor, busy_poll;
   uint64_t spin_until; /* a wait before it is spent looking */

@@ -1,6 +1,8 @@
 /* tls.c: TLS contexts and sessions over AWS-LC or BoringSSL, whose common API is all that is used. */
 #include "tls_impl.h"
 
+#include "process.h"
+
 #include <arpa/inet.h>
 #include <ngtcp2/ngtcp2_crypto_boringssl.h>
 #include <openssl/crypto.h>
@@ -496,28 +498,20 @@ const char *nq_tls_alert_name(unsigned alert, char *buf, size_t cap) {
 #define RANDOM_BUFFER 4096u
 
 static _Thread_local struct {
-  unsigned generation; /* of the process that filled it; 0: never filled */
+  unsigned process; /* that filled it; 0: never filled */
   size_t left;         /* unused bytes, at the end of buf */
   uint8_t buf[RANDOM_BUFFER];
 } pool;
 
-static atomic_uint generation = 1; /* one more in every forked child, so that it never repeats its parent's bytes */
-static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
-static int fork_watched;
-
-static void forked(void) { atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed); }
-static void fork_init(void) { fork_watched = pthread_atfork(NULL, NULL, forked) == 0; }
-
 void nq_tls_random(uint8_t *dst, size_t n) {
-  unsigned g = atomic_load_explicit(&generation, memory_order_relaxed);
-  if (pool.generation != g || pool.left < n) {
-    pthread_once(&fork_once, fork_init);
-    if (n > RANDOM_BUFFER / 8 || !fork_watched) {
+  unsigned process = nq_process(); /* a forked child must not repeat its parent's bytes */
+  if (pool.process != process || pool.left < n) {
+    if (n > RANDOM_BUFFER / 8 || !process) {
       RAND_bytes(dst, n); /* cannot fail: it aborts */
       return;
     }
     RAND_bytes(pool.buf, sizeof pool.buf);
-    pool.generation = g;
+    pool.process = process;
     pool.left = sizeof pool.buf;
   }
   uint8_t *p = pool.buf + (sizeof pool.buf - pool.left);

@@ -16,6 +16,7 @@
 #include <sys/sysctl.h>
 #endif
 
+#include "process.h"
 #include "udp_impl.h"
 
 /* Shared buffers */
@@ -356,6 +357,8 @@ static int udp_flush(nq_io *io) {
   if (!u->tx)
     return 0;
   u->tx->room = 0;
+  if (u->process != nq_process())
+    u->tx->head.message = u->tx->count;
   while (u->tx->head.message < u->tx->count) {
     int n;
 #ifdef __linux__
@@ -503,6 +506,7 @@ int nq_udp_open(nq_io **out, nq_udp_buffers *shared, const nq_udp_options *o) {
     return -ENOMEM;
   u->io.ops = &udp_ops;
   u->shared = shared;
+  u->process = nq_process();
   u->sys.sendmsg = sys_sendmsg;
   u->sys.recvmsg = sys_recvmsg;
   u->v6 = family == AF_INET6;

@@ -96,6 +96,7 @@ typedef struct nq_udp {
   nq_udp_tx *tx;
   nq_udp_sys sys;
   uint8_t v6, wildcard;
+  unsigned process; /* that opened it: a forked child neither sends nor receives with it */
 } nq_udp;
 
 /* udp.c */

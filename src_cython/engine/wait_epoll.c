@@ -16,7 +16,10 @@
 #define WAKE UINT64_C(0)
 #define TIMER UINT64_MAX
 
+/* The kernel objects behind the descriptors are shared with a forked child, which must leave them alone. */
 static int watch(nq_loop *l, int fd, uint64_t data, uint32_t events, int op) {
+  if (nq_loop_inherited(l))
+    return 0;
   struct epoll_event e = {.events = events, .data.u64 = data};
   return epoll_ctl(l->epfd, op, fd, &e);
 }
@@ -56,7 +59,7 @@ int nq_loop_watch(nq_loop *l, int fd, uint32_t endpoint, int writable, int modif
   return 0;
 }
 
-void nq_loop_unwatch(nq_loop *l, int fd) { epoll_ctl(l->epfd, EPOLL_CTL_DEL, fd, NULL); }
+void nq_loop_unwatch(nq_loop *l, int fd) { watch(l, fd, 0, 0, EPOLL_CTL_DEL); }
 
 /* Nanoseconds where the kernel has them (5.11), else milliseconds, rounded up. */
 static int sleep_on(nq_loop *l, struct epoll_event *ev, int max, int64_t ns) {
@@ -123,7 +126,7 @@ int nq_loop_fd(nq_loop *l) {
 void nq_loop_arm(nq_loop *l) {
   uint64_t next = nq_timers_next(&l->timers);
   /* An earlier wake-up than needed costs nothing but itself: only an earlier deadline is worth a system call. */
-  if (l->timerfd < 0 || next >= l->timer_armed)
+  if (l->timerfd < 0 || next >= l->timer_armed || nq_loop_inherited(l))
     return;
   struct itimerspec t = {.it_value = {.tv_sec = (time_t)(next / 1000000000u), .tv_nsec = (long)(next % 1000000000u)}};
   if (!timerfd_settime(l->timerfd, TFD_TIMER_ABSTIME, &t, NULL))

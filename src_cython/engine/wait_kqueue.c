@@ -23,7 +23,10 @@ static struct kevent change(uintptr_t ident, int filter, unsigned flags, unsigne
   return k;
 }
 
-static int apply(nq_loop *l, struct kevent k) { return kevent(l->epfd, &k, 1, NULL, 0, NULL); }
+/* A forked child has no kqueue: its descriptor's number may be of something else. */
+static int apply(nq_loop *l, struct kevent k) {
+  return nq_loop_inherited(l) ? 0 : kevent(l->epfd, &k, 1, NULL, 0, NULL);
+}
 
 int nq_wait_open(nq_loop *l) {
   l->epfd = kqueue();
@@ -34,7 +37,7 @@ int nq_wait_open(nq_loop *l) {
 }
 
 void nq_wait_close(nq_loop *l) {
-  if (l->epfd >= 0)
+  if (l->epfd >= 0 && !nq_loop_inherited(l))
     close(l->epfd);
 }
 

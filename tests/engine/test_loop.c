@@ -1,4 +1,7 @@
 /* test_loop.c: a client and a server over real UDP on loopback: the thin thread through every layer. */
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "check.h"
 #include "engine.h"
 #include "world.h"
@@ -102,9 +105,39 @@ static void test_busy_poll(void) {
   world_close(&w);
 }
 
+/* A forked child shares sockets and keys with its parent: whatever it does, nothing leaves and nothing is taken. */
+static void test_fork(void) {
+  world w;
+  world_open(&w, NULL);
+  nq_handle conn = world_connect(&w, "localhost");
+  REQUIRE(world_until(&w, &w.c.count[NQ_EV_CONN_OPEN], 1, 5000));
+  nq_handle rpc = world_stream(&w, conn, NQ_KIND_RPC, "rpc");
+  fflush(NULL);
+  pid_t pid = fork();
+  if (!pid) {
+    nq_rpc_call(w.c.l, rpc, 1, (const uint8_t *)"child", 5, 0, NULL, NULL);
+    int good = nq_loop_inherited(w.c.l) && nq_loop_poll(w.c.l, 0) == NQ_ERR_FORKED && nq_loop_flush(w.c.l) == 0;
+    good &= nq_loop_post(w.s.l, NQ_POST_TASK, 0, 0, 0, 0, NULL, NULL, 0) == NQ_ERR_FORKED;
+    nq_conn_close(w.c.l, conn, 42, "bye", 3, 0);
+    nq_loop_free(w.c.l);
+    nq_loop_free(w.s.l);
+    _exit(!good);
+  }
+  int status = -1;
+  REQUIRE(pid > 0 && waitpid(pid, &status, 0) == pid);
+  CHECK_EQ(status, 0);
+  CHECK(!nq_loop_inherited(w.c.l));
+  CHECK(nq_rpc_call(w.c.l, rpc, 1, (const uint8_t *)"parent", 6, 0, NULL, NULL) >= 0);
+  CHECK(world_until(&w, &w.c.count[NQ_EV_RPC_REPLY], 1, 5000));
+  CHECK_EQ(w.s.count[NQ_EV_RPC_REQUEST], 1);
+  CHECK_EQ(w.c.count[NQ_EV_CONN_CLOSE] + w.s.count[NQ_EV_CONN_CLOSE], 0);
+  world_close(&w);
+}
+
 int main(void) {
   RUN(test_connect_and_call);
   RUN(test_posts_are_bounded);
   RUN(test_busy_poll);
+  RUN(test_fork);
   CHECK_DONE();
 }
