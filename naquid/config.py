@@ -43,7 +43,8 @@ class Limits:
     stream_window: int = 16 << 20
     """What the receive window of one stream may grow to, bytes (RFC 9000 4.1). It begins with 512 KiB, or with this."""
     connection_window: int = 24 << 20
-    """What the receive window of one connection may grow to, bytes (RFC 9000 4.1). It begins with 1 MiB, or this."""
+    """Receive window of one connection, bytes (RFC 9000 4.1). Larger than `stream_window`, so that a stream that is not
+    read leaves something to the others."""
     max_streams_bidi: int = 1024
     """Bidirectional streams that the peer may have open (RFC 9000 4.6)."""
     max_streams_uni: int = 128

@@ -84,9 +84,9 @@ static void settings_of(nq_conn *c, ngtcp2_settings *s, uint16_t *sizes) {
   s->initial_ts = c->l->now;
   s->rand_ctx.native_handle = c->l;
   s->handshake_timeout = c->limits.handshake_timeout;
-  /* A window doubles when the peer fills a quarter of it within two round trips, and the application takes it. */
+  /* A stream's window doubles when the peer fills a quarter of it within two round trips, and the application takes
+   * it. The connection's does not grow: it would be used up by a stream that nobody reads, and the others would wait. */
   s->max_stream_window = c->limits.stream_window;
-  s->max_window = c->limits.connection_window;
   nq_mtu_settings(c, s, sizes);
   s->preferred_versions = versions;
   s->preferred_versionslen = 2;
@@ -104,8 +104,7 @@ static void params_of(const nq_conn *c, ngtcp2_transport_params *p) {
   p->initial_max_stream_data_bidi_local = window;
   p->initial_max_stream_data_bidi_remote = window;
   p->initial_max_stream_data_uni = window;
-  window = c->limits.connection_window;
-  p->initial_max_data = window < NQ_CONNECTION_WINDOW ? window : NQ_CONNECTION_WINDOW;
+  p->initial_max_data = c->limits.connection_window;
   p->initial_max_streams_bidi = c->limits.max_streams_bidi;
   p->initial_max_streams_uni = c->limits.max_streams_uni;
   p->max_idle_timeout = c->limits.idle_timeout;

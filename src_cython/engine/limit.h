@@ -10,9 +10,7 @@
 #define NQ_MSEC(n) ((uint64_t)(n) * 1000000u)
 #define NQ_SEC(n) ((uint64_t)(n) * 1000000000u)
 
-/* Receive windows begin with these, or with what they may grow to. */
-#define NQ_STREAM_WINDOW NQ_KIB(512)
-#define NQ_CONNECTION_WINDOW NQ_MIB(1)
+#define NQ_STREAM_WINDOW NQ_KIB(512) /* the receive window of a stream begins with this, or with its limit */
 
 /* X(field, default, min, max, unit, text) */
 #define NQ_LIMITS(X)                                                                                                   \
@@ -24,7 +22,7 @@
   X(max_message_size, NQ_MIB(16), 1, 0xffffffffu, "bytes", "one record or RPC payload; larger ones close the stream")  \
   X(max_assembly, NQ_MIB(64), NQ_KIB(64), NQ_MIB(65536), "bytes", "incomplete messages a connection may hold")         \
   X(stream_window, NQ_MIB(16), 1024, NQ_MIB(1024), "bytes", "what the receive window of one stream may grow to")       \
-  X(connection_window, NQ_MIB(24), 1024, NQ_MIB(4096), "bytes", "what that of one connection may grow to")             \
+  X(connection_window, NQ_MIB(24), 1024, NQ_MIB(4096), "bytes", "receive window of one connection")                    \
   X(max_streams_bidi, 1024, 0, 1u << 20, "streams", "bidirectional streams the peer may have open")                    \
   X(max_streams_uni, 128, 0, 1u << 20, "streams", "unidirectional streams the peer may have open")                     \
   X(max_pending_opens, 65536, 0, 1u << 24, "streams", "local streams waiting for the peer's stream limit")             \

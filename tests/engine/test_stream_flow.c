@@ -18,7 +18,7 @@ static void limits_none(world *w) { (void)w; }
 /* Windows as they begin: they do not grow. */
 static void fixed_windows(world *w) {
   w->s.limits.stream_window = NQ_STREAM_WINDOW;
-  w->s.limits.connection_window = NQ_CONNECTION_WINDOW;
+  w->s.limits.connection_window = 2 * NQ_STREAM_WINDOW;
 }
 
 static void begin_with(fixture *f, void (*set)(world *)) {

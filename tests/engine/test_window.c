@@ -16,6 +16,7 @@ typedef struct fixture {
   uint32_t n_in;
   uint64_t got;
   int pause;
+  uint64_t pause_at; /* bytes; 0: never */
 } fixture;
 
 static int server_sees(side *x, const nq_event *e) {
@@ -29,6 +30,8 @@ static int server_sees(side *x, const nq_event *e) {
   if (e->kind != NQ_EV_STREAM_DATA)
     return 0;
   f->got += e->len;
+  if (f->pause_at && f->got >= f->pause_at)
+    CHECK_EQ(nq_stream_pause(x->l, e->handle), 0);
   return 1;
 }
 
@@ -76,15 +79,19 @@ static uint64_t pour(fixture *f, int streams, uint64_t ms) {
   return f->got - before;
 }
 
-/* Bytes that the server allows the client to send once what it sent was read: the window. */
-static uint64_t allowed(const fixture *f) { return ngtcp2_conn_get_max_data_left2(nq_conn_get(f->w.c.l, f->conn)->q); }
+/* Bytes that the server allows the client to send on a stream whose bytes were read: its window. */
+static uint64_t allowed(const fixture *f) {
+  const nq_stream *s = nq_stream_get(f->w.c.l, f->out[0]);
+  return ngtcp2_conn_get_max_stream_data_left2(s->c->q, s->id);
+}
 
 /* 1 Gbit/s and 50 ms hold 6.25 MB: the defaults fill that, the fixed window of 2 MiB that they were could not. */
 static void test_a_long_fat_path(void) {
   fixture f;
   begin(&f, 0, 0);
-  CHECK(allowed(&f) <= NQ_CONNECTION_WINDOW);
   open_streams(&f, 1);
+  world_run(&f.w, 200); /* its name leaves */
+  CHECK(allowed(&f) <= NQ_STREAM_WINDOW);
   pour(&f, 1, 4000);
   uint64_t got = pour(&f, 1, 2000);
   printf("    %llu %% of 1 Gbit/s\n", (unsigned long long)(got * 50 / RATE));
@@ -127,7 +134,7 @@ static void test_bounds(void) {
   }
 }
 
-/* A program that reads nothing never has more than what windows begin with. */
+/* A program that reads nothing never has more than what the streams' windows begin with. */
 static void test_unread_from_the_start(void) {
   fixture f;
   begin(&f, 0, 0);
@@ -137,7 +144,7 @@ static void test_unread_from_the_start(void) {
   uint64_t held = f.got; /* was in the batch that opened them */
   for (uint32_t k = 0; k < f.n_in; k++)
     held += nq_bytes_size(&nq_stream_get(f.w.s.l, f.in[k])->held);
-  CHECK(f.n_in == STREAMS && held > NQ_CONNECTION_WINDOW / 2 && held <= NQ_CONNECTION_WINDOW + f.got);
+  CHECK(f.n_in == STREAMS && held > STREAMS * NQ_STREAM_WINDOW / 2 && held <= STREAMS * NQ_STREAM_WINDOW + f.got);
   end(&f);
 }
 
@@ -152,8 +159,31 @@ static void test_a_trickle(void) {
     world_run(&f.w, 100);
   }
   CHECK_EQ(f.got, 200 * sizeof block);
-  CHECK(allowed(&f) <= NQ_CONNECTION_WINDOW);
+  CHECK(allowed(&f) <= NQ_STREAM_WINDOW);
   end(&f);
+}
+
+/* A stream that is read for a while and then no more leaves the others something, whenever that is. */
+static void test_others_go_on(void) {
+  for (uint64_t taken = 32u << 10; taken <= 16u << 20; taken *= 2) {
+    fixture f;
+    begin(&f, 0, 0);
+    f.net.delay = MS / 10;
+    f.net.rate *= 10;
+    f.pause_at = taken;
+    open_streams(&f, 1);
+    pour(&f, 1, 500);
+    CHECK(f.got >= taken);
+    f.pause_at = 0;
+    uint64_t got = f.got;
+    f.out[1] = world_stream(&f.w, f.conn, NQ_KIND_RAW, "raw");
+    CHECK(nq_stream_send(f.w.c.l, f.out[1], (const uint8_t *)"others", 6) >= 0);
+    world_run(&f.w, 100);
+    CHECK_EQ(f.got - got, 6);
+    CHECK_EQ(nq_stream_resume(f.w.s.l, f.in[0]), 0);
+    CHECK(pour(&f, 1, 500) > NQ_STREAM_WINDOW);
+    end(&f);
+  }
 }
 
 int main(void) {
@@ -161,5 +191,6 @@ int main(void) {
   RUN(test_bounds);
   RUN(test_unread_from_the_start);
   RUN(test_a_trickle);
+  RUN(test_others_go_on);
   CHECK_DONE();
 }
