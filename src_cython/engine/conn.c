@@ -85,7 +85,7 @@ static void settings_of(nq_conn *c, ngtcp2_settings *s, uint16_t *sizes) {
   s->rand_ctx.native_handle = c->l;
   s->handshake_timeout = c->limits.handshake_timeout;
   /* A stream's window doubles when the peer fills a quarter of it within two round trips, and the application takes
-   * it. The connection's does not grow: it would be used up by a stream that nobody reads, and the others would wait. */
+   * it. The connection's does not grow: a stream that nobody reads would use it up, and the others would wait. */
   s->max_stream_window = c->limits.stream_window;
   nq_mtu_settings(c, s, sizes);
   s->preferred_versions = versions;
