@@ -244,18 +244,18 @@ void nq_conn_liberr(nq_conn *c, int liberr) {
  * Handshake packets, whose code is not the application's (RFC 9000 10.2.3). */
 static void finish_handshake(nq_conn *c) {
   nq_io *io = c->ep->io;
-  uint8_t *buf = io->ops->tx_room(io, 1500);
-  if (!buf)
-    return;
-  nq_addr local, remote;
-  ngtcp2_path path = {.local = {.addr = &local.sa, .addrlen = sizeof local.in6},
-                      .remote = {.addr = &remote.sa, .addrlen = sizeof remote.in6}};
-  ngtcp2_pkt_info pi = {0};
-  ngtcp2_ssize n = ngtcp2_conn_write_pkt(c->q, &path, &pi, buf, 1500, c->l->now);
-  if (n <= 0)
-    return;
-  remote.len = (socklen_t)path.remote.addrlen;
-  io->ops->tx_push(io, (size_t)n, (size_t)n, &remote, NULL, pi.ecn);
+  uint8_t *buf;
+  while ((buf = io->ops->tx_room(io, 1500))) { /* a large certificate takes several packets, at most a window of them */
+    nq_addr local, remote;
+    ngtcp2_path path = {.local = {.addr = &local.sa, .addrlen = sizeof local.in6},
+                        .remote = {.addr = &remote.sa, .addrlen = sizeof remote.in6}};
+    ngtcp2_pkt_info pi = {0};
+    ngtcp2_ssize n = ngtcp2_conn_write_pkt(c->q, &path, &pi, buf, 1500, c->l->now);
+    if (n <= 0)
+      return;
+    remote.len = (socklen_t)path.remote.addrlen;
+    io->ops->tx_push(io, (size_t)n, (size_t)n, &remote, NULL, pi.ecn);
+  }
 }
 
 void nq_conn_close_step(nq_conn *c) {

@@ -400,3 +400,20 @@ def test_close_at_once_tells_its_code(run: Variant, bench: Bench, how: str) -> N
             assert (events[1].code, events[1].reason, events[1].remote) == (5, "bye", True)
 
     run(main)
+
+
+def test_close_at_once_after_a_large_certificate(run: Variant, bench: Bench, ca: Any) -> None:
+    """The client's last handshake packets are several: all of them go before its CONNECTION_CLOSE."""
+
+    async def main() -> None:
+        identity = ca.issue("player", *[f"name{i:04}.of-a-long-name.example.com" for i in range(150)], client=True)
+        ends: list[Any] = []
+        app = naquid.Handlers()
+        app.on_disconnect(lambda conn, error: ends.append(error))
+        async with bench.serve(app, tls=naquid.TlsConfig(verify_client=True, ca=ca.ca)) as server:
+            conn = await bench.connect(server.port, tls=naquid.TlsConfig(cert=identity.cert, key=identity.key))
+            await conn.close(code=5, reason="bye")
+            await until(lambda: ends)
+            assert (ends[0].code, ends[0].reason, ends[0].remote) == (5, "bye", True)
+
+    run(main)
