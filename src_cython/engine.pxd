@@ -324,6 +324,7 @@ cdef extern from "engine/engine.h" nogil:
     int nq_rpc_call_row(nq_loop *l, nq_handle s, int16_t type, const nq_payload *v, uint32_t n, uint64_t timeout,
                         void *user, uint32_t *msgid, uint32_t *made)
     int nq_rpc_max_msgid(nq_loop *l, nq_handle s, uint32_t max)
+    int nq_rpc_last_msgid(nq_loop *l, nq_handle s, uint32_t last)
     void *nq_rpc_cancel(nq_loop *l, nq_handle s, uint32_t msgid)
     int nq_rpc_notify(nq_loop *l, nq_handle s, int16_t type, const uint8_t *data, size_t len)
     int nq_rpc_reply(nq_loop *l, nq_handle s, uint32_t msgid, int16_t result, const uint8_t *data, size_t len)

@@ -11,6 +11,7 @@ cdef class BaseRpc(AioStream):
     cdef Py_ssize_t unanswered          # requests whose handler returned without a reply
     cdef double call_timeout            # seconds, of the calls of an outgoing stream
     cdef BaseRpc heir                   # takes the calls since the connection was lost and came back
+    cdef uint32_t told                  # the last message ID that call_soon returned, of this one and its heirs
     cdef int use(self, HandlerEntry entry) except -1
     cdef bint comes_back(self) noexcept
     cdef BaseRpc successor(self)

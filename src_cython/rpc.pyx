@@ -210,11 +210,14 @@ cdef class BaseRpc(AioStream):
         """The stream that stands for this one since its connection came back. None while the connection is away."""
         cdef BaseConnection conn = <BaseConnection>self.conn
         if self.heir is not None and self.heir.is_lost():
+            self.told = self.heir.told
             self.heir = None
         if self.heir is None and conn.is_up():
             self.heir = conn._open_stream(type(self), 2, self.name, False, self.call_timeout)
             self.heir.request_handler = self.request_handler
             self.heir.notify_handler = self.notify_handler
+            self.heir.told = self.told
+            nq_rpc_last_msgid(self.loop.l, self.heir.handle, self.told)  # `cancel` takes old ones for no new calls
         return self.heir
 
     cdef int start_call(self, object type, object payload, object cb, int kind, object timeout,
@@ -254,6 +257,7 @@ cdef class BaseRpc(AioStream):
         if self.closed and self.comes_back() and self.successor() is not None:
             return self.heir.call_soon(type, payload, on_reply, timeout)
         self.start_call(type, payload, on_reply, CALL_CALLBACK, timeout, &msgid)
+        self.told = msgid
         return msgid
 
     def call(self, type, payload=b"", timeout=None):

@@ -348,6 +348,8 @@ int nq_rpc_call_row(nq_loop *l, nq_handle s, int16_t type, const nq_payload *v, 
                     void *user, uint32_t *msgid, uint32_t *made);
 /* Message IDs of this side's calls are 1 to max and then 1 again; UINT32_MAX unless told otherwise. */
 int nq_rpc_max_msgid(nq_loop *l, nq_handle s, uint32_t max);
+/* The next call gets the ID after this one: for a stream that stands for another. */
+int nq_rpc_last_msgid(nq_loop *l, nq_handle s, uint32_t last);
 /* Forgets a call: no event for it any more. Returns its user, or NULL. */
 void *nq_rpc_cancel(nq_loop *l, nq_handle s, uint32_t msgid);
 int nq_rpc_notify(nq_loop *l, nq_handle s, int16_t type, const uint8_t *data, size_t len);

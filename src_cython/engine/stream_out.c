@@ -377,6 +377,16 @@ int nq_rpc_max_msgid(nq_loop *l, nq_handle h, uint32_t max) {
   return NQ_DONE;
 }
 
+int nq_rpc_last_msgid(nq_loop *l, nq_handle h, uint32_t last) {
+  nq_stream *s = nq_stream_get(l, h);
+  if (!s)
+    return NQ_ERR_STALE;
+  if (s->kind != NQ_KIND_RPC)
+    return NQ_ERR_STATE;
+  s->calls->last_id = last;
+  return NQ_DONE;
+}
+
 void *nq_rpc_cancel(nq_loop *l, nq_handle h, uint32_t msgid) {
   nq_stream *s = nq_stream_get(l, h);
   void *user = NULL;

@@ -395,6 +395,34 @@ def test_callbacks_of_calls_in_flight(run: Variant, bench: Bench) -> None:
     run(main)
 
 
+def test_cancel_of_a_call_from_before(run: Variant, bench: Bench) -> None:
+    """A message ID from before a loss names no call that was made after it."""
+
+    async def main() -> None:
+        server = await bench.serve(echo_app())
+        port = server.port
+        results: list[int] = []
+        told: list[int] = []
+        async with bench.connect(port, reconnect=QUICK) as conn:
+            rpc = await conn.open_rpc("echo")
+            for life in range(3):
+                old = told[:]
+                told += [rpc.call_soon(1, b"", lambda result, payload: results.append(result)) for _ in range(3)]
+                assert not any(rpc.cancel(msgid) for msgid in old)
+                await until(lambda life=life: len(results) == 3 * life + 3)  # type: ignore[misc]
+                await stop(server)
+                await until(lambda: not conn.is_open)
+                server = await bench.serve(echo_app(), port=port)
+                await conn.wait_open()
+            last = rpc.call_soon(1, b"", lambda result, payload: results.append(result))
+            assert rpc.cancel(last)
+            assert not rpc.cancel(last)
+            assert results == [naquid.OK] * 9
+            await stop(server)
+
+    run(main)
+
+
 def test_on_disconnect_may_close_for_good(run: Variant, bench: Bench) -> None:
     async def main() -> None:
         server = await bench.serve(echo_app())

@@ -491,6 +491,24 @@ static void test_largest_id(void) {
   end(&f);
 }
 
+/* A stream that stands for another goes on with its IDs. */
+static void test_last_id(void) {
+  fixture f;
+  uint32_t id;
+  begin(&f);
+  nq_loop *l = f.w.c.l;
+  CHECK_EQ(nq_rpc_last_msgid(l, f.rpc + 1000, 4), NQ_ERR_STALE);
+  CHECK_EQ(nq_rpc_last_msgid(l, world_stream(&f.w, f.conn, NQ_KIND_RECORD, "rec"), 4), NQ_ERR_STATE);
+  CHECK_EQ(nq_rpc_last_msgid(l, f.rpc, 70000), NQ_DONE);
+  CHECK(nq_rpc_call(l, f.rpc, 1, NULL, 0, 0, NULL, &id) >= 0);
+  CHECK_EQ(id, 70001);
+  CHECK_EQ(nq_rpc_last_msgid(l, f.rpc, UINT32_MAX), NQ_DONE);
+  CHECK(nq_rpc_call(l, f.rpc, 1, NULL, 0, 0, NULL, &id) >= 0);
+  CHECK_EQ(id, 1);
+  CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_RPC_REPLY], 2, 5000));
+  end(&f);
+}
+
 /* A row of calls: as many as the limits allow, with one user and with IDs in a row; the next row tells when it does not
  * follow. */
 static void test_row(void) {
@@ -566,6 +584,7 @@ int main(void) {
   RUN(test_gone_before_open);
   RUN(test_pending_limit);
   RUN(test_largest_id);
+  RUN(test_last_id);
   RUN(test_row);
   RUN(test_full_queue);
   CHECK_DONE();
