@@ -309,6 +309,7 @@ cdef class BaseRpc(AioStream):
         number = to_type(type, "request")
         if timeout is not None:
             ns = timeout_ns(timeout)
+        own(self.loop)  # what begins a turn lets other threads run: before the list and its payloads are looked at
         many = Many.__new__(Many)
         many.rpc = self
         many.aloop = self.loop.aloop
@@ -320,7 +321,7 @@ cdef class BaseRpc(AioStream):
         except BaseException:
             many.forget()
             raise
-        if not todo:
+        if many.left == 0:
             many.settle(CALL_DONE, many.values)
         call = Call.__new__(Call)
         call.reply = many

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-from harness import Bench, Unraisable, Variant
+from harness import Bench, Unraisable, Variant, settled
 
 import naquid
 
@@ -162,3 +164,41 @@ def test_a_batch_handler_is_a_plain_function() -> None:
 
     with pytest.raises(naquid.ConfigError, match="plain function"):
         naquid.Handlers().rpc_batch("name")(handler)
+
+
+class Interrupted(asyncio.SelectorEventLoop):
+    """Runs something of somebody else's, once, where another thread could run."""
+
+    hook: Callable[[], None] | None = None
+
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> Any:
+        hook, self.hook = self.hook, None
+        if hook:
+            hook()
+        return super().call_soon(callback, *args, context=context)
+
+
+@pytest.mark.parametrize("left", [0, 50])
+def test_the_list_of_payloads_changes_when_a_turn_begins(bench: Bench, left: int) -> None:
+    """The first call of a turn lets other threads run. What is sent is what is in the list then, and no memory of
+    payloads that are gone."""
+    payloads = [b"%040d" % i for i in range(50)]
+    others: list[bytes] = []
+
+    def change() -> None:
+        payloads[:] = [b"new"] * left
+        others.extend(bytes([i]) * 40 for i in range(200))  # where the payloads were
+
+    async def main(loop: Interrupted) -> None:
+        async with bench.pair(app([])) as (_, conn):
+            rpc = await conn.open_rpc("sum")
+            await rpc.call(1)
+            await asyncio.sleep(0.02)  # the turn that the reply began is over
+            loop.hook = change
+            assert await rpc.call_many(1, payloads) == [b"new"] * left
+            assert others
+        await settled()
+
+    loop = Interrupted()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(main(loop))
