@@ -1,4 +1,4 @@
-// needs: udp.c udp_linux.c addr.c
+// needs: udp.c udp_linux.c process.c addr.c
 /* UDP sockets over loopback: the same datagrams arrive whole by every path. */
 #include <fcntl.h>
 
