@@ -267,7 +267,7 @@ static void udp_tx_push(nq_io *io, size_t size, size_t segment, const nq_addr *r
     ecn = 0;
   uint8_t *data = tx->data + tx->used;
   tx->used += len;
-  if (tx->count) {
+  if (tx->count) { /* of whichever connection: docs/performance.md has what that saves, with loss and without */
     nq_udp_message *m = &tx->messages[tx->count - 1];
     if ((seg == m->segment || (seg == len && len < m->segment)) && m->len % m->segment == 0 && m->ecn == ecn &&
         nq_addr_equal(&m->remote, remote) && (local ? nq_addr_equal(&m->local, local) : !m->local.len)) {

@@ -134,10 +134,36 @@ static void test_fork(void) {
   world_close(&w);
 }
 
+/* Small packets of many connections to one address leave in few messages. */
+static void test_shared_messages(void) {
+  enum { N = 16 };
+  static const uint8_t data[100];
+  world w;
+  nq_handle conns[N];
+  nq_loop_stats before, after;
+  world_open(&w, NULL);
+  for (uint32_t i = 0; i < N; i++) {
+    conns[i] = world_connect(&w, "localhost");
+    REQUIRE(world_until(&w, &w.c.count[NQ_EV_CONN_OPEN], i + 1, 5000));
+  }
+  world_run(&w, 100); /* handshakes are confirmed, packet sizes probed */
+  nq_loop_get_stats(w.c.l, &before);
+  for (int i = 0; i < N; i++)
+    CHECK_EQ(nq_conn_send_datagram(w.c.l, conns[i], data, sizeof data), 0);
+  nq_loop_flush(w.c.l);
+  nq_loop_get_stats(w.c.l, &after);
+  CHECK(after.tx_datagrams - before.tx_datagrams >= N);
+  if (after.gso)
+    CHECK(after.tx_messages - before.tx_messages <= N / 4);
+  CHECK(world_until(&w, &w.c.count[NQ_EV_DATAGRAM], N, 5000));
+  world_close(&w);
+}
+
 int main(void) {
   RUN(test_connect_and_call);
   RUN(test_posts_are_bounded);
   RUN(test_busy_poll);
   RUN(test_fork);
+  RUN(test_shared_messages);
   CHECK_DONE();
 }
