@@ -1,6 +1,6 @@
-// needs: addr.c buf.c cidmap.c hdmap.c limit.c table.c timer.c tls.c tls_keylog.c
+// needs: addr.c buf.c cidmap.c hdmap.c limit.c table.c timer.c tls.c tls_keylog.c process.c
 // needs: native.c tls_load.c tls_verify.c udp.c udp_linux.c wait_epoll.c wait_kqueue.c wait_poll.c wire.c
-// needs: loop.c process.c group.c inbox.c conn_callbacks.c conn_write.c mtu.c conn_api.c accept.c rpc.c certs.c sim.c world.c
+// needs: loop.c group.c inbox.c conn_callbacks.c conn_write.c mtu.c conn_api.c accept.c rpc.c certs.c sim.c world.c
 /* Memory that runs out at every place in the life of connections and streams: the modules that allocate most are
  * included here on an allocator that fails once, or from some point on. Nothing crashes, nothing is leaked, nothing is
  * told twice; and when memory is back, new connections work. */
