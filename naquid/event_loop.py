@@ -140,7 +140,10 @@ def _close_unused(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _forked() -> None:
-    for shared in list(_loops.values()):
+    """In a forked child: these loops are its parent's. They are neither closed nor missed at its end."""
+    while _loops:
+        shared = _loops.popitem()[1]
+        shared.users = 0
         shared.engine.forked()
 
 

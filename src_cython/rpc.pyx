@@ -227,9 +227,10 @@ cdef class BaseRpc(AioStream):
         cdef CallNode *node
         cdef uint64_t ns = 0
         cdef int rc
-        cdef nq_loop *l = own(self.loop)
+        cdef nq_loop *l
         if timeout is not None:
             ns = timeout_ns(timeout)
+        l = own(self.loop)  # after the timeout's own __float__, which may close the loop
         view_get(&v, payload)
         node = self.loop.calls.node(self, cb, kind)
         rc = nq_rpc_call(l, self.handle, <int16_t>number, v.p, v.n, ns, <void *>node, msgid)
@@ -278,8 +279,8 @@ cdef class BaseRpc(AioStream):
         if self.closed and self.comes_back():
             if self.successor() is not None:
                 return self.heir.call(type, payload, timeout)
-            if timeout is not None and to_ns(timeout, "timeout") == 0:
-                raise ValueError("a timeout must be above 0 seconds")
+            if timeout is not None:
+                timeout_ns(timeout)
             return self._call_when_back(to_type(type, "request"), bytes(memoryview(payload)),
                                         self.call_timeout if timeout is None else timeout)
         reply = Reply.__new__(Reply)

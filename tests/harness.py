@@ -131,6 +131,19 @@ class Bench:
 # ---- bytes ----
 
 
+def ends_well(program: str, *arguments: object) -> None:
+    """The program runs in an interpreter of its own, which ends without a word of a failure."""
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "ignore", "-c", program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "Fatal" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0, done.stderr
+
+
 def noise(size: int, seed: int = 0) -> bytes:
     """Bytes without a pattern, the same for the same seed."""
     return random.Random(seed * 1000003 + size).randbytes(size)

@@ -15,8 +15,6 @@ from test_processes import server
 
 import naquid
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-
 
 def in_child(work: Callable[[], None]) -> None:
     """Runs work in a forked child and waits for it."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import threading
 from typing import Any
 
 import pytest
+from harness import ends_well
 
 from naquid.capi import (
     nq_client_destroy,
@@ -187,12 +187,4 @@ while not answered:
 
 def test_the_end_of_the_interpreter(leaf: Any, ca: Any) -> None:
     """Nothing is closed, nothing is waited for, and a worker is at work."""
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "ignore", "-c", LEFT, leaf.cert, leaf.key, ca.ca],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Fatal" not in done.stderr
-    assert "Traceback" not in done.stderr
+    ends_well(LEFT, leaf.cert, leaf.key, ca.ca)
