@@ -9,6 +9,8 @@ import threading
 import time
 from typing import Any
 
+from harness import descriptors, rss_kb
+
 import naquid.capi as capi
 from naquid.capi import (
     NQ_EGOAWAY,
@@ -271,18 +273,6 @@ def test_every_function_from_every_thread(world: Any, unraisable: list[BaseExcep
     gc.collect()
 
 
-def resident() -> int:
-    """KiB of memory in use by this process; 0 where the system does not say."""
-    if not os.path.exists("/proc/self/statm"):
-        return 0
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-
-
 def test_reconnecting_for_a_while_leaks_nothing(small: Any) -> None:
     """High-frequency reconnection of one object, with a stream and a call each time: no growth in descriptors, memory,
     connections or timers."""
@@ -316,10 +306,10 @@ def test_reconnecting_for_a_while_leaks_nothing(small: Any) -> None:
     small.connect(client, on_open=on_open, on_close=on_close)
     small.until(lambda: replies[0] >= RECONNECTS // 4, patience=60)  # pools, caches and the allocator have their size
     gc.collect()
-    before = resident()
+    before = rss_kb()
     small.until(lambda: replies[0] >= RECONNECTS, patience=60)
     gc.collect()
-    assert resident() - before < 4096
+    assert rss_kb() - before < 4096
     again[0] = 0  # each connection has a socket of its own until it has drained
     small.until(lambda: descriptors() <= fds + 2, patience=60)
     assert opened[0] - 1 <= closed[0] <= opened[0]
