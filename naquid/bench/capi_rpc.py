@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from naquid import capi
 
-from .load import INTERVAL, Load, Progress, Reply, RpcOptions, RpcResult, pipeline
+from .load import INTERVAL, Line, Load, Progress, Reply, RpcOptions, RpcResult
 from .process import HOST, BenchError, Files, ServerProcess, usage_line
 from .rpc import Clock
 
@@ -128,8 +128,11 @@ def run(options: RpcOptions, files: Files, progress: Progress) -> RpcResult:
                 raise BenchError(f"only {len(client.rpcs)} of {options.connections} connections opened: {client.lost}")
             spent.handshakes_done()
             load.begin()
-            for number, rpc in enumerate(client.rpcs):
-                pipeline(load, number, functools.partial(capi.nq_rpc_call, rpc), _without_rpc)()
+            call = capi.nq_rpc_call
+            lines = [Line(load, n, functools.partial(call, rpc), _without_rpc) for n, rpc in enumerate(client.rpcs)]
+            load.answered.append(lambda: sum(line.answered for line in lines))
+            for line in lines:
+                line.start()
             client.poll_until(lambda: load.ended, options.limit, lambda: progress(load.snapshot()))
             spent.requests_done()
             progress(load.snapshot())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,7 +130,8 @@ class Load:
         self.wrong = 0
         self.finished = 0
         self.on_end: Callable[[], None] = lambda: None
-        self._pool = self._payloads()
+        self.pool = self._payloads()  # the requests of all lines: line n has those from n * STEP on
+        self.stamps: list[int] = []  # when the requests that are timed were sent
         self._seen = 0  # latencies that were in a snapshot
         self._begin = time.perf_counter()
 
@@ -150,7 +150,13 @@ class Load:
 
     def payloads(self, number: int) -> list[bytes]:
         """The requests of line `number`, in order."""
-        return self._pool[number * STEP : number * STEP + self.options.requests]
+        return self.pool[number * STEP : number * STEP + self.options.requests]
+
+    def room_for_stamps(self) -> int:
+        """Where in `stamps` the next line's are."""
+        begin = len(self.stamps)
+        self.stamps += [0] * (self.window // self.sample_every)
+        return begin
 
     def total_answered(self) -> int:
         return sum(count() for count in self.answered)
@@ -191,59 +197,91 @@ Reply = Callable[[int, bytes], None]
 """Takes a result (0: OK) and the payload of a reply."""
 
 
-def pipeline(
-    load: Load,
-    number: int,
-    call: Callable[[int, bytes, Callable[..., object]], object],
-    adapt: Callable[[Reply], Callable[..., object]] = lambda reply: reply,
-) -> Callable[[], None]:
-    """The callback form of one line: returns the function that sends the first window. From there each reply is
-    compared and sends the next request. Replies of one RPC stream come in order, as the handler is a plain function;
-    one out of order counts as wrong. call: takes a type, a payload and what to call with the reply. adapt: makes of a
-    Reply what `call` wants."""
-    payloads = load.payloads(number)
-    total, window, every = len(payloads), load.window, load.sample_every
-    ahead = payloads[window:]  # a reply sends the request that is one window later
-    stamps: deque[int] = deque()
-    stamp, unstamp, latency = stamps.append, stamps.popleft, load.latencies.append
-    refill = total - window
-    answered = 0
+class Line:
+    """The callback form of one line: `start` sends the first window; from there each reply is compared and sends the
+    next request. Replies of one RPC stream come in order, as the handler is a plain function; one out of order counts
+    as wrong. call: takes a type, a payload and what to call with the reply. adapt: makes of a Reply what `call` wants.
 
-    def on_reply(result: int, payload: bytes) -> None:
-        nonlocal answered
-        i = answered
-        if payload != payloads[i] or result:
+    One object with slots, and no container beside it: a program with 10,000 streams would keep its own as small, as
+    the interpreter's garbage collection looks at all of them."""
+
+    __slots__ = (
+        "_at",
+        "_call",
+        "_first",
+        "_last",
+        "_load",
+        "_pool",
+        "_receive",
+        "_refill",
+        "_sample",
+        "_stamps",
+        "_window",
+        "number",
+    )
+
+    def __init__(
+        self,
+        load: Load,
+        number: int,
+        call: Callable[[int, bytes, Callable[..., object]], object],
+        adapt: Callable[[Reply], Callable[..., object]] = lambda reply: reply,
+    ) -> None:
+        self.number = number
+        self._load = load
+        self._call = call
+        self._receive = adapt(self._on_reply)
+        self._pool = load.pool
+        self._window = load.window
+        self._at = self._first = self._sample = number * STEP  # in the pool: the next reply; the next one that is timed
+        self._last = self._first + load.options.requests - 1
+        self._refill = self._last + 1 - load.window  # below it a reply sends the request that is one window later
+        self._stamps = load.room_for_stamps()
+
+    @property
+    def answered(self) -> int:
+        return self._at - self._first
+
+    def start(self) -> None:
+        call, receive, pool, stamps = self._call, self._receive, self._pool, self._load.stamps
+        every = self._load.sample_every
+        for slot in range(self._window // every):
+            begin = self._first + slot * every
+            stamps[self._stamps + slot] = clock()
+            for payload in pool[begin : begin + every]:
+                call(TYPE, payload, receive)
+
+    def _on_reply(self, result: int, payload: bytes) -> None:
+        at, pool = self._at, self._pool
+        if payload != pool[at] or result:
             if result:
-                stop(f"ended with result {result}")
+                self._stop(f"ended with result {result}")
                 return
-            load.error(f"stream {number}, request {i}: {differs(payload, payloads[i])}")
-        answered = i + 1
-        if not i % every:
-            latency(clock() - unstamp())
-            if i < refill:
-                stamp(clock())
-        if i < refill:
+            self._load.error(f"stream {self.number}, request {self.answered}: {differs(payload, pool[at])}")
+        self._at = at + 1
+        if at == self._sample:
+            self._timed(at)
+        if at < self._refill:
             try:
-                call(TYPE, ahead[i], receive)
+                self._call(TYPE, pool[at + self._window], self._receive)
             except Error as error:
-                stop(str(error))
-        elif answered == total:
-            load.finish()
+                self._stop(str(error))
+        elif at == self._last:
+            self._load.finish()
 
-    def stop(why: str) -> None:
+    def _timed(self, at: int) -> None:
+        """The request at this place is one of those that are timed: so is the one that is one window later."""
+        load = self._load
+        every = load.sample_every
+        slot = self._stamps + (at - self._first) % self._window // every
+        now = clock()
+        load.latencies.append(now - load.stamps[slot])
+        load.stamps[slot] = now
+        self._sample = at + every
+
+    def _stop(self, why: str) -> None:
         """A call cannot be made or was lost: nothing more is asked here. What is missing is counted in the end."""
-        nonlocal refill, total
-        if total:
-            load.error(f"stream {number}, request {answered}: {why}", count=0)
-            total = refill = 0
-            load.finish()
-
-    def start() -> None:
-        for i in range(window):
-            if not i % every:
-                stamp(clock())
-            call(TYPE, payloads[i], receive)
-
-    receive = adapt(on_reply)
-    load.answered.append(lambda: answered)
-    return start
+        if self._last >= 0:
+            self._load.error(f"stream {self.number}, request {self.answered}: {why}", count=0)
+            self._last = self._refill = -1
+            self._load.finish()

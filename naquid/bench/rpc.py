@@ -14,6 +14,7 @@ from . import native
 from .load import (
     INTERVAL,
     TYPE,
+    Line,
     Load,
     Progress,
     RpcOptions,
@@ -22,7 +23,6 @@ from .load import (
     differs,
     no_progress,
     percentile,
-    pipeline,
 )
 from .process import HOST, Files, ServerProcess, Usage, cpu_seconds, loop_stats, rss_kb
 from .server import BATCH_NAME, NATIVE_NAME, RPC_NAME
@@ -82,8 +82,10 @@ async def _with_callbacks(load: Load, rpcs: list[naquid.Rpc]) -> None:
     """`rpc.call_soon`: no task and no future for a request."""
     done = asyncio.Event()
     load.on_end = done.set
-    for start in [pipeline(load, number, rpc.call_soon) for number, rpc in enumerate(rpcs)]:
-        start()
+    lines = [Line(load, number, rpc.call_soon) for number, rpc in enumerate(rpcs)]
+    load.answered.append(lambda: sum(line.answered for line in lines))
+    for line in lines:
+        line.start()
     await done.wait()
 
 
