@@ -23,8 +23,9 @@ void __asan_unpoison_memory_region(void volatile *p, size_t n);
 #endif
 
 #define POOL_KEEP (4u << 20)
-#define BIG_APPEND 8192u  /* appending so much at once takes large chunks */
-#define BIG_QUEUE 32768u  /* so does a queue that holds this much already */
+#define TINY_QUEUE 512u  /* a queue that holds less takes tiny chunks */
+#define BIG_APPEND 8192u /* appending so much at once takes large chunks */
+#define BIG_QUEUE 32768u /* so does a queue that holds this much already */
 #define BLOCK (256u << 10)
 #define BLOCK_CAP (BLOCK - sizeof(nq_arena_block))
 #define ARENA_KEEP (4u << 20)
@@ -33,40 +34,40 @@ void __asan_unpoison_memory_region(void volatile *p, size_t n);
 /* ---- chunks ---- */
 
 void nq_pool_init(nq_pool *p) {
-  *p = (nq_pool){.max_small = POOL_KEEP / NQ_CHUNK_SMALL, .max_large = POOL_KEEP / NQ_CHUNK_LARGE};
+  *p = (nq_pool){.tiny = {.max = POOL_KEEP / NQ_CHUNK_TINY},
+                 .small = {.max = POOL_KEEP / NQ_CHUNK_SMALL},
+                 .large = {.max = POOL_KEEP / NQ_CHUNK_LARGE}};
 }
 
-static void free_chain(nq_chunk *c) {
-  while (c) {
-    nq_chunk *next = c->next;
+static void free_list(nq_freelist *list) {
+  while (list->first) {
+    nq_chunk *c = list->first;
+    list->first = c->next;
     UNPOISON(c->data, c->cap);
     free(c);
-    c = next;
   }
+  list->n = 0;
 }
 
 void nq_pool_free(nq_pool *p) {
-  free_chain(p->small);
-  free_chain(p->large);
+  free_list(&p->tiny);
+  free_list(&p->small);
+  free_list(&p->large);
   while (nq_pool_returned(p))
     ;
-  p->small = p->large = NULL;
-  p->n_small = p->n_large = 0;
 }
 
-static inline nq_chunk *take(nq_chunk **list, uint32_t *count) {
-  nq_chunk *c = *list;
-  *list = c->next;
-  --*count;
-  UNPOISON(c->data, c->cap);
-  return c;
+static inline nq_freelist *list_of(nq_pool *p, uint32_t size) {
+  return size == NQ_CHUNK_TINY ? &p->tiny : size == NQ_CHUNK_SMALL ? &p->small : &p->large;
 }
 
-static nq_chunk *chunk_get(nq_pool *p, int large) {
-  uint32_t size = large ? NQ_CHUNK_LARGE : NQ_CHUNK_SMALL;
-  nq_chunk *c;
-  if (large ? p->large != NULL : p->small != NULL) {
-    c = large ? take(&p->large, &p->n_large) : take(&p->small, &p->n_small);
+static nq_chunk *chunk_get(nq_pool *p, uint32_t size) {
+  nq_freelist *list = list_of(p, size);
+  nq_chunk *c = list->first;
+  if (c) {
+    list->first = c->next;
+    list->n--;
+    UNPOISON(c->data, c->cap);
   } else {
     c = malloc(size);
     if (!c)
@@ -81,17 +82,6 @@ static nq_chunk *chunk_get(nq_pool *p, int large) {
   return c;
 }
 
-static inline void give(nq_chunk **list, uint32_t *count, uint32_t max, nq_chunk *c) {
-  if (*count >= max) {
-    free(c);
-    return;
-  }
-  POISON(c->data, c->cap);
-  c->next = *list;
-  *list = c;
-  ++*count;
-}
-
 static void chunk_put(nq_pool *p, nq_chunk *c) {
   if (c->lender) {
     p->in_use -= c->len;
@@ -100,11 +90,16 @@ static void chunk_put(nq_pool *p, nq_chunk *c) {
     return;
   }
   uint32_t size = c->cap + (uint32_t)sizeof *c;
+  nq_freelist *list = list_of(p, size);
   p->in_use -= size;
-  if (size == NQ_CHUNK_LARGE)
-    give(&p->large, &p->n_large, p->max_large, c);
-  else
-    give(&p->small, &p->n_small, p->max_small, c);
+  if (list->n >= list->max) {
+    free(c);
+    return;
+  }
+  POISON(c->data, c->cap);
+  c->next = list->first;
+  list->first = c;
+  list->n++;
 }
 
 void *nq_pool_returned(nq_pool *p) {
@@ -138,13 +133,20 @@ static inline void link_chunks(nq_sendq *q, nq_chunk *first, nq_chunk *last) {
   q->tail = last;
 }
 
-/* Behind lent bytes a little is copied into little: the room in a chunk ends where the next are lent. */
-static inline int is_big(const nq_sendq *q) { return nq_sendq_queued(q) >= BIG_QUEUE && !(q->tail && q->tail->lender); }
+/* The size of the next chunk, for n bytes. Behind lent bytes a little is copied into little: the room in a chunk ends
+ * where the next are lent. */
+static inline uint32_t chunk_size(const nq_sendq *q, size_t n) {
+  int lent = q->tail && q->tail->lender;
+  uint64_t had = lent ? 0 : nq_sendq_queued(q);
+  if (had >= BIG_QUEUE || n >= BIG_APPEND)
+    return NQ_CHUNK_LARGE;
+  return had < TINY_QUEUE && n <= NQ_CHUNK_TINY - sizeof(nq_chunk) ? NQ_CHUNK_TINY : NQ_CHUNK_SMALL;
+}
 
 uint8_t *nq_sendq_reserve_slow(nq_sendq *q, nq_pool *p, size_t n) {
   if (n > NQ_SENDQ_RESERVE_MAX)
     return NULL;
-  nq_chunk *c = chunk_get(p, is_big(q));
+  nq_chunk *c = chunk_get(p, chunk_size(q, n));
   if (!c)
     return NULL;
   link_chunks(q, c, c);
@@ -153,10 +155,9 @@ uint8_t *nq_sendq_reserve_slow(nq_sendq *q, nq_pool *p, size_t n) {
 
 /* Chunks for n more bytes, linked; all of them or none. */
 static int chunks_for(nq_sendq *q, nq_pool *p, size_t n, nq_chunk **first, nq_chunk **last) {
-  int big = is_big(q);
   *first = *last = NULL;
   while (n > 0) {
-    nq_chunk *c = chunk_get(p, big || n >= BIG_APPEND);
+    nq_chunk *c = chunk_get(p, chunk_size(q, n));
     if (!c) {
       while ((c = *first)) {
         *first = c->next;

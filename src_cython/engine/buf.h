@@ -6,8 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* ---- chunks, taken from and returned to a freelist of the loop ---- */
-#define NQ_CHUNK_SMALL 2048u /* whole allocation, header included */
+/* ---- chunks, taken from and returned to freelists of the loop ---- */
+#define NQ_CHUNK_TINY 512u /* whole allocation, header included: of thousands of streams each has a few messages */
+#define NQ_CHUNK_SMALL 2048u
 #define NQ_CHUNK_LARGE 65536u
 
 typedef struct nq_chunk {
@@ -17,10 +18,13 @@ typedef struct nq_chunk {
   void *lender; /* whose bytes they are; NULL: the chunk's own, which follow it */
 } nq_chunk;
 
+typedef struct nq_freelist {
+  nq_chunk *first;
+  uint32_t n, max;
+} nq_freelist;
+
 typedef struct nq_pool {
-  nq_chunk *small, *large;
-  uint32_t n_small, n_large; /* on the freelists */
-  uint32_t max_small, max_large;
+  nq_freelist tiny, small, large;
   uint64_t in_use; /* bytes handed out, and those lent to queues */
   nq_chunk *returned; /* lent ones that no queue holds any more */
 } nq_pool;

@@ -33,38 +33,47 @@ static uint32_t listed(const nq_chunk *c) {
   return n;
 }
 
+/* Of many queues with n bytes each, which take a chunk of this size. */
+static void check_kept(nq_pool *p, const nq_freelist *list, uint32_t size, size_t n) {
+  static nq_sendq queues[9000];
+  static const uint8_t data[NQ_CHUNK_SMALL];
+  for (uint32_t i = 0; i < 9000; i++) {
+    nq_sendq_init(&queues[i]);
+    CHECK_EQ(nq_sendq_append(&queues[i], p, data, n), 0);
+  }
+  CHECK_EQ(p->in_use, 9000 * size);
+  CHECK(!list->n && !list->first);
+  for (uint32_t i = 0; i < 9000; i++)
+    nq_sendq_clear(&queues[i], p);
+  CHECK_EQ(list->n, list->max);
+  CHECK_EQ(listed(list->first), list->n);
+  CHECK_EQ(p->in_use, 0);
+}
+
 static void test_pool_keeps_a_bounded_number(void) {
   nq_pool p;
   nq_sendq q;
   nq_pool_init(&p);
   nq_sendq_init(&q);
-  CHECK_EQ(p.max_small * NQ_CHUNK_SMALL, 4 << 20);
-  CHECK_EQ(p.max_large * NQ_CHUNK_LARGE, 4 << 20);
+  CHECK_EQ(p.tiny.max * NQ_CHUNK_TINY, 4 << 20);
+  CHECK_EQ(p.small.max * NQ_CHUNK_SMALL, 4 << 20);
+  CHECK_EQ(p.large.max * NQ_CHUNK_LARGE, 4 << 20);
   uint8_t *data = calloc(1, 20 << 20);
   REQUIRE(data);
   for (int round = 0; round < 3; round++) {
     CHECK_EQ(nq_sendq_append(&q, &p, data, 20 << 20), 0);
     CHECK(p.in_use >= 20 << 20 && p.in_use < 21 << 20);
-    CHECK(p.n_large == 0 && !p.large);
+    CHECK(p.large.n == 0 && !p.large.first);
     nq_sendq_clear(&q, &p);
     CHECK_EQ(p.in_use, 0);
-    CHECK_EQ(p.n_large, p.max_large);
-    CHECK_EQ(listed(p.large), p.n_large);
+    CHECK_EQ(p.large.n, p.large.max);
+    CHECK_EQ(listed(p.large.first), p.large.n);
   }
   free(data);
-  nq_sendq queues[3000]; /* a small chunk each */
-  for (int i = 0; i < 3000; i++) {
-    nq_sendq_init(&queues[i]);
-    CHECK_EQ(nq_sendq_append(&queues[i], &p, (const uint8_t *)"x", 1), 0);
-  }
-  CHECK_EQ(p.in_use, 3000 * NQ_CHUNK_SMALL);
-  for (int i = 0; i < 3000; i++)
-    nq_sendq_clear(&queues[i], &p);
-  CHECK_EQ(p.n_small, p.max_small);
-  CHECK_EQ(listed(p.small), p.n_small);
-  CHECK_EQ(p.in_use, 0);
+  check_kept(&p, &p.tiny, NQ_CHUNK_TINY, 1);
+  check_kept(&p, &p.small, NQ_CHUNK_SMALL, 500);
   nq_pool_free(&p);
-  CHECK(!p.small && !p.large && !p.n_small && !p.n_large);
+  CHECK(!p.tiny.first && !p.small.first && !p.large.first && !p.tiny.n && !p.small.n && !p.large.n);
 }
 
 /* ---- send queue ---- */
@@ -190,16 +199,22 @@ static void test_sendq_chunk_sizes(void) {
   nq_pool_init(&p);
   nq_sendq_init(&q);
   CHECK_EQ(nq_sendq_append(&q, &p, data, 100), 0);
-  CHECK_EQ(p.in_use, NQ_CHUNK_SMALL); /* a little takes little */
+  CHECK_EQ(p.in_use, NQ_CHUNK_TINY); /* a little takes little */
+  CHECK_EQ(nq_sendq_append(&q, &p, data, 500), 0);
+  CHECK_EQ(p.in_use, 2 * NQ_CHUNK_TINY); /* 364 bytes fitted the first */
+  CHECK_EQ(nq_sendq_append(&q, &p, data, 500), 0);
+  CHECK_EQ(p.in_use, 2 * NQ_CHUNK_TINY + NQ_CHUNK_SMALL); /* more takes more */
+  nq_sendq_clear(&q, &p);
+  CHECK_EQ(nq_sendq_append(&q, &p, data, 100), 0);
   CHECK_EQ(nq_sendq_append(&q, &p, data, 300000), 0);
-  CHECK(p.in_use <= NQ_CHUNK_SMALL + 5 * NQ_CHUNK_LARGE); /* much takes few */
+  CHECK(p.in_use <= NQ_CHUNK_TINY + 5 * NQ_CHUNK_LARGE); /* much takes few */
   uint32_t chunks = listed(q.head);
   CHECK(chunks <= 6);
   REQUIRE(nq_sendq_reserve(&q, &p, 1024));
   nq_sendq_clear(&q, &p);
   for (int i = 0; i < 1000; i++) /* small frames on a queue that stands */
     CHECK_EQ(nq_sendq_append(&q, &p, data, 100), 0);
-  CHECK(listed(q.head) < 20 && p.in_use < 3 * 100000);
+  CHECK(listed(q.head) < 22 && p.in_use < 2 * 100000); /* two tiny ones, 17 small ones, then large ones */
   nq_sendq_clear(&q, &p);
   for (int i = 0; i < 1000; i++) {
     REQUIRE(nq_sendq_reserve(&q, &p, 1000));
@@ -220,9 +235,9 @@ static void test_sendq_lent(void) {
   nq_sendq_init(&q);
   CHECK_EQ(nq_sendq_append(&q, &p, mine, 10), 0);
   CHECK_EQ(nq_sendq_lend(&q, &p, (const uint8_t *)"head", 4, mine, sizeof mine, mine), 0);
-  CHECK_EQ(p.in_use, NQ_CHUNK_SMALL + sizeof mine);
+  CHECK_EQ(p.in_use, NQ_CHUNK_TINY + sizeof mine);
   CHECK_EQ(nq_sendq_append(&q, &p, mine, 1), 0);
-  CHECK_EQ(p.in_use, 2 * NQ_CHUNK_SMALL + sizeof mine); /* a little, though the queue is long */
+  CHECK_EQ(p.in_use, 2 * NQ_CHUNK_TINY + sizeof mine); /* a little, though the queue is long */
   CHECK_EQ(nq_sendq_lend(&q, &p, NULL, 0, other, 3, other), 0);
   CHECK_EQ(nq_sendq_queued(&q), 14 + sizeof mine + 4);
   CHECK_EQ(nq_sendq_peek(&q, v, 4, SIZE_MAX, &total), 4);
@@ -233,16 +248,16 @@ static void test_sendq_lent(void) {
   CHECK(!nq_pool_returned(&p)); /* its last byte is not acknowledged */
   nq_sendq_ack(&q, &p, 14 + sizeof mine);
   CHECK(nq_pool_returned(&p) == mine && !nq_pool_returned(&p));
-  CHECK_EQ(p.in_use, NQ_CHUNK_SMALL + 3);
+  CHECK_EQ(p.in_use, NQ_CHUNK_TINY + 3);
   nq_sendq_clear(&q, &p);
   CHECK(nq_pool_returned(&p) == other && !nq_pool_returned(&p));
   CHECK_EQ(p.in_use, 0);
-  for (int i = 0; i < 100; i++) { /* a byte between them costs a small chunk at most */
+  for (int i = 0; i < 100; i++) { /* a byte between them costs a tiny chunk at most */
     CHECK_EQ(nq_sendq_lend(&q, &p, NULL, 0, mine, sizeof mine, mine), 0);
     CHECK(nq_sendq_reserve(&q, &p, 1));
     nq_sendq_commit(&q, 1);
   }
-  CHECK_EQ(p.in_use, 100 * (NQ_CHUNK_SMALL + sizeof mine));
+  CHECK_EQ(p.in_use, 100 * (NQ_CHUNK_TINY + sizeof mine));
   nq_sendq_clear(&q, &p);
   uint32_t n = 0;
   while (n < 50 && nq_pool_returned(&p) == mine)
@@ -585,7 +600,7 @@ static void test_idle_memory_is_poisoned(void) {
   for (int round = 0; round < 3; round++) { /* new memory, and the same again */
     uint8_t *room = nq_sendq_reserve(&q, &p, 100), *x = nq_arena_alloc(&a, 20);
     REQUIRE(room && x);
-    CHECK(!__asan_address_is_poisoned(room) && !__asan_address_is_poisoned(room + 2000));
+    CHECK(!__asan_address_is_poisoned(room) && !__asan_address_is_poisoned(room + 99));
     CHECK(!__asan_address_is_poisoned(x) && !__asan_address_is_poisoned(x + 19));
     CHECK(__asan_address_is_poisoned(x + 20)); /* between two payloads, too */
     nq_sendq_commit(&q, 100);
