@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from os import PathLike
-from typing import Any, TypeVar, TypeVarTuple, final
+from typing import Any, Literal, TypeVar, TypeVarTuple, final, overload
 
 from _typeshed import WriteableBuffer
 from typing_extensions import disjoint_base
 
 from .connection import Connection
-from .errors import ConnectionError
+from .errors import CallTimeout, ConnectionError, RpcError
 from .event_loop import LoopStats
 from .raw_stream import RawStream
 from .rpc import Rpc
@@ -177,9 +177,19 @@ class BaseRpc(AioStream):
     def call_soon(
         self, type: int, payload: _Buffer, on_reply: Callable[[int, bytes], object], timeout: float | None = None
     ) -> int: ...
+    @overload
     def call_many(
-        self, type: int, payloads: Iterable[_Buffer], timeout: float | None = None, *, return_exceptions: bool = False
-    ) -> Coroutine[Any, Any, list[Any]]: ...
+        self,
+        type: int,
+        payloads: Iterable[_Buffer],
+        timeout: float | None = None,
+        *,
+        return_exceptions: Literal[False] = False,
+    ) -> Coroutine[Any, Any, list[bytes]]: ...
+    @overload
+    def call_many(
+        self, type: int, payloads: Iterable[_Buffer], timeout: float | None = None, *, return_exceptions: bool
+    ) -> Coroutine[Any, Any, list[bytes | RpcError | CallTimeout]]: ...
     def cancel(self, msgid: int) -> bool: ...
     def notify(self, type: int, payload: _Buffer = b"") -> None: ...
     def call(self, type: int, payload: _Buffer = b"", timeout: float | None = None) -> Coroutine[Any, Any, bytes]: ...

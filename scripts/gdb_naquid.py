@@ -128,3 +128,4 @@ Conns("nq-conns")
 Streams("nq-streams")
 Get("nq-get")
 gdb.pretty_printers.append(printer)
+gdb.execute("set breakpoint pending on")  # the engine is loaded by the first `import naquid`

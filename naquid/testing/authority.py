@@ -32,12 +32,12 @@ class Issued:
             PrivateFormat,
         )
 
-        self.cert_pem = cert.public_bytes(Encoding.PEM)
-        self.cert_der = cert.public_bytes(Encoding.DER)
-        self.key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        self.key_der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-        self.cert = folder / f"{stem}.cert.pem"
-        self.key = folder / f"{stem}.key.pem"
+        self.cert_pem: bytes = cert.public_bytes(Encoding.PEM)
+        self.cert_der: bytes = cert.public_bytes(Encoding.DER)
+        self.key_pem: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        self.key_der: bytes = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        self.cert: Path = folder / f"{stem}.cert.pem"
+        self.key: Path = folder / f"{stem}.key.pem"
         self.cert.write_bytes(self.cert_pem)
         with open(os.open(self.key, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(self.key_pem)
@@ -74,8 +74,8 @@ class Authority:
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
-        self.ca_pem = certificate.public_bytes(Encoding.PEM)
-        self.ca = folder / "ca.pem"
+        self.ca_pem: bytes = certificate.public_bytes(Encoding.PEM)
+        self.ca: Path = folder / "ca.pem"
         self.ca.write_bytes(self.ca_pem)
 
     def issue(

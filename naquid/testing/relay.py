@@ -108,9 +108,9 @@ class Direction:
     """One direction of a relay: its conditions and counters."""
 
     def __init__(self, conditions: Conditions) -> None:
-        self.conditions = conditions
+        self.conditions: Conditions = conditions
         """In force for what arrives from now on. Replace it, or use `change`."""
-        self.counters = Counters()
+        self.counters: Counters = Counters()
         self.held = 0
         """Bytes that wait to be forwarded."""
         self._busy_until = 0.0
@@ -166,8 +166,8 @@ class Relay:
         self._family = _family(self._target[0])
         if host is None:
             host = "127.0.0.1" if self._family == socket.AF_INET else "::1"
-        self.to_server = Direction(Conditions(**conditions))
-        self.to_client = Direction(Conditions(**conditions))
+        self.to_server: Direction = Direction(Conditions(**conditions))
+        self.to_client: Direction = Direction(Conditions(**conditions))
         self._cut = False
         self._flows: collections.OrderedDict[Any, _Flow] = collections.OrderedDict()
         self._made = 0
