@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import subprocess
 import tarfile
 import tomllib
@@ -137,6 +138,36 @@ def test_an_update_that_fails_changes_nothing(updater: types.ModuleType, tmp_pat
 def test_the_comparison_is_of_each_round_with_itself() -> None:
     shown = script("compare_builds").table({"rpc": ([100.0, 200.0, 300.0], [110.0, 180.0, 330.0])}, 3)
     assert "| rpc | 200 requests/s | 180 requests/s | 1.100 (0.90 to 1.10) |" in shown
+
+
+# ---- debugging
+
+
+def test_gdb_sees_into_a_loop() -> None:
+    """The helper reads the engine's structures by the names of their fields."""
+    shift = re.search(r"^SHIFT = (\d+)", (ROOT / "scripts" / "gdb_naquid.py").read_text(), re.MULTILINE)
+    assert shift is not None
+    assert f"#define NQ_TABLE_SHIFT {shift[1]} " in (ROOT / "src_cython" / "engine" / "table.h").read_text()
+    program = ROOT / "build" / "engine-none" / "test_rpc"
+    gdb = shutil.which("gdb")
+    if gdb is None or not program.is_file():
+        pytest.skip("needs gdb, and what `make engine-test` builds")
+    commands = ["set debuginfod enabled off", "break nq_loop_flush if l->conns.live == 1 && l->streams.live == 1"]
+    commands += ["run", "nq-loop l", "nq-conns l", "nq-streams l", "nq-get l->conns 0x100000000"]
+    commands += ["nq-get l->conns 0x300000000", "kill"]
+    argv = [gdb, "-nx", "-batch", "-x", str(ROOT / "scripts" / "gdb_naquid.py")]
+    argv += [word for command in commands for word in ("-ex", command)]
+    shown = subprocess.run([*argv, str(program)], capture_output=True, text=True, timeout=100)
+    if "Python scripting is not supported" in shown.stderr or "ptrace" in shown.stderr:
+        pytest.skip("this gdb has no Python, or may not debug here")
+    assert "Python Exception" not in shown.stderr, shown.stderr
+    assert re.search(r"^conns +1$", shown.stdout, re.MULTILINE), shown.stdout + shown.stderr
+    assert re.search(r"^streams +1$", shown.stdout, re.MULTILINE)
+    connection = re.search(r"^ +0#1 (0x\w+) state \d, 1 streams, \d+ bytes queued, client", shown.stdout, re.MULTILINE)
+    assert connection is not None, shown.stdout + shown.stderr
+    assert re.search(r"^ +0#1 0x\w+ id -?\d+, kind 3, of connection 0#1", shown.stdout, re.MULTILINE)
+    assert re.search(rf"^{connection[1]}$", shown.stdout, re.MULTILINE)
+    assert "stale or never given" in shown.stdout
 
 
 # ---- what CI runs
