@@ -107,7 +107,7 @@ class Apt:
                 return self._download(suite, package, wanted), wanted
             offers += [(suite, version) for version in versions]
         if pinned_only:
-            raise PlaceError(f"{package} {wanted} is no longer in {', '.join(suites)}")
+            raise PlaceError(f"{package} {wanted} is not in {', '.join(suites)}")
         usable = [offer for offer in offers if accepts(pin.accept, _upstream(offer[1]))]
         if not usable:
             raise PlaceError(f"no {package} {pin.accept} in {', '.join(suites)}")
