@@ -106,19 +106,12 @@ static int cb_stream_data(ngtcp2_conn *q, uint32_t flags, int64_t id, uint64_t o
 static int cb_acked(ngtcp2_conn *q, int64_t id, uint64_t offset, uint64_t len, void *user, void *stream_user) {
   (void)q;
   (void)id;
-  nq_conn *c = user;
-  nq_mtu_acked(&c->mtu, c->l->now);
+  (void)user;
   nq_stream_acked(stream_user, offset + len);
   return 0;
 }
 
-static int cb_acked_datagram(ngtcp2_conn *q, uint64_t id, void *user) {
-  (void)q;
-  (void)id;
-  nq_conn *c = user;
-  nq_mtu_acked(&c->mtu, c->l->now);
-  return 0;
-}
+static void cb_outcome(ngtcp2_tstamp sent, size_t len, int lost, void *user) { nq_mtu_outcome(user, sent, len, lost); }
 
 static int cb_stream_reset(ngtcp2_conn *q, int64_t id, uint64_t final_size, uint64_t code, void *user,
                            void *stream_user) {
@@ -267,5 +260,5 @@ const ngtcp2_callbacks nq_conn_callbacks = {
     .recv_stateless_reset2 = cb_stateless_reset,
     .recv_new_token = cb_new_token,
     .recv_datagram = cb_datagram,
-    .ack_datagram = cb_acked_datagram,
+    .pkt_outcome = cb_outcome,
 };

@@ -170,8 +170,9 @@ void nq_conn_write(nq_conn *c) {
   if (ping) /* due 1 ns after the last packet of either side */
     ngtcp2_conn_set_keep_alive_timeout(c->q, 1);
   size_t turn = pace ? ngtcp2_conn_get_send_quantum2(c->q) : turn_of(c);
+  int ahead = c->mtu.doubted;
   for (size_t sent = 0; sent < turn;) {
-    size_t room = c->mtu.stalled ? NQ_MTU_BASE : c->mtu.room;
+    size_t room = c->mtu.stalled || ahead ? NQ_MTU_BASE : c->mtu.room;
     uint8_t *buf = io->ops->tx_room(io, room);
     if (!buf) {
       if (io->blocked)
@@ -189,15 +190,20 @@ void nq_conn_write(nq_conn *c) {
       nq_conn_liberr(c, (int)n);
       return;
     }
+    if (n == 0 && ahead) {
+      ahead = 0;
+      continue;
+    }
     if (n == 0)
       break;
     local.len = (socklen_t)path.local.addrlen;
     remote.len = (socklen_t)path.remote.addrlen;
     io->ops->tx_push(io, (size_t)n, (size_t)n, &remote, c->ep->wildcard && !c->client ? &local : NULL, pi.ecn);
-    nq_mtu_wrote(&c->mtu, (size_t)n);
+    nq_mtu_wrote(&c->mtu, (size_t)n, l->now);
     sent += (size_t)n;
-    if (pace && (size_t)n < c->mtu.payload)
+    if (pace && (size_t)n < c->mtu.payload && !ahead)
       break;
+    ahead = 0;
     more = !pace && sent >= turn && (c->send || c->dgrams);
   }
   if (pace)

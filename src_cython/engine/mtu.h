@@ -14,26 +14,28 @@
 
 struct nq_conn;
 
-/* Whether packets larger than a size still arrive. Bytes modulo 2^32; only differences are looked at. */
+/* Whether packets larger than a size still arrive. */
 typedef struct nq_mtu_watch {
-  uint16_t base;         /* the size */
-  uint8_t holes;         /* times in a row that larger packets were lost, and none of them was acknowledged */
-  uint32_t small;        /* bytes sent in packets that are not larger */
-  uint32_t small_then, small_before, acked_then; /* at `since`; unacknowledged then; acknowledged then */
-  uint64_t since, hole_at;
+  uint16_t holes; /* round trips in a row of which larger packets were lost, and none of them arrived */
+  uint16_t found; /* the path carries them no longer */
+  uint16_t lost;  /* of them */
+  uint64_t clear; /* when the last was sent that arrived though it is larger, or was lost though it is not */
+  uint64_t hole_at, hole_sent; /* when the last was found, and when what was lost then was sent */
 } nq_mtu_watch;
 
 typedef struct nq_mtu {
   uint8_t known;    /* loopback: the interface told its MTU, nothing to search for */
   uint8_t stalled;  /* a probe timeout: what goes out now must arrive whatever the path's MTU is */
-  uint8_t settling; /* packets from before a black hole was found are in flight: those up to sent_then */
+  uint8_t doubted;  /* it may be a black hole: a small packet goes ahead of large ones, to tell it from an outage */
+  uint8_t raised;   /* a packet larger than the cap arrived */
   uint16_t cap;     /* after a black hole; 0: none */
   uint16_t path;    /* the largest that the path carries */
   uint16_t payload; /* the largest of stream data for now */
-  uint16_t room;    /* for a packet: as much, or more that ngtcp2 may probe */
-  uint32_t sent_then, lost_packets, lost_bytes; /* lost: when looked at last */
-  uint64_t cap_until, acked_at;
-  nq_mtu_watch watch[2]; /* NQ_MTU_COMMON, NQ_MTU_BASE */
+  uint16_t room;    /* for a packet: as much, or more that ngtcp2 may probe, or a trial */
+  uint64_t lately;  /* the last 64 packets of known outcome, a bit each: was it lost? */
+  uint64_t cap_at, cap_until, acked_at;
+  uint64_t trial_at, wait; /* the next packet larger than the cap, and ns between the last two */
+  nq_mtu_watch watch[2];   /* NQ_MTU_COMMON, NQ_MTU_BASE */
 } nq_mtu;
 
 /* Settings for a new connection; sizes[NQ_MTU_SIZES] is read until it is made. */
@@ -42,12 +44,15 @@ void nq_mtu_settings(struct nq_conn *c, ngtcp2_settings *s, uint16_t *sizes);
 size_t nq_mtu_payload(const struct nq_conn *c);
 /* At the start of each write, with what ngtcp2 counts. */
 void nq_mtu_look(struct nq_conn *c, const ngtcp2_conn_info *info);
+/* A trial was written: one packet of data larger than the cap, to see whether it arrives. */
+void nq_mtu_tried(nq_mtu *m, uint64_t now);
 /* A packet of n bytes was written. */
-static inline void nq_mtu_wrote(nq_mtu *m, size_t n) {
-  for (int i = 0; i < 2; i++)
-    if (n <= m->watch[i].base || n > m->path) /* larger: a probe, whose loss says nothing */
-      m->watch[i].small += (uint32_t)n;
+static inline void nq_mtu_wrote(nq_mtu *m, size_t n, uint64_t now) {
+  if (m->cap && n > m->cap)
+    nq_mtu_tried(m, now);
 }
+/* A packet of n bytes, sent then, arrived or is taken for lost; both if that was a mistake. */
+void nq_mtu_outcome(struct nq_conn *c, uint64_t sent, size_t n, int lost);
 /* Something was acknowledged, or nothing is left to be. */
 static inline void nq_mtu_acked(nq_mtu *m, uint64_t now) {
   m->acked_at = now;

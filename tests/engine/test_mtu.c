@@ -2,6 +2,7 @@
  * 9000 14): everything arrives, and the size follows. */
 #include "check.h"
 #include "conn.h"
+#include "loop.h"
 #include "sim.h"
 #include "world.h"
 
@@ -237,6 +238,184 @@ static void test_bad_weather(void) {
   }
 }
 
+/* Outages of any length, at any time, under a transfer that has small packets beside the large ones, or none. Short
+ * ones again and again may hit what is large each time. */
+static void test_outages(void) {
+  for (uint64_t seed = 1; seed <= 150; seed++) {
+    fixture f;
+    begin(&f, seed, seed % 4 < 2 ? 9000 : 1472, 16240);
+    open_stream(&f);
+    transfer(&f, BIG / 2, 5000);
+    world_run(&f.w, 1000);
+    uint64_t size = payload(&f);
+    CHECK_EQ(size, seed % 4 < 2 ? 8952 : 1452);
+    uint64_t longest = seed % 5 == 0 ? 1500 : seed % 5 == 1 ? 300 : 40; /* ms */
+    for (int i = 0; i < (longest > 1000 ? 8 : 30); i++) { /* not for so long that the connection idles */
+      int rest = 5 + (int)(sim_random(&f.net) % 60), out = 1 + (int)(sim_random(&f.net) % longest);
+      for (int k = 0; k < rest + out; k += 5) {
+        f.net.cut = k >= rest;
+        if (f.out - f.in < 300000)
+          put(&f, 60000);
+        if (seed % 2)
+          nq_conn_send_datagram(f.w.c.l, f.conn, (const uint8_t *)"here", 4);
+        world_run(&f.w, 5);
+      }
+      f.net.cut = 0;
+    }
+    arrive(&f, 60000);
+    CHECK_EQ(fallbacks(&f), 0);
+    CHECK_EQ(payload(&f), size);
+    end(&f);
+  }
+}
+
+/* Is a path a black hole when this became of packets? A letter each: s and l arrived, S and L are lost, L and l are
+ * large. A bar ends a burst; each is sent when it is known what became of the one before. Losses are told last, of the
+ * last packet first, as ngtcp2 does. */
+static int found_after(const char *bursts) {
+  nq_loop l = {.now = 1000 * MS};
+  nq_conn c = {.l = &l, .confirmed = 1, .mtu.path = 1452};
+  for (; *bursts; bursts += *bursts == '|') {
+    uint64_t sent = l.now;
+    size_t n = strcspn(bursts, "|");
+    l.now += 20 * MS;
+    for (size_t i = 0; i < n; i++)
+      if (strchr("sl", bursts[i]))
+        nq_mtu_outcome(&c, sent, bursts[i] == 'l' ? 1452 : 1200, 0);
+    for (size_t i = n; i--;)
+      if (strchr("SL", bursts[i]))
+        nq_mtu_outcome(&c, sent, bursts[i] == 'L' ? 1452 : 1200, 1);
+    bursts += n;
+  }
+  return c.mtu.watch[0].found || c.mtu.watch[1].found;
+}
+
+static void test_evidence(void) {
+  CHECK(!found_after("sLLLL|sLLLL"));
+  CHECK(found_after("sLLLL|sLLLL|sLLLL"));
+  CHECK(found_after("L|L|L"));
+  CHECK(!found_after("sLLLL|sLLLl|sLLLL|sLLLL"));  /* one arrived */
+  CHECK(!found_after("sLLLL|lLLLL|sLLLL|sLLLL"));
+  CHECK(!found_after("sLLLL|sLLLL|sLLLL|l"));      /* at last: it was late only */
+  CHECK(!found_after("SLLLL|SLLLL|SLLLL|SLLLL"));  /* small ones of the same time are lost, too */
+  CHECK(!found_after("LLLLS|LLLLS|LLLLS|LLLLS"));
+  CHECK(!found_after("sLLLL|SLLLL|sLLLL"));
+  CHECK(found_after("sLLLL|SLLLL|sLLLL|sLLLL"));   /* that proves nothing, and takes nothing back */
+  CHECK(!found_after("sSsSsSsSsS|sL|sL|sL|sL"));   /* everything gets lost lately */
+  CHECK(found_after("sSsSsSsSsS|sL|sL|sL|sL|sL|sL|sL|sL"));
+}
+
+/* Packets overtake each other by many times the round trip's least: many are taken for lost, and arrive. */
+static void test_reordering(void) {
+  static uint8_t block[NQ_MTU_COMMON];
+  for (uint64_t seed = 1; seed <= 24; seed++) {
+    fixture f;
+    begin(&f, seed, seed % 2 ? 9000 : 1472, 16240);
+    f.net.delay = 5 * MS;
+    f.net.rate = 0;
+    open_stream(&f);
+    nq_handle small = world_stream(&f.w, f.conn, NQ_KIND_RPC, "rpc");
+    world_run(&f.w, 1000);
+    size_t large = nq_conn_max_datagram(f.w.c.l, f.conn);
+    CHECK(large <= sizeof block);
+    f.net.jitter = 60 * MS;
+    for (int i = 0; i < 300; i++) { /* like a game's: large now and then, small all the time */
+      if (i % 4 == 0)
+        CHECK(nq_conn_send_datagram(f.w.c.l, f.conn, block, large) >= 0);
+      CHECK(nq_conn_send_datagram(f.w.c.l, f.conn, block, 40) >= 0);
+      CHECK(nq_rpc_call(f.w.c.l, small, 1, block, 8, 0, NULL, NULL) >= 0);
+      world_run(&f.w, 5);
+      if (seed % 3 == 0 && i % 10 == 0)
+        put(&f, 30000);
+    }
+    CHECK_EQ(fallbacks(&f), 0);
+    transfer(&f, BIG / 8, 60000);
+    CHECK_EQ(fallbacks(&f), 0);
+    CHECK(payload(&f) >= 1452);
+    end(&f);
+  }
+}
+
+/* A black hole is found within a few round trips, even if one packet in twenty is lost besides. */
+static void test_found_soon(void) {
+  for (uint64_t seed = 1; seed <= 20; seed++)
+    for (unsigned loss = 0; loss <= 50; loss += 50) {
+      fixture f;
+      begin(&f, seed, 1472, 16240);
+      open_stream(&f);
+      transfer(&f, BIG / 4, 5000);
+      CHECK_EQ(payload(&f), 1452);
+      f.net.mtu = 1252;
+      f.net.loss = loss;
+      nq_handle small = world_stream(&f.w, f.conn, NQ_KIND_RPC, "rpc");
+      put(&f, BIG / 4);
+      uint64_t since = f.net.now;
+      while (!fallbacks(&f) && f.net.now - since < 10000 * MS) {
+        if (seed % 2)
+          CHECK(nq_rpc_call(f.w.c.l, small, 1, NULL, 0, 0, NULL, NULL) >= 0);
+        world_run(&f.w, 5);
+      }
+      CHECK(f.net.now - since < (loss ? 2000 : 400) * MS); /* of 20 ms, and up to 145 with the queue of the path */
+      arrive(&f, 30000);
+      CHECK_EQ(fallbacks(&f), 1);
+      CHECK_EQ(payload(&f), 1200);
+      end(&f);
+    }
+}
+
+/* Seconds after a fallback one large packet is tried, and again after twice the time: when it arrives, large ones are
+ * sent again, in as many steps as it went down. */
+static void test_trials(void) {
+  fixture f;
+  begin(&f, 6, 9000, 16240);
+  open_stream(&f);
+  transfer(&f, BIG, 5000);
+  world_run(&f.w, 2000);
+  f.net.mtu = 1252;
+  transfer(&f, BIG, 20000);
+  CHECK_EQ(payload(&f), 1200);
+  CHECK_EQ(fallbacks(&f), 2);
+  uint64_t at = f.net.now, tried[8] = {0}, small = f.largest = 0;
+  unsigned n = 0;
+  while (f.net.now - at < 500000 * MS) {
+    f.largest = 0;
+    transfer(&f, 20000, 5000);
+    if (f.largest > 1200 && n < 8)
+      tried[n++] = (f.net.now - at) / MS;
+    small += f.largest <= 1200;
+    world_run(&f.w, 500);
+  }
+  CHECK_EQ(n, 5); /* after 10, 30, 70, 150 and 310 s */
+  for (unsigned i = 0, s = 10; i < n; i++, s += 10u << i)
+    CHECK(tried[i] + 2000 > s * 1000 && tried[i] < s * 1000 + 4000);
+  CHECK(small > 500);
+  CHECK_EQ(fallbacks(&f), 2); /* a trial that is lost is none */
+  CHECK_EQ(payload(&f), 1200);
+  end(&f);
+
+  begin(&f, 7, 9000, 16240);
+  open_stream(&f);
+  transfer(&f, BIG, 5000);
+  world_run(&f.w, 2000);
+  f.net.mtu = 1252;
+  transfer(&f, BIG, 20000);
+  CHECK_EQ(payload(&f), 1200);
+  f.net.mtu = 9000;
+  at = f.net.now;
+  for (uint64_t was = 1200; payload(&f) < 8952 && f.net.now - at < 60000 * MS;) {
+    transfer(&f, BIG / 4, 5000);
+    world_run(&f.w, 100);
+    CHECK(payload(&f) == was || (was == 1200 && payload(&f) == 1452) || (was == 1452 && payload(&f) == 8952));
+    was = payload(&f);
+  }
+  CHECK(f.net.now - at < 45000 * MS);
+  f.largest = 0;
+  transfer(&f, BIG, 5000);
+  CHECK_EQ(f.largest, 8952);
+  CHECK_EQ(fallbacks(&f), 2);
+  end(&f);
+}
+
 /* After ten minutes a path is given another chance (PMTU_RAISE_TIMER), and may lose it again. */
 static void test_another_chance(void) {
   fixture f;
@@ -311,6 +490,11 @@ int main(void) {
   RUN(test_shrinking);
   RUN(test_small_traffic_hides_nothing);
   RUN(test_bad_weather);
+  RUN(test_outages);
+  RUN(test_evidence);
+  RUN(test_reordering);
+  RUN(test_found_soon);
+  RUN(test_trials);
   RUN(test_another_chance);
   RUN(test_datagrams);
   CHECK_DONE();

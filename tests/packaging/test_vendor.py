@@ -13,7 +13,7 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -348,19 +348,25 @@ def test_archives_that_are_not_what_they_should_be(tmp_path: Path, data: bytes, 
 # ---- mending ngtcp2
 
 
-def unpacked(tmp_path: Path, *texts: str) -> Path:
-    """A source with just these texts in the file that is mended."""
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "lib" / "ngtcp2_conn.c").write_text("before\n" + "\n".join(texts) + "\nafter\n")
+def unpacked(tmp_path: Path, texts: Sequence[tuple[str, str]]) -> Path:
+    """A source with just these texts in the files that they are mended in."""
+    for file in {file for file, _ in texts}:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(around(text for at, text in texts if at == file))
     return tmp_path
 
 
+def around(texts: Iterable[str]) -> str:
+    return "before\n" + "\n".join(texts) + "\nafter\n"
+
+
 def test_every_mend_is_made_once_and_nothing_else(tmp_path: Path) -> None:
-    assert {item.file for item in ngtcp2.MENDED} == {"lib/ngtcp2_conn.c"}
-    root = unpacked(tmp_path, *(item.old for item in ngtcp2.MENDED))
+    files = {"lib/ngtcp2_conn.c", "lib/ngtcp2_rtb.c", "lib/includes/ngtcp2/ngtcp2.h"}
+    assert {item.file for item in ngtcp2.MENDED} == files
+    root = unpacked(tmp_path, [(item.file, item.old) for item in ngtcp2.MENDED])
     ngtcp2.mend(root)
-    wanted = "before\n" + "\n".join(item.new for item in ngtcp2.MENDED) + "\nafter\n"
-    assert (root / "lib" / "ngtcp2_conn.c").read_text() == wanted
+    for file in files:
+        assert (root / file).read_text() == around(item.new for item in ngtcp2.MENDED if item.file == file)
     assert all(item.why and "\n" not in item.why for item in ngtcp2.MENDED)
 
 
@@ -368,10 +374,13 @@ def test_every_mend_is_made_once_and_nothing_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize("at", range(len(ngtcp2.MENDED)))
 def test_a_source_that_a_mend_does_not_fit_is_refused(tmp_path: Path, at: int, times: int) -> None:
     """0: upstream has changed it. 2: it is not known which one is meant."""
-    texts = [item.old for item in ngtcp2.MENDED]
-    texts[at : at + 1] = [texts[at]] * times
-    with pytest.raises(VendorError, match=rf"(?s)ngtcp2_conn\.c .* has {times} times .*MENDED"):
-        ngtcp2.mend(unpacked(tmp_path, *texts))
+    texts = [(item.file, item.old) for item in ngtcp2.MENDED]
+    name = Path(texts[at][0]).name
+    root = unpacked(tmp_path, texts)
+    path = root / texts[at][0]
+    path.write_text(path.read_text().replace(texts[at][1], times * texts[at][1]))
+    with pytest.raises(VendorError, match=rf"(?s){re.escape(name)} .* has {times} times .*MENDED"):
+        ngtcp2.mend(root)
 
 
 def test_what_was_mended_is_part_of_the_key() -> None:

@@ -30,6 +30,7 @@ class Mend(NamedTuple):
 # handshake runs (conn_read_handshake) is needed then, too.
 # Idle timeout: it is agreed on by the handshake (RFC 9000 10.1), which has a timeout of its own. Upstream lets this
 # side's value end a handshake that was allowed to take longer.
+# What became of a packet: the counters do not tell which sizes arrive, and never take back a loss that was none.
 MENDED = (
     Mend(
         "lib/ngtcp2_conn.c",
@@ -67,6 +68,29 @@ MENDED = (
         "  if (!conn_is_tls_handshake_completed(conn) &&\n"
         "      conn->local.settings.handshake_timeout != UINT64_MAX) {\n    return UINT64_MAX;\n  }\n",
         "the idle timeout runs from the end of the handshake (RFC 9000 10.1)",
+    ),
+    Mend(
+        "lib/includes/ngtcp2/ngtcp2.h",
+        "  ngtcp2_recv_stop_sending recv_stop_sending;\n} ngtcp2_callbacks;\n",
+        "  ngtcp2_recv_stop_sending recv_stop_sending;\n"
+        "  void (*pkt_outcome)(ngtcp2_tstamp sent, size_t pktlen, int lost, void *user_data);\n} ngtcp2_callbacks;\n",
+        "a callback tells of each packet sent on this path whether it arrived (RFC 8899 4.3)",
+    ),
+    Mend(
+        "lib/ngtcp2_rtb.c",
+        "        cc_ack.bytes_delivered += ent->pktlen;\n",
+        "        if (conn->callbacks.pkt_outcome) {\n"
+        "          conn->callbacks.pkt_outcome(ent->ts, ent->pktlen, 0, conn->user_data);\n        }\n"
+        "        cc_ack.bytes_delivered += ent->pktlen;\n",
+        "it is called when one was acknowledged, also after it was taken for lost",
+    ),
+    Mend(
+        "lib/ngtcp2_rtb.c",
+        "      rtb->rst->lost += ent->pktlen;\n",
+        "      if (conn->callbacks.pkt_outcome) {\n"
+        "        conn->callbacks.pkt_outcome(ent->ts, ent->pktlen, 1, conn->user_data);\n      }\n"
+        "      rtb->rst->lost += ent->pktlen;\n",
+        "and when one that is no probe of the path's MTU is taken for lost",
     ),
 )
 
