@@ -572,6 +572,31 @@ static void test_full_queue(void) {
   sim_free(&net);
 }
 
+/* Acknowledgements ride on requests and replies, however long the round trip is: no packets of their own. */
+static void test_acks_ride(void) {
+  sim net;
+  world w;
+  sim_init(&net, 9);
+  net.delay = 25 * MS;
+  world_open(&w, &net);
+  nq_handle conn = world_connect(&w, "localhost");
+  nq_handle rpc = world_stream(&w, conn, NQ_KIND_RPC, "rpc");
+  CHECK_EQ(nq_rpc_call(w.c.l, rpc, 1, NULL, 0, 0, NULL, NULL), 0);
+  REQUIRE(world_until(&w, &w.c.count[NQ_EV_RPC_REPLY], 1, 5000));
+  world_run(&w, 1000);
+  nq_conn_info before, after;
+  nq_conn_get_info(w.c.l, conn, &before);
+  for (uint32_t i = 0; i < 100; i++) {
+    CHECK_EQ(nq_rpc_call(w.c.l, rpc, 1, NULL, 0, 0, NULL, NULL), 0);
+    REQUIRE(world_until(&w, &w.c.count[NQ_EV_RPC_REPLY], i + 2, 5000));
+  }
+  nq_conn_get_info(w.c.l, conn, &after);
+  CHECK(after.packets_sent - before.packets_sent <= 110);
+  CHECK(after.packets_received - before.packets_received <= 110);
+  world_close(&w);
+  sim_free(&net);
+}
+
 int main(void) {
   RUN(test_table);
   RUN(test_table_skips_ids_in_use);
@@ -587,5 +612,6 @@ int main(void) {
   RUN(test_last_id);
   RUN(test_row);
   RUN(test_full_queue);
+  RUN(test_acks_ride);
   CHECK_DONE();
 }

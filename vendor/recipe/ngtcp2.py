@@ -92,6 +92,12 @@ MENDED = (
         "      rtb->rst->lost += ent->pktlen;\n",
         "and when one that is no probe of the path's MTU is taken for lost",
     ),
+    Mend(
+        "lib/ngtcp2_conn.c",
+        "          &pktns->acktr, &lfr.ack, type, ts, conn_compute_ack_delay(conn),\n",
+        "          &pktns->acktr, &lfr.ack, type, ts,\n          vmsg ? 0 : conn_compute_ack_delay(conn),\n",
+        "a packet with data has the acknowledgement that is owed, too (RFC 9000 13.2.1)",
+    ),
 )
 
 # The number is raised when the recipe itself changes in a way its flags and config.h do not show.
