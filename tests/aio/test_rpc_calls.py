@@ -86,6 +86,7 @@ def test_late_replies_are_dropped(run: Variant, bench: Bench) -> None:
             rpc = await conn.open_rpc("late")
             with pytest.raises(naquid.CallTimeout):
                 await rpc.call(1, b"", timeout=0.02)
+            await until(lambda: waiting)
             waiting[0].reply(b"too late")
             assert await rpc.call(2, b"fresh") == b"fresh"
 

@@ -99,6 +99,11 @@ async def main() -> None:
         rpc = await conn.open_rpc("good")
         reply: bytes = await rpc.call(1)
         number: int = await rpc.call(1)  # E
+        replies: list[bytes] = await rpc.call_many(1, [b"a", b"b"])
+        numbers: list[int] = await rpc.call_many(1, [b"a", b"b"])  # E
+        outcomes: list[bytes | naquid.RpcError | naquid.CallTimeout]
+        outcomes = await rpc.call_many(1, [b"a", b"b"], return_exceptions=True)
+        replies = await rpc.call_many(1, [b"a", b"b"], return_exceptions=True)  # E
         state: naquid.ConnectionState
         async for state in conn.states():
             pass
