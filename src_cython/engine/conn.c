@@ -18,6 +18,7 @@ void nq_conn_mark(nq_conn *c) {
   c->dirty_next = NULL;
   *c->l->dirty_tail = c;
   c->l->dirty_tail = &c->dirty_next;
+  c->l->marked++;
 }
 
 void nq_conn_unblock(nq_loop *l, const nq_endpoint *ep) {

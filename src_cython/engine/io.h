@@ -68,6 +68,7 @@ struct nq_io {
   const nq_io_ops *ops;
   int fd; /* to wait on, or -1 */
   int blocked;
+  uint32_t rx_most; /* messages that a receive should take, where it takes several; 0: as many as it can */
   nq_addr local; /* bound address */
   nq_io_stats stats;
   nq_io_caps caps;

@@ -70,6 +70,7 @@ struct nq_loop {
   nq_events batch;
 
   struct nq_conn *dirty, **dirty_tail;      /* connections that have something to write */
+  uint32_t marked;                          /* how many were put there, ever; modulo 2^32 */
   struct nq_conn *blocked;                  /* ... whose socket takes nothing now; they count as dirty */
   struct nq_stream *credits;                /* streams that delivered bytes in this batch */
   struct nq_stream *resumed, **resumed_tail; /* held streams that may go on */

@@ -74,6 +74,9 @@ static control read_control(const nq_udp *u, struct msghdr *m, nq_addr *local) {
 int nq_udp_linux_recv(nq_udp *u, const nq_datagram **out) {
   nq_udp_rx *rx = u->shared->rx;
   int n, tries = 0;
+  uint32_t most = rx->want ? rx->want : NQ_UDP_RX_MESSAGES;
+  if (u->io.rx_most && u->io.rx_most < most)
+    most = u->io.rx_most;
   *out = rx->out;
   for (uint32_t i = 0; i < rx->used; i++) {
     rx->mm[i].msg_hdr.msg_namelen = sizeof rx->remote[i].in6;
@@ -81,7 +84,7 @@ int nq_udp_linux_recv(nq_udp *u, const nq_datagram **out) {
   }
   rx->used = 0;
   do {
-    n = u->sys.recvmmsg(u->io.fd, rx->mm, rx->want ? rx->want : NQ_UDP_RX_MESSAGES);
+    n = u->sys.recvmmsg(u->io.fd, rx->mm, most);
     u->io.stats.rx_calls++;
   } while (n < 0 && nq_udp_recv_again(u, errno, &tries));
   if (n <= 0)

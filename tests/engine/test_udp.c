@@ -123,6 +123,29 @@ static void test_trains(void) { every_path(trains); }
 
 static void test_many(void) { every_path(many); }
 
+/* No more messages than asked for, where several are taken at once; the rest stays for the next time. */
+static void test_few_at_a_time(void) {
+  nq_udp_options o = options("127.0.0.1");
+  o.no_gro = 1;
+  nq_io *a = open_on("127.0.0.1"), *b = open_with(o);
+  const nq_datagram *v;
+  static const uint32_t most[] = {1, 3, 0, UINT32_MAX};
+  for (uint32_t i = 0; i < 4; i++) {
+    push(a, b, 0, 8, 100, 100);
+    flush(a);
+    struct pollfd p = {.fd = b->fd, .events = POLLIN};
+    CHECK_EQ(poll(&p, 1, 1000), 1);
+    b->rx_most = most[i];
+    int n = b->ops->recv(b, &v), expected = b->caps.mmsg && most[i] && most[i] < 8 ? (int)most[i] : 8;
+    CHECK_EQ(n, expected);
+    b->rx_most = 0;
+    if (n < 8)
+      CHECK_EQ(b->ops->recv(b, &v), 8 - n);
+  }
+  expect_nothing(b);
+  close_both(a, b);
+}
+
 static void test_full_queue(void) {
   /* More than the queue holds, in bytes and in messages, without a flush by the caller. */
   nq_io *a = open_on("127.0.0.1"), *b = open_on("127.0.0.1");
@@ -411,6 +434,7 @@ int main(void) {
   RUN(test_v6only);
   RUN(test_trains);
   RUN(test_many);
+  RUN(test_few_at_a_time);
   RUN(test_full_queue);
   RUN(test_merge);
   RUN(test_interleaved);
