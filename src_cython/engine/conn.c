@@ -295,6 +295,32 @@ static void look_for_pong(nq_conn *c, const ngtcp2_conn_info *before) {
   e->user = c->user;
 }
 
+void ngtcp2_conn_prefetch(const ngtcp2_conn *q, int64_t stream, int step); /* of vendor/recipe/ngtcp2.py */
+
+static inline void prefetch(const void *p, size_t n) {
+  for (size_t i = 0; p && i < n; i += 64)
+    __builtin_prefetch((const char *)p + i);
+}
+
+void nq_conn_prefetch(const nq_route *r, int step) {
+  const nq_conn *c = (const nq_conn *)r;
+  if (step == 0) { /* what is behind it is for its beginning and its end */
+    prefetch(c, offsetof(nq_conn, hdmap));
+    return;
+  }
+  if (r->kind != NQ_ROUTE_CONN || !c->q)
+    return;
+  const nq_stream *s = c->streams; /* the newest, often the only one */
+  if (step == 1) {
+    prefetch(s, sizeof *s);
+  } else if (step == 2 && s) {
+    prefetch(s->calls, sizeof *s->calls);
+    prefetch(s->out.tail, sizeof *s->out.tail);
+    prefetch(s->user, 256); /* whatever it is, its events are handled in this tick */
+  }
+  ngtcp2_conn_prefetch(c->q, s ? s->id : -1, step - 1);
+}
+
 void nq_conn_packet(nq_conn *c, const nq_datagram *d) {
   if (!c->q)
     return;

@@ -12,6 +12,7 @@
 #define BUFFER_ENOUGH (1u << 20)
 /* What a tick touches of a connection is 10 KiB: so many are in the cache still when their replies are written. */
 #define NQ_TICK_CONNS 128
+#define NQ_CACHED_CONNS 64 /* so many are in the cache from one tick to the next */
 
 nq_endpoint *nq_endpoint_get(const nq_loop *l, uint32_t id) {
   uint32_t i = (id & NQ_EP_INDEX) - 1;
@@ -321,8 +322,32 @@ static void aim(nq_io *io, uint64_t messages, uint32_t conns) {
   io->rx_most = most > UINT32_MAX ? UINT32_MAX : most || !conns ? (uint32_t)most : 1;
 }
 
+/* The connection, or what is left of it, that packet i is for. NULL: none yet, or that of the packet before. */
+static const nq_route *ahead_of(const nq_endpoint *ep, const nq_datagram *v, int i) {
+  const nq_datagram *d = &v[i], *before = d - 1;
+  if (d->len < 1 + NQ_CID_LEN || d->data[0] & 0x80)
+    return NULL;
+  if (i && before->len >= 1 + NQ_CID_LEN && !memcmp(d->data + 1, before->data + 1, NQ_CID_LEN))
+    return NULL;
+  return nq_cidmap_get(&ep->routes, d->data + 1, NQ_CID_LEN);
+}
+
+/* Packet i is about to be handled (below 0: soon): the connections of those after it are prefetched, the nearest one in
+ * the last of the steps. What a route pointed at stays until the flush. */
+static void look_ahead(const nq_endpoint *ep, const nq_datagram *v, int n, int i,
+                       const nq_route *ahead[NQ_PREFETCH_STEPS]) {
+  int last = i + NQ_PREFETCH_STEPS;
+  ahead[last % NQ_PREFETCH_STEPS] = last < n ? ahead_of(ep, v, last) : NULL;
+  for (int step = 0; step < NQ_PREFETCH_STEPS; step++) {
+    const nq_route *r = ahead[(last - step + NQ_PREFETCH_STEPS) % NQ_PREFETCH_STEPS];
+    if (r)
+      nq_conn_prefetch(r, step);
+  }
+}
+
 int nq_endpoint_receive(nq_endpoint *ep) {
   const nq_datagram *v;
+  const nq_route *ahead[NQ_PREFETCH_STEPS] = {NULL};
   int waited = 0;
   ep->accepted_now = ep->answered_now = 0;
   ep->accepting_for = 0;
@@ -336,7 +361,12 @@ int nq_endpoint_receive(nq_endpoint *ep) {
   uint64_t messages = ep->io->stats.rx_messages;
   uint32_t marked = ep->l->marked;
   int n = ep->io->ops->recv(ep->io, &v);
+  int cold = n > 1 && ep->conns > NQ_CACHED_CONNS;
+  for (int i = -NQ_PREFETCH_STEPS; cold && i < 0; i++)
+    look_ahead(ep, v, n, i, ahead);
   for (int i = 0; i < n; i++) {
+    if (cold)
+      look_ahead(ep, v, n, i, ahead);
     nq_endpoint_packet(ep, &v[i]);
     nq_native_run_some(ep->l);
   }

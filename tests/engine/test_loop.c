@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "engine.h"
+#include "endpoint.h"
 #include "world.h"
 
 static void test_connect_and_call(void) {
@@ -159,11 +159,63 @@ static void test_shared_messages(void) {
   world_close(&w);
 }
 
+/* More connections than the caches hold: what is asked for ahead of their packets is right also of those that have
+ * ended, and as many messages are taken next as had 128 connections: of a train each packet may be another one's. */
+static int end_every_third(side *x, const nq_event *e) {
+  if (e->kind != NQ_EV_RPC_REQUEST || !x->hook_ctx)
+    return 0;
+  nq_handle conn = nq_stream_conn(x->l, e->handle);
+  if ((uint32_t)conn % 3 == 0)
+    nq_conn_close(x->l, conn, 7, "enough", 6, 1);
+  return 0;
+}
+
+static void test_many_connections(void) {
+  enum { N = 300, ROUNDS = 4 };
+  world w;
+  nq_handle rpcs[N];
+  world_open(&w, NULL);
+  w.s.hook = end_every_third;
+  for (uint32_t i = 0; i < N; i++) {
+    nq_handle conn = world_connect(&w, "localhost");
+    REQUIRE(world_until(&w, &w.c.count[NQ_EV_CONN_OPEN], i + 1, 5000));
+    rpcs[i] = world_stream(&w, conn, NQ_KIND_RPC, "rpc");
+  }
+  REQUIRE(world_until(&w, &w.c.count[NQ_EV_STREAM_OPEN], N, 5000));
+  world_run(&w, 100); /* handshakes are confirmed, packet sizes known */
+  const nq_io *io = nq_endpoint_get(w.s.l, w.s.ep)->io;
+  for (uint32_t round = 1; round <= ROUNDS; round++) {
+    if (round == ROUNDS)
+      w.s.hook_ctx = &w; /* now some end, while requests of theirs are on their way */
+    for (int i = 0; i < N; i++)
+      for (int k = 0; k < 8; k++)
+        CHECK(nq_rpc_call(w.c.l, rpcs[i], 1, (const uint8_t *)"abcdefgh", 8, 0, NULL, NULL) >= 0);
+    nq_loop_flush(w.c.l);
+    for (int waits = 0; w.c.count[NQ_EV_RPC_REPLY] < N * 8 * round && waits < 5000; waits++) {
+      uint64_t messages = io->stats.rx_messages, requests = w.s.count[NQ_EV_RPC_REQUEST];
+      side_tick(&w.s, 1000000);
+      messages = io->stats.rx_messages - messages;
+      requests = w.s.count[NQ_EV_RPC_REQUEST] - requests;
+      if (requests) { /* of that many connections, an eighth, or more: so many messages next */
+        CHECK(io->rx_most >= 1);
+        CHECK(io->rx_most <= 1 || io->rx_most <= messages * 128 * 8 / requests);
+      }
+      side_tick(&w.c, 0);
+    }
+    CHECK_EQ(w.c.count[NQ_EV_RPC_REPLY], N * 8 * round); /* those of the ended ones are told too */
+  }
+  CHECK(w.c.count[NQ_EV_CONN_CLOSE] >= N / 3);
+  CHECK(w.c.count[NQ_EV_CONN_CLOSE] < N / 2);
+  CHECK_EQ(w.c.code, 7);
+  world_close(&w);
+}
+
 int main(void) {
   RUN(test_connect_and_call);
   RUN(test_posts_are_bounded);
   RUN(test_busy_poll);
   RUN(test_fork);
   RUN(test_shared_messages);
+  RUN(test_many_connections);
   CHECK_DONE();
 }
