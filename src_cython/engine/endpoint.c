@@ -10,9 +10,9 @@
 
 /* Bytes of receive buffer that hold a burst of several connections. */
 #define BUFFER_ENOUGH (1u << 20)
-/* What a tick touches of a connection is 10 KiB: so many are in the cache still when their replies are written. */
+/* What a tick touches of a connection is 10 KiB: so many are in the cache still when their replies are written and, if
+ * there are no more, in the next tick. */
 #define NQ_TICK_CONNS 128
-#define NQ_CACHED_CONNS 64 /* so many are in the cache from one tick to the next */
 
 nq_endpoint *nq_endpoint_get(const nq_loop *l, uint32_t id) {
   uint32_t i = (id & NQ_EP_INDEX) - 1;
@@ -361,7 +361,7 @@ int nq_endpoint_receive(nq_endpoint *ep) {
   uint64_t messages = ep->io->stats.rx_messages;
   uint32_t marked = ep->l->marked;
   int n = ep->io->ops->recv(ep->io, &v);
-  int cold = n > 1 && ep->conns > NQ_CACHED_CONNS;
+  int cold = n > 1 && ep->conns > NQ_TICK_CONNS;
   for (int i = -NQ_PREFETCH_STEPS; cold && i < 0; i++)
     look_ahead(ep, v, n, i, ahead);
   for (int i = 0; i < n; i++) {
