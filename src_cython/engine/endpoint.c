@@ -13,6 +13,7 @@
 /* What a tick touches of a connection is 10 KiB: so many are in the cache still when their replies are written and, if
  * there are no more, in the next tick. */
 #define NQ_TICK_CONNS 128
+#define NQ_TICK_CONNS_MIN 16
 
 nq_endpoint *nq_endpoint_get(const nq_loop *l, uint32_t id) {
   uint32_t i = (id & NQ_EP_INDEX) - 1;
@@ -315,11 +316,15 @@ void nq_endpoint_packet(nq_endpoint *ep, const nq_datagram *d) {
   nq_endpoint_stranger(ep, d, &vc);
 }
 
-/* After a receive: the next one takes as many messages as had NQ_TICK_CONNS connections in this one. A train may have
- * another connection in each packet, and of thousands in a tick each would be fetched from memory twice. */
-static void aim(nq_io *io, uint64_t messages, uint32_t conns) {
-  uint64_t most = conns ? messages * NQ_TICK_CONNS / conns : 0;
-  io->rx_most = most > UINT32_MAX ? UINT32_MAX : most || !conns ? (uint32_t)most : 1;
+/* After a receive: the next one takes as many messages as had a quarter of the connections in this one, or
+ * NQ_TICK_CONNS. A train may have another connection in each packet. Of thousands in a tick each would be fetched from
+ * memory twice; and where all wait for replies, those of one tick, the peer would idle meanwhile, and then this side.
+ */
+static void aim(nq_endpoint *ep, uint64_t messages, uint32_t conns) {
+  uint64_t tick = ep->conns / 4;
+  tick = tick < NQ_TICK_CONNS_MIN ? NQ_TICK_CONNS_MIN : tick > NQ_TICK_CONNS ? NQ_TICK_CONNS : tick;
+  uint64_t most = conns ? messages * tick / conns : 0;
+  ep->io->rx_most = most > UINT32_MAX ? UINT32_MAX : most || !conns ? (uint32_t)most : 1;
 }
 
 /* The connection, or what is left of it, that packet i is for. NULL: none yet, or that of the packet before. */
@@ -370,7 +375,7 @@ int nq_endpoint_receive(nq_endpoint *ep) {
     nq_endpoint_packet(ep, &v[i]);
     nq_native_run_some(ep->l);
   }
-  aim(ep->io, ep->io->stats.rx_messages - messages, ep->l->marked - marked);
+  aim(ep, ep->io->stats.rx_messages - messages, ep->l->marked - marked);
   return n + waited;
 }
 
