@@ -129,7 +129,7 @@ class Bench:
             yield listening, conn
 
 
-# ---- bytes ----
+# ---- programs ----
 
 
 def ends_well(program: str, *arguments: object) -> None:
@@ -143,6 +143,9 @@ def ends_well(program: str, *arguments: object) -> None:
     assert "Fatal" not in done.stderr
     assert "Traceback" not in done.stderr
     assert done.returncode == 0, done.stderr
+
+
+# ---- bytes ----
 
 
 def noise(size: int, seed: int = 0) -> bytes:

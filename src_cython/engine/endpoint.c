@@ -13,7 +13,7 @@
 /* What a tick touches of a connection is 10 KiB: so many are in the cache still when their replies are written and, if
  * there are no more, in the next tick. */
 #define NQ_TICK_CONNS 128
-#define NQ_TICK_CONNS_MIN 16
+#define NQ_TICK_CONNS_MIN 16 /* below it a tick's own cost counts */
 
 nq_endpoint *nq_endpoint_get(const nq_loop *l, uint32_t id) {
   uint32_t i = (id & NQ_EP_INDEX) - 1;
