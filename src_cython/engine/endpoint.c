@@ -316,14 +316,17 @@ void nq_endpoint_packet(nq_endpoint *ep, const nq_datagram *d) {
   nq_endpoint_stranger(ep, d, &vc);
 }
 
-/* After a receive: the next one takes as many messages as had a quarter of the connections in this one, or
- * NQ_TICK_CONNS. A train may have another connection in each packet. Of thousands in a tick each would be fetched from
- * memory twice; and where all wait for replies, those of one tick, the peer would idle meanwhile, and then this side.
- */
+/* The connections of one tick, and of one send: half of them, so that where all wait for replies this side and the peer
+ * each work on one half. Of thousands in a tick each would be fetched from memory twice. */
+static uint32_t tick_of(const nq_endpoint *ep) {
+  uint32_t tick = ep->conns / 2;
+  return tick < NQ_TICK_CONNS_MIN ? NQ_TICK_CONNS_MIN : tick > NQ_TICK_CONNS ? NQ_TICK_CONNS : tick;
+}
+
+/* After a receive: the next one takes as many messages as had the connections of a tick in this one. A train may have
+ * another connection in each packet. */
 static void aim(nq_endpoint *ep, uint64_t messages, uint32_t conns) {
-  uint64_t tick = ep->conns / 4;
-  tick = tick < NQ_TICK_CONNS_MIN ? NQ_TICK_CONNS_MIN : tick > NQ_TICK_CONNS ? NQ_TICK_CONNS : tick;
-  uint64_t most = conns ? messages * tick / conns : 0;
+  uint64_t most = conns ? messages * tick_of(ep) / conns : 0;
   ep->io->rx_most = most > UINT32_MAX ? UINT32_MAX : most || !conns ? (uint32_t)most : 1;
 }
 
@@ -381,7 +384,13 @@ int nq_endpoint_receive(nq_endpoint *ep) {
 
 /* ---- packets out ---- */
 
+void nq_endpoint_wrote(nq_endpoint *ep) {
+  if (++ep->written >= tick_of(ep))
+    nq_endpoint_flush(ep);
+}
+
 void nq_endpoint_flush(nq_endpoint *ep) {
+  ep->written = 0;
   int blocked = ep->io->ops->flush(ep->io);
   if (blocked != ep->watching_write && ep->io->fd >= 0) {
     ep->watching_write = blocked;

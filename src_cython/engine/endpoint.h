@@ -57,6 +57,7 @@ typedef struct nq_endpoint {
   nq_cidmap resets; /* stateless reset token of a peer -> nq_conn */
   nq_closing *closing;
   uint32_t half_open, conns;
+  uint32_t written; /* connections that wrote since the last flush */
   uint32_t accepted_now, answered_now; /* in this tick */
   uint64_t accepting_for;              /* ns of this tick spent on new connections */
   nq_surplus *surplus, **surplus_tail;
@@ -76,6 +77,8 @@ void nq_endpoint_free(nq_endpoint *ep);
 /* What waited from the tick before, then one batch of packets. Number of datagrams. */
 int nq_endpoint_receive(nq_endpoint *ep);
 void nq_endpoint_packet(nq_endpoint *ep, const nq_datagram *d);
+/* A connection wrote: what was pushed is sent when it is as much as a tick's: the peer need not wait for all. */
+void nq_endpoint_wrote(nq_endpoint *ep);
 /* Sends what was pushed; arms the wait for writability when blocked. */
 void nq_endpoint_flush(nq_endpoint *ep);
 void nq_endpoint_new_cid(nq_endpoint *ep, ngtcp2_cid *cid, size_t len);

@@ -343,6 +343,8 @@ static void write_dirty(nq_loop *l) {
     nq_conn *next = c->dirty_next;
     c->dirty = 0;
     nq_conn_write(c);
+    if (c->ep)
+      nq_endpoint_wrote(c->ep);
     c = next;
   }
   for (uint32_t i = 0; i < l->n_endpoints; i++)
