@@ -150,7 +150,7 @@ _TRANSPORT_CODES = (
 _ADVICE = {
     40: "compare TlsConfig.groups and ciphersuites of both sides",
     45: "renew the certificate, or set this machine's clock",
-    48: "give ca= the certificate of the authority that signed it",
+    48: "give ca= (a command: --ca) the certificate of the authority that signed it",
     120: "both sides need a TlsConfig.alpn in common",
 }
 _ADVICE_REMOTE = {
