@@ -59,7 +59,8 @@ counts: venv-dev build ## instructions of the engine's hot path, beside what is 
 
 microbench: venv-dev build ## small benchmarks, stored and compared with the last (ARGS="-k request")
 	@compare=$$(ls bench/.build/micro/*/*.json 2>/dev/null | head -1); \
-	$(PY) -m pytest bench/micro -p no:cacheprovider --benchmark-storage=bench/.build/micro --benchmark-autosave \
+	$(PY) -m pytest bench/micro -p no:cacheprovider -o timeout_func_only=true -o faulthandler_timeout=0 \
+	  --benchmark-storage=bench/.build/micro --benchmark-autosave \
 	  $${compare:+--benchmark-compare} --benchmark-columns=min,median,iqr,rounds --benchmark-sort=name $(ARGS)
 
 build: venv-run ## the extension module, in place

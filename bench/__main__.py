@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from . import compare, games, imports, prepare, scaling, tail, targets
-from .contenders import WORKLOADS, Contender, contenders
+from .contenders import FULL, WORKLOADS, Contender, contenders
 from .prepare import HERE, Missing
 
 PARTS = ("compare", "game", "scaling", "tail", "import")
@@ -83,14 +83,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="2 short rounds: less than 3 minutes")
     parser.add_argument("--rounds", type=int, help="default: 4, or 2 with --quick")
     parser.add_argument(
-        "--scale", type=float, help="seconds of work in a run, about; default: 0.8, or 0.25 with --quick"
+        "--scale", type=float, help=f"seconds of work in a run, about; default: {FULL}, or 0.25 with --quick"
     )
     parser.add_argument("--only", help="contenders, separated by commas")
     parser.add_argument("--part", default=",".join(PARTS), help=f"of {','.join(PARTS)}; default: all of them")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="default: bench/results")
     options = parser.parse_args(arguments)
     quick, begin = options.quick, time.monotonic()
-    rounds, scale = options.rounds or (2 if quick else 4), options.scale or (0.25 if quick else 0.8)
+    rounds, scale = options.rounds or (2 if quick else 4), options.scale or (0.25 if quick else FULL)
     parts = [part.strip() for part in options.part.split(",")]
     if unknown := set(parts) - set(PARTS):
         parser.error(f"no part is called {', '.join(sorted(unknown))}")
@@ -143,7 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wrong = any(s.errors for of_one in results.values() for name, s in of_one.items() if name in ours)
     wrong |= any(one.reasons for one in found if one.ours) or any(curve["trouble"] for curve in curves.values())
     wrong |= bool(tails) and tail.failed(tails)
-    return 1 if wrong or "trouble" in played.get("naquid", {}) else 0
+    wrong |= bool(played) and games.failed(played)
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

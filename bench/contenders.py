@@ -12,6 +12,7 @@ from .prepare import Missing
 
 CONNECTIONS = 100
 IDLE = 10_000  # connections that do nothing
+FULL = 0.8  # the scale of a run that is not quick: seconds of work, about
 LIMIT = 30  # seconds for one run of a peer
 NAQUID = [sys.executable, "-m", "naquid", "bench"]
 WINDOWS = {"rpc W=1": 1, "rpc W=16": 16, "rpc W=5000": 5000}
@@ -58,6 +59,11 @@ def load(workload: str, scale: float, per_second: Sequence[float], window_flag: 
     return [requests_flag(window_flag), str(requests), window_flag, str(window)]
 
 
+def idle(scale: float) -> str:
+    """How many connections that do nothing: all of them but in short runs."""
+    return str(min(IDLE, round(IDLE * scale / FULL)))
+
+
 def requests_flag(window_flag: str) -> str:
     return "-r" if window_flag == "-w" else "--requests"
 
@@ -75,7 +81,7 @@ def naquid(mode: str, *more: str) -> Command:
             return [*NAQUID, "bulk", "--seconds", str(2 * scale), "--json"]
         if workload == "handshake":
             return [*NAQUID, "handshake", "--count", str(int(2000 * scale)), "--json"]
-        return [*NAQUID, "idle", "--connections", str(int(IDLE * scale)), "--json"]
+        return [*NAQUID, "idle", "--connections", idle(scale), "--json"]
 
     return command
 
@@ -91,7 +97,7 @@ def ceiling(program: Path, *flags: str) -> Command:
             return [str(program), "bulk", "-s", str(2 * scale)]
         if workload == "handshake":
             return [str(program), "handshake", "-n", str(int(2000 * scale))]
-        return [str(program), "conns", "-n", str(int(IDLE * scale))]
+        return [str(program), "conns", "-n", idle(scale)]
 
     return command
 

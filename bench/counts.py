@@ -106,6 +106,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--room", type=float, default=ROOM, help="how much more is no failure; default: 0.05")
     parser.add_argument("--only", help="names, separated by semicolons")
     options = parser.parse_args(arguments)
+    names = [name.strip() for name in options.only.split(";")] if options.only else list(OPERATIONS)
+    if unknown := set(names) - set(OPERATIONS):
+        parser.error(f"nothing is called {', '.join(sorted(unknown))}; there are: {'; '.join(OPERATIONS)}")
     if not shutil.which("valgrind"):
         print("counts: skipped: there is no valgrind here (apt-get install valgrind)")
         return 0
@@ -114,7 +117,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.profile:
             count(prepare.hot_path(), options.profile, OPERATIONS[options.profile], True)
             return 0
-        names = [name.strip() for name in options.only.split(";")] if options.only else list(OPERATIONS)
         now, found = surroundings(), measure(names)
     except (Missing, subprocess.SubprocessError) as reason:
         print(f"counts: {reason}", file=sys.stderr)

@@ -134,6 +134,11 @@ def table(report: dict[str, Any]) -> list[str]:
     return text
 
 
+def failed(report: dict[str, Any]) -> bool:
+    """naquid's game could not be, or its events had missing or wrong replies."""
+    return "trouble" in report["naquid"] or bool(report["naquid"]["errors"])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench.games", description=__doc__)
     parser.add_argument("--players", type=int, default=64)
@@ -144,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     say = lambda text: print(text, file=sys.stderr)  # noqa: E731
     report = play(options.seconds, say, options.players, options.loss, options.delay)
     print("\n".join(table(report)))
-    return 1 if "trouble" in report["naquid"] else 0
+    return 1 if failed(report) else 0
 
 
 if __name__ == "__main__":

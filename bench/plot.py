@@ -136,7 +136,7 @@ def tail(report: dict[str, Any], file: Path, footer: str) -> None:
             x = [-math.log10(1 - share / 100) for share, _ in case["curve"]]
             style = {"color": LIMIT, "linestyle": "--"} if name == "alone" else {}
             axes.plot(x, [value for _, value in case["curve"]], label=report["titles"][name], **style)
-    axes.axhline(5, color="#333333", linewidth=0.8, linestyle=":")
+    axes.axhline(5, color="#333333", linewidth=0.8, linestyle=":", label="the target for the 99th percentile")
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xticks(range(5), ["0", "90", "99", "99.9", "99.99"])
@@ -151,11 +151,10 @@ def main() -> None:
     report = json.loads(Path(sys.argv[1]).read_text())
     folder = Path(sys.argv[2])
     if "cases" in report:
-        tail(report, folder / "tail.png", "the dotted line is the target for the 99th percentile")
+        tail(report, folder / "tail.png", f"{report['seconds']:g} s of calls beside each")
         return
     facts = report["machine"]
-    footer = f"{facts['processor']}, {facts['cores']} cores, {facts['system']}, Python {facts['Python']}; median of "
-    footer += f"{facts['rounds']} interleaved rounds, lines from lowest to highest"
+    medians = f"{footer_of_curves(facts)}; medians of up to {facts['rounds']} interleaved rounds"
 
     def save(name: str, panels: list[tuple[str, str, str, bool]], heading: str) -> None:
         panels = [panel for panel in panels if any(row[panel[1]] for row in report["results"][panel[0]].values())]
@@ -170,7 +169,8 @@ def main() -> None:
             about = report["workloads"][workload]
             more = about["better"] == "more" and key == "median"
             bars(one, report["results"][workload], key, about["title"], label, more, log)
-        finish(figure, folder / name, heading, footer)
+        lines = any(panel[1] == "median" for panel in panels)
+        finish(figure, folder / name, heading, f"{medians}{', lines from lowest to highest' if lines else ''}")
 
     if report.get("tail"):
         tail(report["tail"], folder / "tail.png", footer_of_curves(facts))

@@ -39,6 +39,18 @@ def run(
     return done.stdout
 
 
+def compile_to(program: Path, command: Sequence[str | Path], what: str) -> None:
+    """Runs the compiler with `-o program`. The program is there whole or not at all: what was stopped midway is no file
+    that looks current."""
+    BUILD.mkdir(exist_ok=True)
+    part = program.with_name(f".{program.name}.{os.getpid()}")
+    try:
+        run([*command, "-o", part], what)
+        part.replace(program)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def environment(name: str, packages: Sequence[str], python: str = sys.executable) -> Path:
     """The interpreter of the virtual environment `bench/.venv<name>`, made when it is not there or not current."""
     folder = HERE / f".venv{name}"
@@ -109,9 +121,7 @@ def udp() -> Path:
     """The program of plain UDP."""
     source, program = PEERS / "udp_rpc.c", BUILD / "udp_rpc"
     if not _current(program, [source, HERE / "clock.h"]):
-        BUILD.mkdir(exist_ok=True)
-        flags = ["-O3", "-DNDEBUG", "-D_GNU_SOURCE"]
-        run([compiler(), *flags, str(source), "-o", str(program)], "compiling plain UDP")
+        compile_to(program, [compiler(), "-O3", "-DNDEBUG", "-D_GNU_SOURCE", source], "compiling plain UDP")
     return program
 
 
@@ -140,10 +150,9 @@ def enet(name: str = "enet_rpc") -> Path:
     source, program = PEERS / f"{name}.c", BUILD / name
     if _current(program, [source, HERE / "clock.h"]):
         return program
-    BUILD.mkdir(exist_ok=True)
-    compile_it = [compiler(), "-O3", "-DNDEBUG", str(source), "-o", str(program)]
+    compile_it = [compiler(), "-O3", "-DNDEBUG", str(source)]
     try:
-        run([*compile_it, "-lenet"], "compiling against libenet")
+        compile_to(program, [*compile_it, "-lenet"], "compiling against libenet")
         return program
     except Missing:
         root = _debian_enet()
@@ -151,7 +160,7 @@ def enet(name: str = "enet_rpc") -> Path:
     if library is None:
         raise Missing("ENet's library was not found: install libenet-dev")
     flags = [f"-I{root}/usr/include", str(library), f"-Wl,-rpath,{library.parent}"]
-    run([*compile_it, *flags], "compiling against libenet")
+    compile_to(program, [*compile_it, *flags], "compiling against libenet")
     return program
 
 
@@ -182,12 +191,11 @@ def ceiling() -> Path:
     libraries = [prefix / "lib" / name for name in ("libngtcp2.a", "libssl.a", "libcrypto.a")]
     if _current(program, [*sources, *folder.glob("*.h"), HERE / "clock.h", *libraries]):
         return program
-    BUILD.mkdir(exist_ok=True)
     flags = ["-std=gnu11", "-O3", "-DNDEBUG", "-D_GNU_SOURCE", "-DNGTCP2_STATICLIB", "-w", f"-I{prefix}/include"]
     link = [*libraries, "-lpthread", "-ldl", "-lm"]
     for lto in (["-flto=auto"], ["-flto"], []):
         try:
-            run([compiler(), *flags, *lto, *sources, "-o", program, *link], "compiling the ceiling")
+            compile_to(program, [compiler(), *flags, *lto, *sources, *link], "compiling the ceiling")
             return program
         except Missing:
             if not lto:
@@ -208,9 +216,9 @@ def hot_path(shared: bool = False) -> Path:
     libraries = [prefix / "lib" / name for name in ("libngtcp2.a", "libcares.a", "libssl.a", "libcrypto.a")]
     program = BUILD / ("hot_path.so" if shared else "hot_path")
     if not _current(program, [*sources, *headers, *libraries]):
-        BUILD.mkdir(exist_ok=True)
         include = [f"-I{root}/src_cython/engine", f"-I{root}/tests/engine", f"-I{prefix}/include"]
         kind = ["-fPIC", "-fvisibility=hidden", "-shared", "-Wl,--exclude-libs,ALL"] if shared else []
         link = [*libraries, "-lpthread", "-ldl", "-lm"]
-        run([compiler(), *HOT_PATH_FLAGS, *kind, *include, *sources, "-o", program, *link], "compiling the hot path")
+        command = [compiler(), *HOT_PATH_FLAGS, *kind, *include, *sources, *link]
+        compile_to(program, command, "compiling the hot path")
     return program

@@ -1,6 +1,6 @@
 """How the cost of a request follows the number of connections, streams, requests outstanding, bytes and workers.
 
-    python -m bench.scaling [--quick] [--out FOLDER]
+    python -m bench.scaling [--quick] [--only connections,streams] [--out FOLDER]
 
 Each point is a run of `naquid bench rpc`, several times in interleaved passes: the rate is the median, the processor
 time of a request (both ends) the lowest, as what the machine does meanwhile can only add to it. Writes scaling.json.
@@ -138,11 +138,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--total", type=int, help="requests of a point, about")
     parser.add_argument("--most", type=int, default=10_000, help="connections and streams; default: 10000")
-    parser.add_argument("--only", default="", help="curves, separated by commas")
+    parser.add_argument("--only", default="", help=f"of {','.join(curve.name for curve in CURVES)}")
     parser.add_argument("--out", type=Path, default=HERE / "results")
     options = parser.parse_args(arguments)
     total = options.total or (20_000 if options.quick else 100_000)
-    names = [name for name in options.only.split(",") if name]
+    names = [name.strip() for name in options.only.split(",") if name.strip()]
+    if unknown := set(names) - {curve.name for curve in CURVES}:
+        parser.error(f"no curve is called {', '.join(sorted(unknown))}")
     curves = measure(total, 1 if options.quick else 3, lambda t: print(t, file=sys.stderr), options.most, names)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "scaling.json").write_text(json.dumps(curves, indent=1) + "\n")

@@ -76,12 +76,13 @@ class RpcOptions:
 
 @dataclass
 class RpcResult:
-    """What came out of a run. Seconds are wall time; the handshakes are not in `seconds`."""
+    """What came out of a run. Seconds are wall time; the handshakes are not in `seconds`. p50_us, p99_us: None when no
+    request was timed, as with native handlers."""
 
     requests: int
     seconds: float
-    p50_us: float
-    p99_us: float
+    p50_us: float | None
+    p99_us: float | None
     errors: int
     handshake_seconds: float
     client_cpu_s: float

@@ -59,8 +59,8 @@ class Clock:
         return RpcResult(
             requests=answered,
             seconds=self.end - self.begin_requests,
-            p50_us=percentile(load.latencies, 50),
-            p99_us=percentile(load.latencies, 99),
+            p50_us=percentile(load.latencies, 50) if load.latencies else None,
+            p99_us=percentile(load.latencies, 99) if load.latencies else None,
             errors=load.errors(answered),
             handshake_seconds=self.connected - self.begin,
             client_cpu_s=self.cpu,

@@ -36,7 +36,7 @@ examples:
 
 RPC_EPILOG = """\
 JSON keys: requests, seconds, requests_per_second, p50_us, p99_us, errors, handshake_seconds, client_cpu_s,
-server_cpu_s, client_rss_kb, server_rss_kb, gso, gro, naquid_version
+server_cpu_s, client_rss_kb, server_rss_kb, gso, gro, naquid_version; p50_us and p99_us are null with native handlers
 
 examples:
   naquid bench rpc --window 1

@@ -193,6 +193,8 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}"
 
 
-def micros(us: float) -> str:
-    """A duration in µs in the unit that reads best."""
+def micros(us: float | None) -> str:
+    """A duration in µs in the unit that reads best; None: it was not measured."""
+    if us is None:
+        return "not timed"
     return f"{us:.0f} µs" if us < 1000 else f"{us / 1000:.1f} ms" if us < 1e6 else f"{us / 1e6:.2f} s"

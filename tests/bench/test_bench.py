@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ def test_native(native: Path, window: int) -> None:
     flags = ["--connections", 3, "--requests", 1000, "--window", window, "--mode", "native", "--native", native]
     found = naquid("rpc", *flags)
     assert (found["requests"], found["errors"]) == (3000, 0)
+    assert (found["p50_us"], found["p99_us"]) == (None, None), "nothing is timed"
 
 
 @pytest.mark.parametrize(
@@ -100,12 +102,43 @@ def test_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(ROOT) not in text
 
 
-def test_wrong_names(capsys: pytest.CaptureFixture[str]) -> None:
-    for flags in (["--only", "nobody"], ["--part", "nothing"]):
-        with pytest.raises(SystemExit) as caught:
-            everything.main(flags)
-        assert caught.value.code == 2
-        assert flags[1] in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("main", "flags"),
+    [
+        (everything.main, ["--only", "nobody"]),
+        (everything.main, ["--part", "nothing"]),
+        (scaling.main, ["--only", "nobody"]),
+        (counts.main, ["--only", "nobody"]),
+        (tail.main, ["--only", "nobody"]),
+    ],
+)
+def test_wrong_names(main: Callable[[list[str]], int], flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(flags)
+    assert caught.value.code == 2
+    assert flags[1] in capsys.readouterr().err
+
+
+def test_memory_is_of_all_connections() -> None:
+    assert contenders.naquid("asyncio")("memory", contenders.FULL) == [
+        *contenders.NAQUID,
+        *["idle", "--connections", "10000", "--json"],
+    ]
+    assert contenders.ceiling(Path("ceiling"))("memory", 0.25)[-1] == "3125"
+
+
+def test_what_the_compiler_did_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(command: list[Any], what: str) -> str:
+        command[-1].write_text("half")
+        raise prepare.Missing("stopped")
+
+    monkeypatch.setattr(prepare, "run", stopped)
+    program = tmp_path / "program"
+    program.write_text("of yesterday")
+    with pytest.raises(prepare.Missing):
+        prepare.compile_to(program, ["cc"], "compiling")
+    assert [program] == [*tmp_path.iterdir()]
+    assert program.read_text() == "of yesterday"
 
 
 def test_a_peer_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,6 +193,9 @@ def test_game() -> None:
     assert report["naquid"]["events"] >= 16
     assert report["naquid"]["position_p50_ms"] >= 20
     assert "| event delay p99, ms |" in "\n".join(games.table(report))
+    assert not games.failed(report)
+    assert games.failed({"naquid": {"errors": 1}})
+    assert games.failed({"naquid": {"trouble": "none"}})
 
 
 @pytest.mark.parametrize(("now", "code"), [(100.0, 0), (104.0, 0), (106.0, 1), (50.0, 0)])
