@@ -71,7 +71,8 @@ class Handlers:
 
         batch is an `RpcBatch`: parallel lists `rpcs`, `types`, `payloads`. The result has one reply for each request,
         in order: bytes, None (the reply comes later, see `RpcBatch.defer`), or an `RpcError` for an error reply. When
-        the function raises, every request of the batch gets an error reply. It must be a plain function.
+        the function raises, or returns another number of replies, every request of the batch gets an error reply
+        (code -7). It must be a plain function: ConfigError for a coroutine function.
         """
         add = self._named(self._requests, name)
 
@@ -91,7 +92,8 @@ class Handlers:
         """Requests and notifications on RPC streams of this name go to C functions, without the interpreter lock.
 
         capsule: a PyCapsule as `naquid_native.h` describes (`naquid.get_include()` is where it is). A function that the
-        table leaves out leaves its events to the Python handlers of the name.
+        table leaves out leaves its events to the Python handlers of the name. `serve` and `connect` raise TypeError for
+        anything else, and ConfigError for a table of another version of the header.
         """
         self._named(self._requests, name)(self._requests.get(name, _nobody))
         self._natives[name] = capsule

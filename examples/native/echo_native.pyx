@@ -4,7 +4,7 @@
 Build it with Cython and naquid.get_include() among the include paths (setup.py beside this file does):
 
     app.rpc_native("echo", echo())
-    load = Load(requests, window); rpc.use_native(load.capsule()); load.start(rpc); await load.done
+    load = Load(requests, window); rpc.use_native(load.capsule()); load.start(rpc), and wait until load.finished
 """
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.stdint cimport uint64_t
