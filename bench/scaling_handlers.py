@@ -32,7 +32,7 @@ CERTS = HERE.parent / "tests" / "packaging" / "certs"
 CONNECTIONS = 16
 WINDOW = 8
 WORK = 2500  # turns of the handler's loop: about 100 µs
-KINDS = (("thread", 1), ("threads", 2), ("processes", 2))
+KINDS = (("thread", 1), ("threads", 2), ("threads", 4), ("processes", 2), ("processes", 4))
 
 
 def handler(rpc: Any, type: int, msgid: int, data: bytes) -> None:
