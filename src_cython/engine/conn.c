@@ -295,8 +295,6 @@ static void look_for_pong(nq_conn *c, const ngtcp2_conn_info *before) {
   e->user = c->user;
 }
 
-void ngtcp2_conn_prefetch(const ngtcp2_conn *q, int64_t stream, int step); /* of vendor/recipe/ngtcp2.py */
-
 static inline void prefetch(const void *p, size_t n) {
   for (size_t i = 0; p && i < n; i += 64)
     __builtin_prefetch((const char *)p + i);
@@ -379,9 +377,11 @@ void nq_conn_on_timer(nq_conn *c) {
   nq_conn_mark(c);
 }
 
-void nq_conn_arm(nq_conn *c) {
+void nq_conn_arm(nq_conn *c, int waits) {
   nq_loop *l = c->l;
-  uint64_t t = ngtcp2_conn_get_expiry2(c->q);
+  uint64_t t = ngtcp2_conn_get_unpaced_expiry(c->q);
+  if (waits && ngtcp2_conn_get_pacing_expiry(c->q) < t)
+    t = ngtcp2_conn_get_pacing_expiry(c->q);
   /* Timers of a few µs (the ACK delay of a loopback path) would cost a packet each: let ACKs ride on data. */
   if (t < l->now + l->timer_floor)
     t = l->now + l->timer_floor;

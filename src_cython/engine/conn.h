@@ -80,6 +80,11 @@ typedef struct nq_conn {
   size_t close_reason_len;
 } nq_conn;
 
+/* of vendor/recipe/ngtcp2.py */
+void ngtcp2_conn_prefetch(const ngtcp2_conn *q, int64_t stream, int step);
+ngtcp2_tstamp ngtcp2_conn_get_pacing_expiry(const ngtcp2_conn *q);
+ngtcp2_tstamp ngtcp2_conn_get_unpaced_expiry(const ngtcp2_conn *q);
+
 nq_conn *nq_conn_get(const nq_loop *l, nq_handle h);
 void nq_conn_mark(nq_conn *c); /* has something to write */
 /* The socket takes packets again: who waited for it is dirty. */
@@ -96,7 +101,8 @@ void nq_conn_packet(nq_conn *c, const nq_datagram *d);
  * that the one before has fetched: in between, packets of other connections are handled. */
 void nq_conn_prefetch(const nq_route *r, int step);
 void nq_conn_on_timer(nq_conn *c);
-void nq_conn_arm(nq_conn *c);
+/* The timer is set. waits: it has more to send than the pace allows now. */
+void nq_conn_arm(nq_conn *c, int waits);
 void nq_conn_release(nq_conn *c); /* the object itself; its QUIC connection is gone already */
 void nq_conn_opened(nq_conn *c);  /* CONN_OPEN was dispatched */
 void nq_conn_handshaken(nq_conn *c);

@@ -9,6 +9,7 @@
 #define NQ_TRAIN 64u
 #define NQ_TRAINS 4 /* of one connection and tick: no connection starves the others */
 #define NQ_VECS 16
+#define NQ_FILLED (NQ_MTU_BASE - 64) /* a packet below it had room for all frames that ngtcp2 had for it */
 #define NQ_PACE_RTT (2 * NGTCP2_MILLISECONDS) /* below it our timers are too coarse to pace with */
 
 static void next_stream(nq_conn *c, int again) {
@@ -146,6 +147,12 @@ static void look_for_ping(nq_conn *c, uint64_t in_flight) {
   ngtcp2_conn_set_keep_alive_timeout(c->q, c->limits.keep_alive);
 }
 
+/* The pace allows no packet now, but for acknowledgements and probes. */
+static int is_held(const nq_conn *c) {
+  uint64_t next = ngtcp2_conn_get_pacing_expiry(c->q);
+  return next != UINT64_MAX && next > c->l->now;
+}
+
 void nq_conn_write(nq_conn *c) {
   nq_loop *l = c->l;
   if (!c->q)
@@ -169,9 +176,11 @@ void nq_conn_write(nq_conn *c) {
   int ping = c->pinging == NQ_PING_WANTED && c->confirmed; /* handshake packets may go unacknowledged */
   if (ping) /* due 1 ns after the last packet of either side */
     ngtcp2_conn_set_keep_alive_timeout(c->q, 1);
-  size_t turn = pace ? ngtcp2_conn_get_send_quantum2(c->q) : turn_of(c);
+  size_t turn = pace ? ngtcp2_conn_get_send_quantum2(c->q) : turn_of(c), last = 0;
+  int held = is_held(c);
   int ahead = c->mtu.doubted;
-  for (size_t sent = 0; sent < turn;) {
+  size_t sent = 0;
+  while (sent < turn) {
     size_t room = c->mtu.stalled || ahead ? NQ_MTU_BASE : c->mtu.room;
     uint8_t *buf = io->ops->tx_room(io, room);
     if (!buf) {
@@ -194,13 +203,15 @@ void nq_conn_write(nq_conn *c) {
       ahead = 0;
       continue;
     }
-    if (n == 0)
+    if (n == 0) {
+      last = 0;
       break;
+    }
     local.len = (socklen_t)path.local.addrlen;
     remote.len = (socklen_t)path.remote.addrlen;
     io->ops->tx_push(io, (size_t)n, (size_t)n, &remote, c->ep->wildcard && !c->client ? &local : NULL, pi.ecn);
     nq_mtu_wrote(&c->mtu, (size_t)n, l->now);
-    sent += (size_t)n;
+    sent += last = (size_t)n;
     if (pace && (size_t)n < c->mtu.payload && !ahead)
       break;
     ahead = 0;
@@ -210,7 +221,7 @@ void nq_conn_write(nq_conn *c) {
     ngtcp2_conn_update_pkt_tx_time(c->q, l->now);
   if (ping)
     look_for_ping(c, info.bytes_in_flight);
-  nq_conn_arm(c);
+  nq_conn_arm(c, held || c->send || c->dgrams || sent >= turn || last >= NQ_FILLED);
   if (ping && c->pinging == NQ_PING_WANTED) /* not yet: the clock has not moved since the last packet */
     nq_timer_set(&l->timers, &c->timer, l->now + l->timer_floor);
   if (more)

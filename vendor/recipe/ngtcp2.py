@@ -175,6 +175,31 @@ MENDED = (
         PREFETCH + "\nngtcp2_duration ngtcp2_conn_compute_pto(const ngtcp2_conn *conn,\n",
         "the memory of a connection can be asked for before its packet is read",
     ),
+    Mend(
+        "lib/ngtcp2_conn.c",
+        "ngtcp2_tstamp ngtcp2_conn_get_expiry2(const ngtcp2_conn *conn) {\n  ngtcp2_tstamp res",
+        "ngtcp2_tstamp ngtcp2_conn_get_unpaced_expiry(const ngtcp2_conn *conn) {\n  ngtcp2_tstamp res",
+        "when a connection may send next is told apart from its other timers,",
+    ),
+    Mend(
+        "lib/ngtcp2_conn.c",
+        "  return ngtcp2_min(res, conn->tx.pacing.next_ts);\n}\n",
+        "  return res;\n}\n\n"
+        "ngtcp2_tstamp ngtcp2_conn_get_pacing_expiry(const ngtcp2_conn *conn) {\n"
+        "  return conn->tx.pacing.next_ts;\n}\n\n"
+        "ngtcp2_tstamp ngtcp2_conn_get_expiry2(const ngtcp2_conn *conn) {\n"
+        "  return ngtcp2_min(ngtcp2_conn_get_unpaced_expiry(conn), conn->tx.pacing.next_ts);\n}\n",
+        "so that one with nothing to send need not wake for it",
+    ),
+    Mend(
+        "lib/ngtcp2_conn.c",
+        "  conn->tx.pacing.compensation += ts - conn->tx.pacing.next_ts;\n"
+        "  conn->tx.pacing.next_ts = UINT64_MAX;\n\n  return 1;\n",
+        "  conn->tx.pacing.compensation +=\n"
+        "    ngtcp2_min(ts - conn->tx.pacing.next_ts, NGTCP2_MILLISECONDS);\n"
+        "  conn->tx.pacing.next_ts = UINT64_MAX;\n\n  return 1;\n",
+        "time in which there was nothing to send is not made up for",
+    ),
 )
 
 # The number is raised when the recipe itself changes in a way its flags and config.h do not show.
