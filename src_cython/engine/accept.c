@@ -7,7 +7,7 @@
 
 #include "conn.h"
 
-#define NQ_ACCEPT_TIME NQ_MSEC(1) /* of a tick, for new connections: those that are open wait for the end of it */
+#define NQ_ACCEPT_TIME (NQ_MSEC(1) / 2) /* of a tick, for new connections: the open ones wait for its end */
 #define NQ_TOKEN_TIMEOUT (10 * NGTCP2_SECONDS)          /* of Retry */
 #define NQ_REGULAR_TOKEN_TIMEOUT (3600 * NGTCP2_SECONDS) /* of NEW_TOKEN */
 #define NQ_MIN_INITIAL 1200                              /* RFC 9000 14.1 */
@@ -119,7 +119,7 @@ static token_kind check_token(nq_endpoint *ep, const nq_datagram *d, const ngtcp
 }
 
 int nq_endpoint_takes_more(const nq_endpoint *ep) {
-  return ep->accepted_now < ep->limits.accept_per_tick && ep->accepting_for < NQ_ACCEPT_TIME;
+  return !ep->open_now && ep->accepted_now < ep->limits.accept_per_tick && ep->accepting_for < NQ_ACCEPT_TIME;
 }
 
 /* For the next tick. Dropped, it would be sent again only after a timeout of the client, and then together with all

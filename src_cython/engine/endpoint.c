@@ -353,12 +353,20 @@ static void look_ahead(const nq_endpoint *ep, const nq_datagram *v, int n, int i
   }
 }
 
+static int has_open(const nq_datagram *v, int n) {
+  for (int i = 0; i < n; i++)
+    if (v[i].len && !(v[i].data[0] & 0x80)) /* a short header */
+      return 1;
+  return 0;
+}
+
 int nq_endpoint_receive(nq_endpoint *ep) {
   const nq_datagram *v;
   const nq_route *ahead[NQ_PREFETCH_STEPS] = {NULL};
   int waited = 0;
   ep->accepted_now = ep->answered_now = 0;
   ep->accepting_for = 0;
+  ep->open_now = 0;
   while (ep->surplus && nq_endpoint_takes_more(ep)) {
     nq_surplus *p = take_surplus(ep);
     nq_datagram d = {.data = p->data, .len = p->len, .ecn = p->ecn, .remote = &p->remote, .local = &p->local};
@@ -369,6 +377,7 @@ int nq_endpoint_receive(nq_endpoint *ep) {
   uint64_t messages = ep->io->stats.rx_messages;
   uint32_t marked = ep->l->marked;
   int n = ep->io->ops->recv(ep->io, &v);
+  ep->open_now = has_open(v, n);
   int cold = n > 1 && ep->conns > NQ_TICK_CONNS;
   for (int i = -NQ_PREFETCH_STEPS; cold && i < 0; i++)
     look_ahead(ep, v, n, i, ahead);

@@ -35,7 +35,7 @@ typedef struct nq_closing {
   ngtcp2_cid cids[];
 } nq_closing;
 
-/* An Initial packet above accept_per_tick: looked at again in the next tick, as if it came then. */
+/* An Initial packet that this tick does not take: looked at again in the next tick, as if it came then. */
 typedef struct nq_surplus {
   struct nq_surplus *next;
   nq_addr remote, local;
@@ -59,6 +59,7 @@ typedef struct nq_endpoint {
   uint32_t half_open, conns;
   uint32_t written; /* connections that wrote since the last flush */
   uint32_t accepted_now, answered_now; /* in this tick */
+  int open_now; /* the batch has packets of open connections: new ones wait until those have their answers */
   uint64_t accepting_for;              /* ns of this tick spent on new connections */
   nq_surplus *surplus, **surplus_tail;
   uint32_t n_surplus;
