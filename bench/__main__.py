@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from naquid.bench.points import PERCENTILES
+
 from . import compare, games, imports, prepare, scaling, tail, targets
 from .contenders import FULL, WORKLOADS, Contender, contenders
 from .prepare import HERE, Missing
@@ -111,6 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report: dict[str, Any] = {
         "machine": facts,
         "workloads": {w.name: {"title": w.title, "unit": w.unit, "better": w.better} for w in WORKLOADS},
+        "percentiles": PERCENTILES,
         "results": {w: {name: s.as_dict() for name, s in rows.items()} for w, rows in results.items()},
         "missing": missing | named,
         "game": played,

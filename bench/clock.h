@@ -50,4 +50,13 @@ static inline double samples_percentile(samples *s, double p) {
   return (double)s->ns[(size_t)((double)(s->count - 1) * p / 100)] / 1e3;
 }
 
+/* Ends a line of JSON with the latencies, in µs, at PERCENTILES of naquid/bench/points.py; none without a sample. */
+static inline void samples_print(samples *s) {
+  static const double percentiles[] = {1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9};
+  printf(", \"percentiles_us\": [");
+  for (size_t i = 0; s->count && i < sizeof percentiles / sizeof *percentiles; i++)
+    printf("%s%.1f", i ? ", " : "", samples_percentile(s, percentiles[i]));
+  printf("]}\n");
+}
+
 #endif

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from .contenders import LIMIT, WINDOWS, WORKLOADS, Contender, Workload
 from .prepare import Missing
@@ -20,6 +21,7 @@ class Series:
     values: list[float] = field(default_factory=list)
     p50: list[float] = field(default_factory=list)
     p99: list[float] = field(default_factory=list)
+    percentiles: list[list[float]] = field(default_factory=list)  # of each run
     with_handshakes: list[float] = field(default_factory=list)  # the handshakes in the clock, where they are known
     errors: int = 0
 
@@ -34,12 +36,13 @@ class Series:
             "values": self.values,
             "p50_us": statistics.median(self.p50) if self.p50 else None,
             "p99_us": statistics.median(self.p99) if self.p99 else None,
+            "percentiles_us": [statistics.median(at_one) for at_one in zip(*self.percentiles, strict=True)] or None,
             "with_handshakes": statistics.median(self.with_handshakes) if self.with_handshakes else None,
             "errors": self.errors,
         }
 
 
-def run_once(command: list[str]) -> dict[str, float]:
+def run_once(command: list[str]) -> dict[str, Any]:
     """The JSON line of one run; Missing when there is none."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=4 * LIMIT, check=False)
@@ -92,6 +95,8 @@ def measure(found: list[Contender], rounds: int, scale: float, patience: float, 
         for name, values in (("p50_us", series.p50), ("p99_us", series.p99)):
             if one.get(name):
                 values.append(float(one[name]))
+        if one.get("percentiles_us"):
+            series.percentiles.append(one["percentiles_us"])
     return results
 
 

@@ -169,11 +169,12 @@ static int drive_rpc(SSL_CTX *tls, pid_t server) {
       "{\"peer\": \"ceiling\", \"requests\": %llu, \"seconds\": %.6f, \"requests_per_second\": %.1f, \"p50_us\": %.1f, "
       "\"p99_us\": %.1f, \"errors\": %llu, \"handshake_seconds\": %.6f, \"client_cpu_s\": %.3f, \"server_cpu_s\": "
       "%.3f, "
-      "\"datagrams_per_send_call\": %.2f, \"datagrams_per_receive_call\": %.2f}\n",
+      "\"datagrams_per_send_call\": %.2f, \"datagrams_per_receive_call\": %.2f",
       (unsigned long long)answered, seconds, (double)answered / seconds, samples_percentile(&latency, 50),
       samples_percentile(&latency, 99), (unsigned long long)errors, handshake, cpu, finish_server(server),
       (double)(net_count.tx_datagrams - before.tx_datagrams) / (double)(net_count.tx_calls - before.tx_calls),
       (double)(net_count.rx_datagrams - before.rx_datagrams) / (double)(net_count.rx_calls - before.rx_calls));
+  samples_print(&latency);
   return errors != 0;
 }
 

@@ -142,10 +142,11 @@ static int drive(void) {
   wait(NULL);
   printf("{\"peer\": \"enet\", \"requests\": %llu, \"seconds\": %.6f, \"requests_per_second\": %.1f, \"p50_us\": %.1f, "
          "\"p99_us\": %.1f, \"errors\": %llu, \"disconnected\": %llu, \"handshake_seconds\": %.6f, "
-         "\"client_cpu_s\": %.3f, \"server_cpu_s\": %.3f}\n",
+         "\"client_cpu_s\": %.3f, \"server_cpu_s\": %.3f",
          (unsigned long long)answered, seconds, (double)answered / seconds, samples_percentile(&latency, 50),
          samples_percentile(&latency, 99), (unsigned long long)errors, (unsigned long long)disconnected, handshake,
          clock_cpu_seconds(), page->server_cpu);
+  samples_print(&latency);
   return errors != 0;
 }
 

@@ -18,6 +18,7 @@ import contextlib
 import gc
 import json
 import resource
+import runpy
 import struct
 import subprocess
 import sys
@@ -29,6 +30,8 @@ from pathlib import Path
 HEAD = struct.Struct("!IhI")
 AT_END: list[Callable[[], Awaitable[object]]] = []  # what a peer has to close once the run is over
 KEPT: list[asyncio.Future[None]] = []  # tasks that run until the end
+POINTS = Path(__file__).parents[2] / "naquid" / "bench" / "points.py"  # read, as naquid need not be importable here
+PERCENTILES: tuple[float, ...] = runpy.run_path(str(POINTS))["PERCENTILES"]
 STEP = 61  # how far apart the payloads of two connections start
 
 Write = Callable[[bytes], object]
@@ -101,6 +104,7 @@ class Load:
             "requests_per_second": round(self.answered / seconds, 1),
             "p50_us": percentile(ordered, 50),
             "p99_us": percentile(ordered, 99),
+            "percentiles_us": [percentile(ordered, p) for p in PERCENTILES] if ordered else [],
             "errors": self.errors + wanted - self.answered,
             "handshake_seconds": round(self.handshake_seconds, 6),
             "client_cpu_s": round(cpu_seconds(), 3),

@@ -217,9 +217,10 @@ int main(int argc, char **argv) {
   int status;
   waitpid(-1, &status, 0);
   printf("{\"peer\": \"UDP\", \"requests\": %llu, \"seconds\": %.6f, \"requests_per_second\": %.1f, \"p50_us\": %.1f, "
-         "\"p99_us\": %.1f, \"errors\": %llu, \"asked_again\": %llu, \"client_cpu_s\": %.3f, \"server_cpu_s\": %.3f}\n",
+         "\"p99_us\": %.1f, \"errors\": %llu, \"asked_again\": %llu, \"client_cpu_s\": %.3f, \"server_cpu_s\": %.3f",
          (unsigned long long)answered, seconds, (double)answered / seconds, samples_percentile(&latency, 50),
          samples_percentile(&latency, 99), (unsigned long long)errors, (unsigned long long)asked_again,
          clock_cpu_seconds(), page->server_cpu);
+  samples_print(&latency);
   return errors != 0;
 }

@@ -76,13 +76,14 @@ class RpcOptions:
 
 @dataclass
 class RpcResult:
-    """What came out of a run. Seconds are wall time; the handshakes are not in `seconds`. p50_us, p99_us: None when no
-    request was timed, as with native handlers."""
+    """What came out of a run. Seconds are wall time; the handshakes are not in `seconds`. p50_us, p99_us and
+    percentiles_us, which are those at `points.PERCENTILES`: None when no request was timed, as with native handlers."""
 
     requests: int
     seconds: float
     p50_us: float | None
     p99_us: float | None
+    percentiles_us: list[float] | None
     errors: int
     handshake_seconds: float
     client_cpu_s: float
@@ -108,8 +109,8 @@ class RpcResult:
 
     def as_dict(self) -> dict[str, object]:
         """The documented keys of `naquid bench rpc --json`."""
-        names = """requests seconds requests_per_second p50_us p99_us errors handshake_seconds client_cpu_s server_cpu_s
-            client_rss_kb server_rss_kb gso gro naquid_version"""
+        names = """requests seconds requests_per_second p50_us p99_us percentiles_us errors handshake_seconds
+            client_cpu_s server_cpu_s client_rss_kb server_rss_kb gso gro naquid_version"""
         return {name: round(v, 6) if isinstance(v := getattr(self, name), float) else v for name in names.split()}
 
 

@@ -24,6 +24,7 @@ from .load import (
     no_progress,
     percentile,
 )
+from .points import PERCENTILES
 from .process import HOST, Files, ServerProcess, Usage, cpu_seconds, loop_stats, rss_kb
 from .server import BATCH_NAME, NATIVE_NAME, RPC_NAME
 
@@ -55,12 +56,13 @@ class Clock:
         self.server_end = self._usage()
 
     def result(self, load: Load) -> RpcResult:
-        answered = load.total_answered()
+        answered, ordered = load.total_answered(), sorted(load.latencies)
         return RpcResult(
             requests=answered,
             seconds=self.end - self.begin_requests,
-            p50_us=percentile(load.latencies, 50) if load.latencies else None,
-            p99_us=percentile(load.latencies, 99) if load.latencies else None,
+            p50_us=percentile(ordered, 50) if ordered else None,
+            p99_us=percentile(ordered, 99) if ordered else None,
+            percentiles_us=[percentile(ordered, p) for p in PERCENTILES] if ordered else None,
             errors=load.errors(answered),
             handshake_seconds=self.connected - self.begin,
             client_cpu_s=self.cpu,

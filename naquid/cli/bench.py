@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from naquid.bench.points import PERCENTILES
+
 from .arguments import Commands, add_busy_poll, add_json, positive, seconds
 from .console import Live, is_drawn, micros, number, progress, spark, table
 from .errors import EXIT_CODES, EXIT_FAILED, EXIT_OK, UsageError
@@ -34,9 +36,10 @@ examples:
 
 {EXIT_CODES}"""
 
-RPC_EPILOG = """\
-JSON keys: requests, seconds, requests_per_second, p50_us, p99_us, errors, handshake_seconds, client_cpu_s,
-server_cpu_s, client_rss_kb, server_rss_kb, gso, gro, naquid_version; p50_us and p99_us are null with native handlers
+RPC_EPILOG = f"""\
+JSON keys: requests, seconds, requests_per_second, p50_us, p99_us, percentiles_us, errors, handshake_seconds,
+client_cpu_s, server_cpu_s, client_rss_kb, server_rss_kb, gso, gro, naquid_version; percentiles_us are those at
+{", ".join(map(str, PERCENTILES))}; all three are null with native handlers
 
 examples:
   naquid bench rpc --window 1

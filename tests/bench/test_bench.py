@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench import __main__ as everything
-from bench import contenders, counts, games, prepare, scaling, tail, targets
+from bench import compare, contenders, counts, games, prepare, scaling, tail, targets
+from naquid.bench.points import PERCENTILES
 
 ROOT = Path(__file__).parents[2]
-KEYS = """requests seconds requests_per_second p50_us p99_us errors handshake_seconds client_cpu_s server_cpu_s
-    client_rss_kb server_rss_kb gso gro naquid_version"""
+KEYS = """requests seconds requests_per_second p50_us p99_us percentiles_us errors handshake_seconds client_cpu_s
+    server_cpu_s client_rss_kb server_rss_kb gso gro naquid_version"""
+
+
+def check_percentiles(found: dict[str, Any]) -> None:
+    """They are those of the points they should be at, of one run."""
+    values = dict(zip(PERCENTILES, found["percentiles_us"], strict=True))
+    assert [*values.values()] == sorted(values.values())
+    assert 0 < values[50] == found["p50_us"]
+    assert values[99] == found["p99_us"]
 
 
 def quiet(text: str) -> None:
@@ -54,6 +65,7 @@ def test_modes(flags: str) -> None:
     streams = 20 if "--streams" in flags else 1
     assert sorted(found) == sorted(KEYS.split())
     assert (found["requests"], found["errors"]) == (90 * streams, 0)
+    check_percentiles(found)
 
 
 @pytest.mark.parametrize("window", [1, 50])
@@ -61,7 +73,7 @@ def test_native(native: Path, window: int) -> None:
     flags = ["--connections", 3, "--requests", 1000, "--window", window, "--mode", "native", "--native", native]
     found = naquid("rpc", *flags)
     assert (found["requests"], found["errors"]) == (3000, 0)
-    assert (found["p50_us"], found["p99_us"]) == (None, None), "nothing is timed"
+    assert (found["p50_us"], found["p99_us"], found["percentiles_us"]) == (None, None, None), "nothing is timed"
 
 
 @pytest.mark.parametrize(
@@ -96,6 +108,8 @@ def test_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert everything.main([*flags, "--out", str(tmp_path)]) == 0
     report = json.loads((tmp_path / "results.json").read_text())
     assert set(report["results"]["rpc W=16"]) == {"naquid", "naquid batch"}
+    assert report["percentiles"] == [*PERCENTILES]
+    assert all(len(row["percentiles_us"]) == len(PERCENTILES) for row in report["results"]["rpc W=1"].values())
     text = (tmp_path / "results.md").read_text()
     assert "| Python handlers, W = 1 |" in text
     assert "not measured" in text
@@ -147,6 +161,119 @@ def test_a_peer_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(prepare, "enet", missing)
     assert contenders.contenders(quiet, ["ENet"]) == ([], {"ENet": "no ENet here"})
+
+
+def of_c(make: Callable[[], Path], command: Callable[[Path], contenders.Command], built: str | None = None) -> Any:
+    """What starts one of the programs in C. built: skipped unless that is there, as making it may need a network."""
+    if built and not (prepare.BUILD / built).exists():
+        pytest.skip(f"{built} was not built here")
+    try:
+        return command(make())
+    except prepare.Missing as reason:
+        pytest.skip(str(reason))
+
+
+PEERS = {
+    "plain UDP": lambda: of_c(prepare.udp, contenders.udp),
+    "ENet": lambda: of_c(prepare.enet, contenders.enet, "enet_rpc"),
+    "ceiling": lambda: of_c(prepare.ceiling, contenders.ceiling),
+    "asyncio TLS": lambda: contenders.peer(Path(sys.executable), "tls_rpc.py", (60e3, 600e3, 1e6)),
+}
+
+
+@pytest.mark.parametrize("window", [1, 16])
+@pytest.mark.parametrize("peer", PEERS)
+def test_percentiles_of_a_peer(peer: str, window: int) -> None:
+    command = PEERS[peer]()(f"rpc W={window}", 0.01)
+    found = compare.run_once(command)
+    assert found["errors"] == 0
+    check_percentiles(found)
+
+
+def test_percentiles_of_c() -> None:
+    listed = re.search(r"percentiles\[\] = \{(.*)\}", (ROOT / "bench" / "clock.h").read_text())
+    assert listed
+    assert tuple(map(float, listed[1].split(","))) == PERCENTILES
+
+
+def test_percentiles_are_medians_of_the_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(requests_per_second: float, percentiles: list[float] | None) -> dict[str, Any]:
+        return {"requests_per_second": requests_per_second, "errors": 0, "percentiles_us": percentiles}
+
+    runs = iter([run(1, [1.0, 7.0]), run(1, None), run(1, [3.0, 3.0]), run(1, None), run(1, [2.0, 9.0]), run(1, None)])
+    monkeypatch.setattr(compare, "run_once", lambda command: next(runs))
+    found = [contenders.Contender(name, lambda w, scale: [w] if w == "rpc W=1" else None) for name in ("timed", "not")]
+    rows = compare.measure(found, 3, 1.0, 60.0, quiet)["rpc W=1"]
+    assert rows["timed"].as_dict()["percentiles_us"] == [2.0, 7.0]
+    assert rows["not"].as_dict()["percentiles_us"] is None
+
+
+def report_with(percentiles: dict[str, list[float] | None]) -> dict[str, Any]:
+    """results.json, with nothing but rates and these percentiles of contenders at W = 16."""
+    rates = {"median": 2.0, "min": 1.0, "max": 3.0, "errors": 0}
+    rows = {name: rates | {"percentiles_us": values} for name, values in percentiles.items()}
+    workloads = {w.name: {"title": w.title, "unit": w.unit, "better": w.better} for w in contenders.WORKLOADS}
+    results: dict[str, Any] = {name: {} for name in workloads}
+    machine = everything.machine() | {"rounds": "1"}
+    return {
+        "machine": machine,
+        "workloads": workloads,
+        "percentiles": [*PERCENTILES],
+        "results": results | {"rpc W=16": rows},
+    }
+
+
+def draw(report: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The plots of a report; the module that drew them."""
+    plot = pytest.importorskip("bench.plot", exc_type=ImportError)
+    (folder / "results.json").write_text(json.dumps(report))
+    monkeypatch.setattr(sys, "argv", ["plot.py", str(folder / "results.json"), str(folder)])
+    return plot
+
+
+def test_curves_of_latency(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {
+        "naquid": [100.0 + p for p in PERCENTILES],
+        "ENet": [500.0 + p for p in PERCENTILES],
+        "ours, untimed": None,
+    }
+    plot = draw(report_with(values), tmp_path, monkeypatch)
+    drawn: dict[str, Any] = {}
+    finish = plot.finish
+
+    def seen(figure: Any, file: Path, heading: str, footer: str, **more: Any) -> None:
+        drawn[file.name] = figure, footer
+        finish(figure, file, heading, footer, **more)
+
+    monkeypatch.setattr(plot, "finish", seen)
+    plot.main()
+    figure, footer = drawn["latency.png"]
+    assert "ours, untimed" in footer
+    (axes,) = figure.axes
+    ours, other = axes.get_lines()
+    assert [*ours.get_ydata()] == values["naquid"]
+    assert [*other.get_ydata()] == values["ENet"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == [f"{p:g}" for p in PERCENTILES]
+    assert ours.get_linewidth() > other.get_linewidth()
+    assert {text.get_text() for text in axes.texts} == {"naquid", "ENet"}
+    assert (tmp_path / "latency.png").stat().st_size > 0
+
+
+def test_results_without_percentiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was recorded before there were any is drawn without their curves."""
+    report = report_with({"naquid": None})
+    del report["percentiles"], report["results"]["rpc W=16"]["naquid"]["percentiles_us"]
+    draw(report, tmp_path, monkeypatch).main()
+    assert {file.name for file in tmp_path.glob("*.png")} == {"throughput.png"}
+
+
+def test_names_beside_curves_do_not_overlap(tmp_path: Path) -> None:
+    plot = pytest.importorskip("bench.plot", exc_type=ImportError)
+    for places in ([], [0.5], [0.0, 0.0, 0.0], [0.98, 0.99, 1.0], [0.1, 0.5, 0.51, 0.52, 0.9], [0.5] * 16):
+        found = plot.spread(places, 0.0625)
+        assert all(above - below >= 0.0625 - 1e-9 for below, above in pairwise(found))
+        assert all(-1e-9 <= place <= 1 + 1e-9 for place in found)
+    assert plot.spread([0.1, 0.5, 0.9], 0.1) == pytest.approx([0.1, 0.5, 0.9])
 
 
 def test_target_rows() -> None:

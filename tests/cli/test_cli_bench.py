@@ -14,8 +14,8 @@ from cli_command import Start, on_terminal, run
 from naquid.bench.load import Snapshot
 from naquid.cli.bench import Monitor
 
-RPC = """requests seconds requests_per_second p50_us p99_us errors handshake_seconds client_cpu_s server_cpu_s
-    client_rss_kb server_rss_kb gso gro naquid_version"""
+RPC = """requests seconds requests_per_second p50_us p99_us percentiles_us errors handshake_seconds client_cpu_s
+    server_cpu_s client_rss_kb server_rss_kb gso gro naquid_version"""
 SMALL: dict[str, tuple[list[Any], list[str]]] = {
     "rpc": (["--connections", 3, "--requests", 50, "--window", 4], RPC.split()),
     "bulk": (["--seconds", 0.2], ["bytes", "seconds", "gbit_per_second", "verified"]),
