@@ -1,6 +1,7 @@
 # calls.pxd: what the engine's pending calls point at.
 
-# One RPC call that waits for its reply, or several with message IDs in a row: the engine's `user` of the calls.
+# One RPC call that waits for its reply, or several: with message IDs in a row, or with one callback for all. The
+# engine's `user` of the calls.
 cdef struct CallNode:
     PyObject *stream  # StreamCore, a reference of ours; NULL: a free node
     void *cb          # what StreamCore.ev_reply calls or sets, a reference of ours; of a free node the next one
@@ -28,7 +29,8 @@ cdef class Calls:
     cdef int more(self) except -1
     cdef int free_blocks(self) noexcept
     cdef CallNode *node(self, StreamCore s, object cb, int kind) except NULL
+    cdef CallNode *again(self, StreamCore s, object cb) except NULL  # kind 0, for one call
     cdef int release(self, CallNode *n) except -1        # once no call of it waits
-    cdef int forget(self, CallNode *n) except -1         # one of its calls was cancelled
+    cdef int forget(self, CallNode *n) except -1         # one of its calls was cancelled, or not made
     cdef int told(self, CallNode *n, const nq_event *e) except -1
     cdef int gone(self, Loop loop) except -1             # the engine's loop is

@@ -55,9 +55,21 @@ cdef class Calls:
         Py_INCREF(cb)
         return n
 
+    cdef CallNode *again(self, StreamCore s, object cb) except NULL:
+        """The user of one call more: while a stream's calls have one callback, they have one node."""
+        cdef CallNode *n = s.calling
+        if n != NULL and n.cb == <void *>cb:
+            n.left += 1
+        else:
+            n = self.node(s, cb, 0)
+            s.calling = n
+        return n
+
     cdef int release(self, CallNode *n) except -1:
         cdef PyObject *s = n.stream
         cdef PyObject *cb = <PyObject *>n.cb
+        if (<StreamCore>s).calling == n:
+            (<StreamCore>s).calling = NULL
         n.stream = NULL
         n.cb = self.spare
         self.spare = n
@@ -85,6 +97,8 @@ cdef class Calls:
     cdef int gone(self, Loop loop) except -1:
         """Whoever waits hears of it; a row is told once."""
         cdef Py_ssize_t i
+        cdef uint32_t waiting
+        cdef CallNode *n
         cdef nq_event gone
         cdef object cb
         cdef CallBlock *b = self.blocks
@@ -96,12 +110,18 @@ cdef class Calls:
         self.n += 1  # the blocks stay while they are walked
         while b != NULL:
             for i in range(CALL_BLOCK):
-                if b.nodes[i].stream != NULL:
-                    b.nodes[i].left = 1
-                    gone.msgid = b.nodes[i].first
-                    cb = <object>b.nodes[i].cb
+                n = &b.nodes[i]
+                if n.stream == NULL:
+                    continue
+                if n.first:
+                    n.left = 1
+                waiting = n.left
+                gone.msgid = n.first
+                cb = <object>n.cb
+                while waiting:
+                    waiting -= 1
                     try:
-                        self.told(&b.nodes[i], &gone)
+                        self.told(n, &gone)
                     except BaseException as exc:
                         loop.failed(exc, cb)
             b = b.next

@@ -127,11 +127,11 @@ cdef int rpc_call_now(nq_rpc_t rpc, int type, object data, object cb, uint64_t t
         return rpc_gone(rpc, cb)
     loop = rpc.loop
     view_get(&v, data)
-    node = loop.calls.node(rpc.core, cb, 0)
+    node = loop.calls.again(rpc.core, cb)
     rc = nq_rpc_call(loop.l, rpc.h, <int16_t>type, v.p, v.n, timeout, <void *>node, NULL)
     view_done(&v)
     if rc < 0:
-        loop.calls.release(node)
+        loop.calls.forget(node)
         if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
             return rpc_gone(rpc, cb)
         return engine_error(loop, rc, "calling")
@@ -209,11 +209,11 @@ cdef class CapiRpcApi:
             return
         view_get(&v, data)
         loop = rpc.loop
-        node = loop.calls.node(rpc.core, on_reply, 0)
+        node = loop.calls.again(rpc.core, on_reply)
         rc = nq_rpc_call(loop.l, rpc.h, <int16_t>number, v.p, v.n, 0, <void *>node, NULL)
         view_done(&v)
         if rc < 0:
-            loop.calls.release(node)
+            loop.calls.forget(node)
             if rc != NQ_ERR_STALE and rc != NQ_ERR_STATE:
                 engine_error(loop, rc, "calling")
             rpc_gone(rpc, on_reply)

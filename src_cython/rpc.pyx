@@ -232,11 +232,14 @@ cdef class BaseRpc(AioStream):
             ns = timeout_ns(timeout)
         l = own(self.loop)  # after the timeout's own __float__, which may close the loop
         view_get(&v, payload)
-        node = self.loop.calls.node(self, cb, kind)
+        if kind == CALL_CALLBACK:
+            node = self.loop.calls.again(self, cb)
+        else:
+            node = self.loop.calls.node(self, cb, kind)
         rc = nq_rpc_call(l, self.handle, <int16_t>number, v.p, v.n, ns, <void *>node, msgid)
         view_done(&v)
         if rc < 0:
-            self.loop.calls.release(node)
+            self.loop.calls.forget(node)
             self.call_failed(rc)
         return 0
 

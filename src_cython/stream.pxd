@@ -5,13 +5,14 @@ cdef class StreamCore(Core):
     cdef bint uni
     cdef bint opened     # STREAM_OPEN was seen
     cdef bint closed     # STREAM_CLOSE was seen, or the loop is gone
+    cdef CallNode *calling  # of calls that wait, all with one callback: so may the next one; Calls.again
     # Links self and opens it on conn.
     cdef int open_on(self, ConnCore conn, nq_stream_kind kind, bytes name, bint uni, uint64_t call_timeout) except -1
     cdef int ev_data(self, const nq_event *e) except -1
     cdef int ev_record(self, const nq_event *e) except -1
     cdef int ev_request(self, const nq_event *e) except -1
     cdef int ev_notify(self, const nq_event *e) except -1
-    # cb and kind as given to Calls.node. May come after ev_close.
+    # cb and kind as given to Calls.node or again. May come after ev_close.
     cdef int ev_reply(self, object cb, int kind, const nq_event *e) except -1
     cdef int ev_fin(self, const nq_event *e) except -1
     cdef int ev_reset(self, const nq_event *e) except -1

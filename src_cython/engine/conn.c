@@ -312,7 +312,6 @@ void nq_conn_prefetch(const nq_route *r, int step) {
   if (step == 1) {
     prefetch(s, sizeof *s);
   } else if (step == 2 && s) {
-    prefetch(s->calls, sizeof *s->calls);
     prefetch(s->out.tail, sizeof *s->out.tail);
     prefetch(s->user, 256); /* whatever it is, its events are handled in this tick */
   }

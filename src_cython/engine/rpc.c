@@ -60,11 +60,13 @@ static void place(nq_calls *c, nq_call call) {
   put(c, i, &call);
 }
 
+#define FIRST_CAP 16u /* the next IDs find the slots of those before: of thousands of streams each has a few calls */
+#define SMALL_CAP 32u /* it may be full: a search passes few slots */
+
 /* While it is small it grows fast: memory is not touched before it is used. */
 static int grow(nq_calls *c) {
-  uint32_t cap = c->cap * (c->cap < 8192 ? 4 : 2), had = c->cap, n = c->made;
-  if (!cap)
-    cap = had ? 0 : 8;
+  uint32_t times = c->cap < SMALL_CAP || c->cap >= 8192 ? 2 : 4, had = c->cap, n = c->made;
+  uint32_t cap = had ? had * times : FIRST_CAP;
   nq_call *slots = cap ? malloc(cap * sizeof *slots) : NULL, *old = c->slots;
   if (!slots)
     return -1;
@@ -98,7 +100,7 @@ uint32_t nq_calls_next(const nq_calls *c) {
 }
 
 uint32_t nq_calls_add(nq_calls *c, void *user, uint64_t deadline) {
-  if (c->n >= c->cap - c->cap / 4 && grow(c))
+  if (c->n >= (c->cap > SMALL_CAP ? c->cap - c->cap / 4 : c->cap) && grow(c))
     return 0;
   uint32_t id = nq_calls_next(c), i = id & (c->cap - 1);
   c->last_id = id;

@@ -15,7 +15,7 @@ typedef struct nq_call {
  * memory, and a call that is never answered costs one slot. */
 typedef struct nq_calls {
   nq_call *slots;
-  uint32_t n, cap; /* cap: 0 or a power of two, at most three quarters full */
+  uint32_t n, cap; /* cap: 0 or a power of two; at most three quarters full, up to 32 slots entirely */
   uint32_t made;   /* slots that were ever written: the rest of the memory is as malloc gave it */
   uint32_t last_id, max_id; /* after max_id comes 1 */
   uint64_t timeout; /* default, ns */

@@ -31,13 +31,9 @@ nq_stream *nq_stream_new(nq_conn *c, int uni, int outgoing) {
   return s;
 }
 
-int nq_stream_make_rpc(nq_stream *s, uint64_t timeout) {
-  s->calls = malloc(sizeof *s->calls);
-  if (!s->calls)
-    return NQ_ERR_NOMEM;
-  nq_calls_init(s->calls, timeout, NQ_TIMER_CALLS);
-  s->calls->owner = s;
-  return NQ_DONE;
+void nq_stream_make_rpc(nq_stream *s, uint64_t timeout) {
+  nq_calls_init(&s->calls, timeout, NQ_TIMER_CALLS);
+  s->calls.owner = s;
 }
 
 void nq_stream_release(nq_stream *s) {
@@ -50,10 +46,9 @@ void nq_stream_release(nq_stream *s) {
     free(s->marks);
     s->marks = next;
   }
-  if (s->calls) {
-    nq_timer_cancel(&l->timers, &s->calls->timer);
-    nq_calls_free(s->calls);
-    free(s->calls);
+  if (s->kind == NQ_KIND_RPC) {
+    nq_timer_cancel(&l->timers, &s->calls.timer);
+    nq_calls_free(&s->calls);
   }
   nq_table_remove(&l->streams, s->h);
   l->stats.streams--;
@@ -117,10 +112,10 @@ void nq_stream_ended(nq_stream *s, uint64_t code) {
     nq_event *e = nq_events_push(&l->batch, NQ_EV_STREAM_CLOSE, s->h);
     e->code = code;
   }
-  if (s->calls) { /* after the close, as in the original */
+  if (s->kind == NQ_KIND_RPC) { /* after the close, as in the original */
     uint32_t scan = 0, id;
     void *user;
-    while ((id = nq_calls_drain(s->calls, &scan, &user))) {
+    while ((id = nq_calls_drain(&s->calls, &scan, &user))) {
       nq_event *e = nq_events_push(&l->batch, NQ_EV_RPC_REPLY, s->h);
       e->flags = NQ_EVF_LOCAL;
       e->msgid = id;
@@ -147,7 +142,7 @@ void nq_stream_on_timer(nq_stream *s) {
   uint32_t scan = 0, id;
   void *user;
   uint64_t next = NQ_NEVER;
-  while ((id = nq_calls_expire(s->calls, l->now, &scan, &user, &next))) {
+  while ((id = nq_calls_expire(&s->calls, l->now, &scan, &user, &next))) {
     nq_event *e = nq_events_push(&l->batch, NQ_EV_RPC_REPLY, s->h);
     e->flags = NQ_EVF_LOCAL;
     e->msgid = id;
@@ -156,9 +151,9 @@ void nq_stream_on_timer(nq_stream *s) {
     l->calls--;
   }
   /* A scan walks the whole table: a large one is looked at more rarely, whatever the deadlines in it. */
-  uint64_t soonest = l->now + l->timer_floor + s->calls->cap * UINT64_C(50);
+  uint64_t soonest = l->now + l->timer_floor + s->calls.cap * UINT64_C(50);
   if (next != NQ_NEVER)
-    nq_timer_set(&l->timers, &s->calls->timer, next > soonest ? next : soonest);
+    nq_timer_set(&l->timers, &s->calls.timer, next > soonest ? next : soonest);
 }
 
 /* ---- opening ---- */
@@ -209,12 +204,15 @@ int nq_stream_open(nq_loop *l, nq_handle conn, const nq_stream_options *o, nq_ha
     return NQ_ERR_NOMEM;
   s->kind = (uint8_t)o->kind;
   s->user = o->user;
-  if (o->kind == NQ_KIND_RPC && nq_stream_make_rpc(s, o->call_timeout))
-    goto nomem;
+  if (o->kind == NQ_KIND_RPC)
+    nq_stream_make_rpc(s, o->call_timeout);
   if (o->name) { /* goes out with the first write */
     uint8_t *p = nq_sendq_reserve(&s->out, &l->pool, o->name_len + 1);
-    if (!p)
-      goto nomem;
+    if (!p) {
+      unlink_conn(s);
+      nq_stream_release(s);
+      return NQ_ERR_NOMEM;
+    }
     memcpy(p, o->name, o->name_len);
     p[o->name_len] = 0;
     nq_sendq_commit(&s->out, o->name_len + 1);
@@ -232,10 +230,6 @@ int nq_stream_open(nq_loop *l, nq_handle conn, const nq_stream_options *o, nq_ha
     nq_conn_mark(c); /* gets its ID when the connection is written */
   *stream = s->h;
   return NQ_DONE;
-nomem:
-  unlink_conn(s);
-  nq_stream_release(s);
-  return NQ_ERR_NOMEM;
 }
 
 /* ---- what the user asks ---- */

@@ -14,19 +14,17 @@ typedef struct nq_mark {
   void *user;
 } nq_mark;
 
+/* What its messages touch comes first: of 10,000 streams each has left the caches when its turn comes again. */
 typedef struct nq_stream {
   nq_conn *c;
   nq_handle h;
   int64_t id; /* -1: none yet, or no longer known to ngtcp2 */
-  int64_t public_id; /* the ID it has or had, for the user */
   void *user;
-  struct nq_stream *next, *prev;           /* of the connection */
-  struct nq_stream *send_next, *open_next; /* in c->send; in c->opening */
-  struct nq_stream *credit_next, *resume_next, *dead_next;
-  nq_sendq out;
-  nq_bytes in;          /* header or payload of an incomplete message, name, or held-back bytes */
+  const naquid_handler *native;
+  struct nq_stream *send_next, *credit_next; /* in c->send */
   uint64_t credit;      /* wire bytes delivered in this batch */
-  nq_frame frame;       /* its header */
+  nq_sendq out;
+  nq_mark *marks, **marks_tail;
   uint8_t kind;         /* nq_stream_kind; 0: the name has not arrived */
   uint8_t uni, outgoing;
   uint8_t opened;       /* STREAM_OPEN was pushed */
@@ -43,12 +41,16 @@ typedef struct nq_stream {
   uint8_t extend;       /* the peer may open another one once this one has ended */
   uint8_t reset_late, close_late; /* the peer reset it, ngtcp2 forgot it, while bytes were still held back */
   uint8_t stop_late;    /* the peer wants no more of it, and its name has not arrived */
-  uint16_t name_bytes;            /* of out: the protocol name */
+  uint16_t name_bytes;  /* of out: the protocol name */
+  nq_bytes in;          /* header or payload of an incomplete message, name, or held-back bytes */
+  nq_calls calls;       /* of NQ_KIND_RPC */
+  nq_frame frame;       /* header of what `in` collects */
+  int64_t public_id;    /* the ID it has or had, for the user */
+  struct nq_stream *next, *prev; /* of the connection */
+  struct nq_stream *open_next;   /* in c->opening */
+  struct nq_stream *resume_next, *dead_next;
   uint64_t stop_code, reset_code, peer_reset_code, peer_stop_code, close_code;
   nq_bytes held;        /* arrived while paused, not decoded */
-  nq_calls *calls;      /* RPC */
-  const naquid_handler *native;
-  nq_mark *marks, **marks_tail;
   size_t losses;        /* packets with our data that ngtcp2 had counted as lost */
 } nq_stream;
 
@@ -60,7 +62,7 @@ void nq_streams_open_waiting(nq_conn *c);
 /* STREAM_CLOSE and the end of its calls; freed after the batch. */
 void nq_stream_ended(nq_stream *s, uint64_t code);
 void nq_stream_on_timer(nq_stream *s);
-int nq_stream_make_rpc(nq_stream *s, uint64_t timeout);
+void nq_stream_make_rpc(nq_stream *s, uint64_t timeout);
 
 /* stream_in.c */
 void nq_stream_receive(nq_stream *s, const uint8_t *data, size_t len, int fin);

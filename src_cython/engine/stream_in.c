@@ -45,10 +45,8 @@ static void accept_as(nq_stream *s, const nq_handler *h) {
     s->native = h->native;
     s->c->l->natives = 1;
   }
-  if (h->kind == NQ_KIND_RPC && nq_stream_make_rpc(s, h->call_timeout)) {
-    no_memory(s);
-    return;
-  }
+  if (h->kind == NQ_KIND_RPC)
+    nq_stream_make_rpc(s, h->call_timeout);
   s->opened = 1;
   nq_event *e = nq_events_push(&s->c->l->batch, NQ_EV_STREAM_OPEN, s->h);
   e->flags = s->uni ? NQ_EVF_UNI : 0;
@@ -69,14 +67,18 @@ static size_t resolve(nq_stream *s, const uint8_t *p, size_t n) {
     return 0;
   }
   size_t had = nq_bytes_size(&s->in), room = NQ_WIRE_NAME_MAX + 1 - had;
-  if (nq_bytes_append(&s->in, p, n < room ? n : room)) {
-    no_memory(s);
-    return n;
+  const uint8_t *name = p;
+  int len = had ? NQ_WIRE_MORE : nq_wire_name_get(p, n < room ? n : room); /* most arrive whole */
+  if (len == NQ_WIRE_MORE) {
+    if (nq_bytes_append(&s->in, p, n < room ? n : room)) {
+      no_memory(s);
+      return n;
+    }
+    name = nq_bytes_at(&s->in);
+    len = nq_wire_name_get(name, nq_bytes_size(&s->in));
+    if (len == NQ_WIRE_MORE)
+      return n;
   }
-  const uint8_t *name = nq_bytes_at(&s->in);
-  int len = nq_wire_name_get(name, nq_bytes_size(&s->in));
-  if (len == NQ_WIRE_MORE)
-    return n;
   h = len > 0 ? nq_hdmap_find(s->c->hdmap, name, (size_t)len - 1) : NULL;
   nq_bytes_free(&s->in);
   if (!h) {
@@ -99,7 +101,7 @@ static void emit(nq_stream *s, const nq_frame *f, const uint8_t *data) {
   void *user = NULL;
   if (f->kind == NQ_FRAME_REPLY) {
     kind = NQ_EV_RPC_REPLY;
-    if (!nq_calls_take(s->calls, f->msgid, &user))
+    if (!nq_calls_take(&s->calls, f->msgid, &user))
       return; /* late, or an answer to nothing */
     l->calls--;
   }

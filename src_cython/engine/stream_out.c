@@ -290,19 +290,19 @@ static inline nq_stream *callable(const nq_loop *l, nq_handle h, int16_t type, u
     *err = s->kind != NQ_KIND_RPC ? NQ_ERR_STATE : NQ_ERR_ARG;
     return NULL;
   }
-  uint64_t ns = *timeout ? *timeout : s->calls->timeout;
+  uint64_t ns = *timeout ? *timeout : s->calls.timeout;
   *timeout = ns > NQ_NEVER - l->now ? NQ_NEVER : l->now + ns;
   return s;
 }
 
 static inline int has_room(const nq_stream *s) {
-  const nq_calls *calls = s->calls;
+  const nq_calls *calls = &s->calls;
   return calls->n < s->c->limits.max_pending_calls && calls->n < calls->max_id;
 }
 
 static inline int call(nq_stream *s, int16_t type, const uint8_t *data, size_t len, uint64_t deadline, void *user,
                        uint32_t *msgid) {
-  nq_calls *calls = s->calls;
+  nq_calls *calls = &s->calls;
   if (len > s->c->limits.max_message_size)
     return NQ_ERR_TOOBIG;
   if (!has_room(s))
@@ -321,8 +321,8 @@ static inline int call(nq_stream *s, int16_t type, const uint8_t *data, size_t l
 }
 
 static inline void arm(nq_stream *s, uint64_t deadline) {
-  if (deadline < s->calls->timer.deadline)
-    nq_timer_set(&s->c->l->timers, &s->calls->timer, deadline);
+  if (deadline < s->calls.timer.deadline)
+    nq_timer_set(&s->c->l->timers, &s->calls.timer, deadline);
 }
 
 int nq_rpc_call(nq_loop *l, nq_handle h, int16_t type, const uint8_t *data, size_t len, uint64_t timeout, void *user,
@@ -351,7 +351,7 @@ int nq_rpc_call_row(nq_loop *l, nq_handle h, int16_t type, const nq_payload *v, 
     return rv;
   rv = s->above;
   for (; i < n && rv >= 0; i++) {
-    if (*msgid && has_room(s) && nq_calls_next(s->calls) != *msgid + i)
+    if (*msgid && has_room(s) && nq_calls_next(&s->calls) != *msgid + i)
       break;
     rv = call(s, type, v[i].data, v[i].len, timeout, user, &id);
     if (rv < 0)
@@ -373,7 +373,7 @@ int nq_rpc_max_msgid(nq_loop *l, nq_handle h, uint32_t max) {
     return NQ_ERR_STATE;
   if (!max)
     return NQ_ERR_ARG;
-  s->calls->max_id = max;
+  s->calls.max_id = max;
   return NQ_DONE;
 }
 
@@ -383,14 +383,14 @@ int nq_rpc_last_msgid(nq_loop *l, nq_handle h, uint32_t last) {
     return NQ_ERR_STALE;
   if (s->kind != NQ_KIND_RPC)
     return NQ_ERR_STATE;
-  s->calls->last_id = last;
+  s->calls.last_id = last;
   return NQ_DONE;
 }
 
 void *nq_rpc_cancel(nq_loop *l, nq_handle h, uint32_t msgid) {
   nq_stream *s = nq_stream_get(l, h);
   void *user = NULL;
-  if (s && s->calls && nq_calls_take(s->calls, msgid, &user))
+  if (s && s->kind == NQ_KIND_RPC && nq_calls_take(&s->calls, msgid, &user))
     l->calls--;
   return user;
 }

@@ -453,6 +453,44 @@ def test_closing_a_stream_ends_its_calls(run: Variant, bench: Bench) -> None:
     run(main)
 
 
+def test_one_callback_for_many_calls(run: Variant, bench: Bench) -> None:
+    """Each call is told once: what is cancelled or refused is not, and a second callback changes nothing."""
+
+    async def main() -> None:
+        results: list[Any] = []
+        others: list[Any] = []
+
+        def told(*result: Any) -> None:
+            results.append(result)
+
+        def other(*result: Any) -> None:
+            others.append(result)
+
+        limits = naquid.Limits(max_pending_calls=9)
+        async with bench.pair(silent_app(), client={"limits": limits}) as (_, conn):
+            for _ in range(2):  # the second stream has the nodes of the first
+                results.clear()
+                others.clear()
+                rpc = await conn.open_rpc("silent")
+                first = [rpc.call_soon(1, b"", told, timeout=60) for _ in range(4)]
+                rpc.call_soon(1, b"", other)
+                again = [rpc.call_soon(1, b"", told) for _ in range(3)]
+                rpc.call_soon(1, b"", told, timeout=0.02)
+                with pytest.raises(naquid.QueueFull):
+                    rpc.call_soon(1, b"", told)
+                assert rpc.cancel(first[0])
+                assert rpc.cancel(again[2])
+                assert not rpc.cancel(again[2])
+                await until(lambda: results == [(naquid.ETIMEOUT, b"")])
+                rpc.close()
+                await rpc.wait_closed()
+                await until(lambda: len(results) == 6)
+                assert results[1:] == [(naquid.EGOAWAY, b"")] * 5
+                assert others == [(naquid.EGOAWAY, b"")]
+
+    run(main)
+
+
 def test_pending_calls_are_bounded(run: Variant, bench: Bench) -> None:
     async def main() -> None:
         limits = naquid.Limits(max_pending_calls=10)

@@ -13,6 +13,7 @@ from naquid.capi import (
     NQ_ETIMEOUT,
     NQ_EUSER,
     NQ_OK,
+    nq_client_destroy,
     nq_conn_close,
     nq_conn_equal,
     nq_conn_rpc,
@@ -456,3 +457,18 @@ def test_as_many_calls_may_wait_as_there_are_message_ids(small: Any) -> None:
     nq_rpc_close(peer.rpc)
     small.until(lambda: len(results) == 0xFFFE)
     assert set(results) == {NQ_EGOAWAY}
+
+
+def test_calls_with_one_callback_are_told_one_by_one(small: Any) -> None:
+    """2 and 6.3: a client that is destroyed answers every call that waits, also where all have the same function."""
+    small.serve(lambda m: nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t(on_rpc_request=lambda *request: None)))
+    peer = Peer(small)
+    results: list[int] = []
+
+    def on_reply(rpc: Any, result: int, data: bytes) -> None:
+        results.append(result)
+
+    for _ in range(5):
+        nq_rpc_call(peer.rpc, 1, b"", on_reply)
+    nq_client_destroy(small.clients[0])
+    assert results == [NQ_EGOAWAY] * 5

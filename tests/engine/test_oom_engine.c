@@ -118,6 +118,7 @@ static int scenario(long fail_at, int only_once) {
         nq_stream_send(w.c.l, s[2], p, 5000);
         n_lent += nq_stream_lend(w.c.l, s[1], p, 3000, p) >= 0;
         n_lent += nq_stream_lend(w.c.l, s[2], p, 3000, p) >= 0;
+        nq_stream_send_marked(w.c.l, s[2], p, 50, p);
         nq_conn_send_datagram(w.c.l, conn, p, 10);
       }
       if (i == 30)

@@ -106,6 +106,8 @@ static void model_run(uint32_t ops, uint32_t room, uint32_t first_id) {
 
 static void test_table(void) {
   model_run(20000, 10, 0);
+  model_run(20000, 16, 0); /* full */
+  model_run(20000, 32, UINT32_MAX - 5000); /* full, with IDs that wrap round */
   model_run(20000, 700, 0);
   model_run(20000, 3000, UINT32_MAX - 2000); /* IDs wrap round and miss 0 */
 }
