@@ -123,6 +123,15 @@ int nq_cidmap_put(nq_cidmap *m, const uint8_t *cid, size_t len, void *value) {
   return 0;
 }
 
+void nq_cidmap_prefetch(const nq_cidmap *m, const uint8_t *cid, size_t len) {
+  if (m->n == 0 || len > NQ_CID_MAX)
+    return;
+  key k = key_of(cid, len);
+  const nq_cidmap_entry *e = &m->entries[hash(m, &k) & (m->cap - 1)];
+  __builtin_prefetch(e);
+  __builtin_prefetch(e + 1); /* its end, or the next one, is in another line */
+}
+
 void *nq_cidmap_get(const nq_cidmap *m, const uint8_t *cid, size_t len) {
   if (m->n == 0 || len > NQ_CID_MAX)
     return NULL;

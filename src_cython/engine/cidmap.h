@@ -26,6 +26,8 @@ void nq_cidmap_free(nq_cidmap *m);
  * far too large. */
 int nq_cidmap_put(nq_cidmap *m, const uint8_t *cid, size_t len, void *value);
 void *nq_cidmap_get(const nq_cidmap *m, const uint8_t *cid, size_t len); /* NULL: not there */
+/* Asks the processor for the memory that nq_cidmap_get will look at. */
+void nq_cidmap_prefetch(const nq_cidmap *m, const uint8_t *cid, size_t len);
 /* Removes the entry (backward-shift, no tombstones) and returns what it held. */
 void *nq_cidmap_del(nq_cidmap *m, const uint8_t *cid, size_t len);
 /* Removes every entry that holds this value. Walks the whole map. */

@@ -295,15 +295,19 @@ static void look_for_pong(nq_conn *c, const ngtcp2_conn_info *before) {
   e->user = c->user;
 }
 
+#define NQ_PREFETCH_CALLS 32 /* of many more the next is not known */
+#define NQ_PREFETCH_ROOM 256 /* bytes of a few replies */
+
 static inline void prefetch(const void *p, size_t n) {
-  for (size_t i = 0; p && i < n; i += 64)
-    __builtin_prefetch((const char *)p + i);
+  uintptr_t end = (uintptr_t)p + n;
+  for (uintptr_t at = (uintptr_t)p & ~(uintptr_t)63; p && at < end; at += 64)
+    __builtin_prefetch((const void *)at);
 }
 
 void nq_conn_prefetch(const nq_route *r, int step) {
   const nq_conn *c = (const nq_conn *)r;
   if (step == 0) { /* what is behind it is for its beginning and its end */
-    prefetch(c, offsetof(nq_conn, hdmap));
+    prefetch(c, offsetof(nq_conn, remote));
     return;
   }
   if (r->kind != NQ_ROUTE_CONN || !c->q)
@@ -314,6 +318,12 @@ void nq_conn_prefetch(const nq_route *r, int step) {
   } else if (step == 2 && s) {
     prefetch(s->out.tail, sizeof *s->out.tail);
     prefetch(s->user, 256); /* whatever it is, its events are handled in this tick */
+  } else if (step == 3 && s) {
+    uint32_t calls = s->calls ? s->calls->made : 0;
+    if (calls)
+      prefetch(s->calls->slots, (calls < NQ_PREFETCH_CALLS ? calls : NQ_PREFETCH_CALLS) * sizeof *s->calls->slots);
+    if (s->out.tail) /* what is sent next is put there */
+      prefetch(s->out.tail->data + s->out.tail->len, NQ_PREFETCH_ROOM);
   }
   ngtcp2_conn_prefetch(c->q, s ? s->id : -1, step - 1);
 }

@@ -96,7 +96,7 @@ int nq_conn_start_client(nq_conn *c);
 int nq_conn_start_server(nq_conn *c, nq_endpoint *ep, const ngtcp2_pkt_hd *hd, const nq_datagram *d,
                          const ngtcp2_cid *odcid, int retried);
 void nq_conn_packet(nq_conn *c, const nq_datagram *d);
-#define NQ_PREFETCH_STEPS 5
+#define NQ_PREFETCH_STEPS 6
 /* Asks the processor for the memory that its next packet will touch, if it is a connection. Each step follows pointers
  * that the one before has fetched: in between, packets of other connections are handled. */
 void nq_conn_prefetch(const nq_route *r, int step);

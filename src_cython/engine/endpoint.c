@@ -330,14 +330,13 @@ static void aim(nq_endpoint *ep, uint64_t messages, uint32_t conns) {
   ep->io->rx_most = most > UINT32_MAX ? UINT32_MAX : most || !conns ? (uint32_t)most : 1;
 }
 
-/* The connection, or what is left of it, that packet i is for. NULL: none yet, or that of the packet before. */
-static const nq_route *ahead_of(const nq_endpoint *ep, const nq_datagram *v, int i) {
-  const nq_datagram *d = &v[i], *before = d - 1;
-  if (d->len < 1 + NQ_CID_LEN || d->data[0] & 0x80)
+/* The connection ID that packet i has, unless it is that of the packet before. NULL: none yet. */
+static const uint8_t *cid_ahead(const nq_datagram *v, int n, int i) {
+  if (i < 0 || i >= n || v[i].len < 1 + NQ_CID_LEN || v[i].data[0] & 0x80)
     return NULL;
-  if (i && before->len >= 1 + NQ_CID_LEN && !memcmp(d->data + 1, before->data + 1, NQ_CID_LEN))
+  if (i && v[i - 1].len >= 1 + NQ_CID_LEN && !memcmp(v[i].data + 1, v[i - 1].data + 1, NQ_CID_LEN))
     return NULL;
-  return nq_cidmap_get(&ep->routes, d->data + 1, NQ_CID_LEN);
+  return v[i].data + 1;
 }
 
 /* Packet i is about to be handled (below 0: soon): the connections of those after it are prefetched, the nearest one in
@@ -345,7 +344,11 @@ static const nq_route *ahead_of(const nq_endpoint *ep, const nq_datagram *v, int
 static void look_ahead(const nq_endpoint *ep, const nq_datagram *v, int n, int i,
                        const nq_route *ahead[NQ_PREFETCH_STEPS]) {
   int last = i + NQ_PREFETCH_STEPS;
-  ahead[last % NQ_PREFETCH_STEPS] = last < n ? ahead_of(ep, v, last) : NULL;
+  const uint8_t *cid = cid_ahead(v, n, last + 1);
+  if (cid)
+    nq_cidmap_prefetch(&ep->routes, cid, NQ_CID_LEN);
+  cid = cid_ahead(v, n, last);
+  ahead[(last + NQ_PREFETCH_STEPS) % NQ_PREFETCH_STEPS] = cid ? nq_cidmap_get(&ep->routes, cid, NQ_CID_LEN) : NULL;
   for (int step = 0; step < NQ_PREFETCH_STEPS; step++) {
     const nq_route *r = ahead[(last - step + NQ_PREFETCH_STEPS) % NQ_PREFETCH_STEPS];
     if (r)
@@ -379,7 +382,7 @@ int nq_endpoint_receive(nq_endpoint *ep) {
   int n = ep->io->ops->recv(ep->io, &v);
   ep->open_now = has_open(v, n);
   int cold = n > 1 && ep->conns > NQ_TICK_CONNS;
-  for (int i = -NQ_PREFETCH_STEPS; cold && i < 0; i++)
+  for (int i = -NQ_PREFETCH_STEPS - 1; cold && i < 0; i++)
     look_ahead(ep, v, n, i, ahead);
   for (int i = 0; i < n; i++) {
     if (cold)

@@ -29,6 +29,7 @@ static void test_empty(void) {
   nq_cidmap_init(&m, seed0);
   CHECK(!nq_cidmap_get(&m, seed0, 8) && !nq_cidmap_del(&m, seed0, 8));
   CHECK(!nq_cidmap_get(&m, NULL, 0) && !nq_cidmap_del(&m, NULL, 0));
+  nq_cidmap_prefetch(&m, seed0, 8);
   CHECK_EQ(m.cap, 0);
   nq_cidmap_free(&m);
   nq_cidmap_free(&m);

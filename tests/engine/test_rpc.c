@@ -599,6 +599,36 @@ static void test_acks_ride(void) {
   sim_free(&net);
 }
 
+/* Of so many connections the memory is asked for ahead: whoever ends, or has several streams, in between. */
+static void test_many_connections(void) {
+  enum { MANY = 200 };
+  sim net;
+  world w;
+  nq_handle conns[MANY], rpc[MANY];
+  sim_init(&net, 10);
+  net.delay = 5 * MS;
+  world_open(&w, &net);
+  for (int i = 0; i < MANY; i++)
+    conns[i] = world_connect(&w, "localhost");
+  REQUIRE(world_until(&w, &w.c.count[NQ_EV_CONN_OPEN], MANY, 20000));
+  for (int i = 0; i < MANY; i++)
+    rpc[i] = world_stream(&w, conns[i], NQ_KIND_RPC, "rpc");
+  uint32_t asked = 0;
+  for (int round = 0; round < 4; round++) {
+    for (int i = round * 20; i < MANY; i++)
+      for (int k = 0; k < 20; k++, asked++)
+        REQUIRE(nq_rpc_call(w.c.l, rpc[i], 1, NULL, 0, 0, NULL, NULL) >= 0);
+    CHECK(world_until(&w, &w.c.count[NQ_EV_RPC_REPLY], asked, 5000));
+    for (int i = round * 20; i < round * 20 + 20; i++)
+      CHECK_EQ(nq_conn_close(w.c.l, conns[i], 0, NULL, 0, 0), 0);
+    for (int i = round * 20 + 20; i < MANY; i += 7)
+      rpc[i] = world_stream(&w, conns[i], NQ_KIND_RPC, "rpc");
+  }
+  CHECK_EQ(w.c.count[NQ_EV_RPC_REPLY], asked);
+  world_close(&w);
+  sim_free(&net);
+}
+
 int main(void) {
   RUN(test_table);
   RUN(test_table_skips_ids_in_use);
@@ -615,5 +645,6 @@ int main(void) {
   RUN(test_row);
   RUN(test_full_queue);
   RUN(test_acks_ride);
+  RUN(test_many_connections);
   CHECK_DONE();
 }

@@ -27,8 +27,10 @@ class Mend(NamedTuple):
 # that the one before has fetched. Nothing depends on it.
 PREFETCH = """\
 static void prefetch(const void *p, size_t n) {
-  for (size_t i = 0; p && i < n; i += 64) {
-    __builtin_prefetch((const char *)p + i);
+  uintptr_t end = (uintptr_t)p + n;
+
+  for (uintptr_t at = (uintptr_t)p & ~(uintptr_t)63; p && at < end; at += 64) {
+    __builtin_prefetch((const void *)at);
   }
 }
 
@@ -45,6 +47,8 @@ void ngtcp2_conn_prefetch(const ngtcp2_conn *conn, int64_t stream_id, int step) 
 
   if (step == 0) { /* all but the connection IDs and what is for new paths */
     prefetch(conn, offsetof(ngtcp2_conn, dcid.dtr));
+    prefetch(&conn->dcid.dtr.bound.rb, sizeof(conn->dcid.dtr.bound.rb));
+    prefetch(&conn->dcid.dtr.retired.rb, sizeof(conn->dcid.dtr.retired.rb));
     prefetch(&conn->dcid.seqgap, offsetof(ngtcp2_conn, rx.path_challenge) - offsetof(ngtcp2_conn, dcid.seqgap));
     prefetch(&conn->rx.ccerr, offsetof(ngtcp2_conn, path_history) - offsetof(ngtcp2_conn, rx.ccerr));
     prefetch(&conn->idle_ts, sizeof(*conn) - offsetof(ngtcp2_conn, idle_ts));
@@ -60,7 +64,9 @@ void ngtcp2_conn_prefetch(const ngtcp2_conn *conn, int64_t stream_id, int step) 
     prefetch(pktns->rx.pngap.gap.root, sizeof(*pktns->rx.pngap.gap.root));
     prefetch(conn->scid.set.root, sizeof(*conn->scid.set.root));
     prefetch(conn->scid.used.q, 1);
-    prefetch(conn->remote.transport_params, 1);
+    prefetch(conn->remote.transport_params, sizeof(*conn->remote.transport_params));
+    prefetch(conn->crypto.decrypt_buf.base, 320);
+    prefetch(conn->crypto.decrypt_hp_buf.base, 32);
     prefetch(conn->strms.keys, 128);
     prefetch(conn->strms.data, 128);
     prefetch(conn->strms.psl, 1);
@@ -81,6 +87,12 @@ void ngtcp2_conn_prefetch(const ngtcp2_conn *conn, int64_t stream_id, int step) 
       prefetch(ngtcp2_struct_of(ngtcp2_pq_top(&conn->scid.used), ngtcp2_scid, pe), sizeof(ngtcp2_scid));
     }
     prefetch(strm, sizeof(*strm));
+    return;
+  }
+  if (step == 4) {
+    if (strm && strm->tx.acked_offset) {
+      prefetch(strm->tx.acked_offset->gap.root, sizeof(*strm->tx.acked_offset->gap.root));
+    }
     return;
   }
   if (ent) {
