@@ -319,9 +319,9 @@ void nq_conn_prefetch(const nq_route *r, int step) {
     prefetch(s->out.tail, sizeof *s->out.tail);
     prefetch(s->user, 256); /* whatever it is, its events are handled in this tick */
   } else if (step == 3 && s) {
-    uint32_t calls = s->calls ? s->calls->made : 0;
+    uint32_t calls = s->calls.made;
     if (calls)
-      prefetch(s->calls->slots, (calls < NQ_PREFETCH_CALLS ? calls : NQ_PREFETCH_CALLS) * sizeof *s->calls->slots);
+      prefetch(s->calls.slots, (calls < NQ_PREFETCH_CALLS ? calls : NQ_PREFETCH_CALLS) * sizeof *s->calls.slots);
     if (s->out.tail) /* what is sent next is put there */
       prefetch(s->out.tail->data + s->out.tail->len, NQ_PREFETCH_ROOM);
   }
