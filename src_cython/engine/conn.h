@@ -34,6 +34,7 @@ typedef struct nq_conn {
   uint8_t pinging;    /* NQ_PING_* */
   uint8_t shutdowns;  /* a stream in `send` wants RESET_STREAM or STOP_SENDING */
   uint8_t dead;       /* in l->dead_conns */
+  uint8_t spell;      /* of its endpoint, in which it wrote last */
   nq_loop *l;
   nq_endpoint *ep;
   uint32_t left_ep; /* id of the socket that the connection before had */

@@ -14,6 +14,7 @@
  * there are no more, in the next tick. */
 #define NQ_TICK_CONNS 128
 #define NQ_TICK_CONNS_MIN 16 /* below it a tick's own cost counts */
+#define NQ_SPELL (4 * NGTCP2_MILLISECONDS) /* for which connections that write are counted */
 
 nq_endpoint *nq_endpoint_get(const nq_loop *l, uint32_t id) {
   uint32_t i = (id & NQ_EP_INDEX) - 1;
@@ -316,10 +317,10 @@ void nq_endpoint_packet(nq_endpoint *ep, const nq_datagram *d) {
   nq_endpoint_stranger(ep, d, &vc);
 }
 
-/* The connections of one tick, and of one send: half of them, so that where all wait for replies this side and the peer
- * each work on one half. Of thousands in a tick each would be fetched from memory twice. */
+/* The connections of one tick, and of one send: half of those that are busy, so that where all wait for replies this
+ * side and the peer each work on one half. Of thousands in a tick each would be fetched from memory twice. */
 static uint32_t tick_of(const nq_endpoint *ep) {
-  uint32_t tick = ep->conns / 2;
+  uint32_t tick = (ep->busy > ep->busy_now ? ep->busy : ep->busy_now) / 2;
   return tick < NQ_TICK_CONNS_MIN ? NQ_TICK_CONNS_MIN : tick > NQ_TICK_CONNS ? NQ_TICK_CONNS : tick;
 }
 
@@ -396,7 +397,18 @@ int nq_endpoint_receive(nq_endpoint *ep) {
 
 /* ---- packets out ---- */
 
-void nq_endpoint_wrote(nq_endpoint *ep) {
+/* Busy is who wrote in the last spell or in this one. */
+void nq_endpoint_wrote(nq_endpoint *ep, nq_conn *c) {
+  if (ep->l->now >= ep->spell_ends) {
+    ep->busy = ep->busy_now;
+    ep->busy_now = 0;
+    ep->spell++;
+    ep->spell_ends = ep->l->now + NQ_SPELL;
+  }
+  if (c->spell != ep->spell) {
+    c->spell = ep->spell;
+    ep->busy_now++;
+  }
   if (++ep->written >= tick_of(ep))
     nq_endpoint_flush(ep);
 }

@@ -58,6 +58,9 @@ typedef struct nq_endpoint {
   nq_closing *closing;
   uint32_t half_open, conns;
   uint32_t written; /* connections that wrote since the last flush */
+  uint32_t busy, busy_now; /* ... in the last spell, and in this one */
+  uint8_t spell;           /* its number, modulo 256 */
+  uint64_t spell_ends;
   uint32_t accepted_now, answered_now; /* in this tick */
   int open_now; /* the batch has packets of open connections: new ones wait until those have their answers */
   uint64_t accepting_for;              /* ns of this tick spent on new connections */
@@ -79,7 +82,7 @@ void nq_endpoint_free(nq_endpoint *ep);
 int nq_endpoint_receive(nq_endpoint *ep);
 void nq_endpoint_packet(nq_endpoint *ep, const nq_datagram *d);
 /* A connection wrote: what was pushed is sent when it is as much as a tick's: the peer need not wait for all. */
-void nq_endpoint_wrote(nq_endpoint *ep);
+void nq_endpoint_wrote(nq_endpoint *ep, struct nq_conn *c);
 /* Sends what was pushed; arms the wait for writability when blocked. */
 void nq_endpoint_flush(nq_endpoint *ep);
 void nq_endpoint_new_cid(nq_endpoint *ep, ngtcp2_cid *cid, size_t len);

@@ -344,7 +344,7 @@ static void write_dirty(nq_loop *l) {
     c->dirty = 0;
     nq_conn_write(c);
     if (c->ep)
-      nq_endpoint_wrote(c->ep);
+      nq_endpoint_wrote(c->ep, c);
     c = next;
   }
   for (uint32_t i = 0; i < l->n_endpoints; i++)

@@ -215,6 +215,33 @@ static void test_many_connections(void) {
   world_close(&w);
 }
 
+/* Of many connections few are busy: one half of them writes and is sent, then the other. */
+static void test_few_busy(void) {
+  enum { N = 200, BUSY = 60 };
+  world w;
+  nq_handle rpcs[BUSY];
+  world_open(&w, NULL);
+  for (uint32_t i = 0; i < N; i++) {
+    nq_handle conn = world_connect(&w, "localhost");
+    REQUIRE(world_until(&w, &w.c.count[NQ_EV_CONN_OPEN], i + 1, 5000));
+    if (i < BUSY)
+      rpcs[i] = world_stream(&w, conn, NQ_KIND_RPC, "rpc");
+  }
+  REQUIRE(world_until(&w, &w.c.count[NQ_EV_STREAM_OPEN], BUSY, 5000));
+  world_run(&w, 100); /* handshakes are confirmed, packet sizes known */
+  nq_loop_stats before, after;
+  for (uint32_t round = 1; round <= 20; round++) {
+    for (int i = 0; i < BUSY; i++)
+      CHECK(nq_rpc_call(w.c.l, rpcs[i], 1, (const uint8_t *)"abcdefgh", 8, 0, NULL, NULL) >= 0);
+    nq_loop_get_stats(w.c.l, &before);
+    nq_loop_flush(w.c.l);
+    nq_loop_get_stats(w.c.l, &after);
+    CHECK(world_until(&w, &w.c.count[NQ_EV_RPC_REPLY], round * BUSY, 5000));
+  }
+  CHECK(after.tx_datagrams - before.tx_datagrams <= (BUSY / 2 + 1) * (after.tx_calls - before.tx_calls));
+  world_close(&w);
+}
+
 int main(void) {
   RUN(test_connect_and_call);
   RUN(test_posts_are_bounded);
@@ -222,5 +249,6 @@ int main(void) {
   RUN(test_fork);
   RUN(test_shared_messages);
   RUN(test_many_connections);
+  RUN(test_few_busy);
   CHECK_DONE();
 }
