@@ -389,6 +389,7 @@ void nq_conn_on_timer(nq_conn *c) {
 void nq_conn_arm(nq_conn *c, int waits) {
   nq_loop *l = c->l;
   uint64_t t = ngtcp2_conn_get_unpaced_expiry(c->q);
+  c->waits = waits != 0;
   if (waits && ngtcp2_conn_get_pacing_expiry(c->q) < t)
     t = ngtcp2_conn_get_pacing_expiry(c->q);
   /* Timers of a few µs (the ACK delay of a loopback path) would cost a packet each: let ACKs ride on data. */

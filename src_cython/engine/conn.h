@@ -34,6 +34,7 @@ typedef struct nq_conn {
   uint8_t pinging;    /* NQ_PING_* */
   uint8_t shutdowns;  /* a stream in `send` wants RESET_STREAM or STOP_SENDING */
   uint8_t dead;       /* in l->dead_conns */
+  uint8_t waits;      /* it had more to send than the pace allowed */
   uint8_t spell;      /* of its endpoint, in which it wrote last */
   nq_loop *l;
   nq_endpoint *ep;
@@ -85,6 +86,7 @@ typedef struct nq_conn {
 void ngtcp2_conn_prefetch(const ngtcp2_conn *q, int64_t stream, int step);
 ngtcp2_tstamp ngtcp2_conn_get_pacing_expiry(const ngtcp2_conn *q);
 ngtcp2_tstamp ngtcp2_conn_get_unpaced_expiry(const ngtcp2_conn *q);
+void ngtcp2_conn_rested(ngtcp2_conn *q, ngtcp2_tstamp ts);
 
 nq_conn *nq_conn_get(const nq_loop *l, nq_handle h);
 void nq_conn_mark(nq_conn *c); /* has something to write */

@@ -177,6 +177,8 @@ void nq_conn_write(nq_conn *c) {
   if (ping) /* due 1 ns after the last packet of either side */
     ngtcp2_conn_set_keep_alive_timeout(c->q, 1);
   size_t turn = pace ? ngtcp2_conn_get_send_quantum2(c->q) : turn_of(c), last = 0;
+  if (!c->waits) /* there was nothing to send: no time to make up for */
+    ngtcp2_conn_rested(c->q, l->now);
   int held = is_held(c);
   int ahead = c->mtu.doubted;
   size_t sent = 0;

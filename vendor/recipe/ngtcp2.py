@@ -199,18 +199,11 @@ MENDED = (
         "  return res;\n}\n\n"
         "ngtcp2_tstamp ngtcp2_conn_get_pacing_expiry(const ngtcp2_conn *conn) {\n"
         "  return conn->tx.pacing.next_ts;\n}\n\n"
+        "void ngtcp2_conn_rested(ngtcp2_conn *conn, ngtcp2_tstamp ts) {\n"
+        "  if (conn->tx.pacing.next_ts < ts) {\n    conn->tx.pacing.next_ts = ts;\n  }\n}\n\n"
         "ngtcp2_tstamp ngtcp2_conn_get_expiry2(const ngtcp2_conn *conn) {\n"
         "  return ngtcp2_min(ngtcp2_conn_get_unpaced_expiry(conn), conn->tx.pacing.next_ts);\n}\n",
-        "so that one with nothing to send need not wake for it",
-    ),
-    Mend(
-        "lib/ngtcp2_conn.c",
-        "  conn->tx.pacing.compensation += ts - conn->tx.pacing.next_ts;\n"
-        "  conn->tx.pacing.next_ts = UINT64_MAX;\n\n  return 1;\n",
-        "  conn->tx.pacing.compensation +=\n"
-        "    ngtcp2_min(ts - conn->tx.pacing.next_ts, NGTCP2_MILLISECONDS);\n"
-        "  conn->tx.pacing.next_ts = UINT64_MAX;\n\n  return 1;\n",
-        "time in which there was nothing to send is not made up for",
+        "so that one with nothing to send need not wake for it, nor makes up for that time",
     ),
 )
 
