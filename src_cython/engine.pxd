@@ -372,7 +372,5 @@ cdef extern from "engine/engine.h" nogil:
     void nq_resolver_close(nq_resolver *r)
 
     # ---- versions ----
-    const char *nq_version_ngtcp2()
-    const char *nq_version_tls()
-    const char *nq_version_cares()
+    const char *nq_version_library(uint32_t i, const char **name)
     const char *nq_version_build()

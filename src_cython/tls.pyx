@@ -124,12 +124,17 @@ def limits_table():
 
 
 def versions():
-    """What is linked in and how it was built: {"ngtcp2", "tls", "c-ares", "compiler", "flags", "variant": str,
-    "pins": dict}."""
+    """What is linked in and how it was built: the version of each library by its name, "compiler", "flags",
+    "variant": str, and "pins": dict."""
     import json
-    return {"ngtcp2": nq_version_ngtcp2().decode(), "tls": nq_version_tls().decode(),
-            "c-ares": nq_version_cares().decode(),
-            **json.loads(nq_version_build().decode())}
+    cdef const char *name
+    cdef const char *version
+    cdef uint32_t i = 0
+    found = {}
+    while (version := nq_version_library(i, &name)) != NULL:
+        found[name.decode()] = version.decode()
+        i += 1
+    return {**found, **json.loads(nq_version_build().decode())}
 
 
 def tls_alert_name(unsigned int alert):

@@ -381,9 +381,8 @@ int nq_loop_post(nq_loop *l, nq_post_op op, nq_handle h, int16_t type, uint32_t 
                  const uint8_t *data, size_t len);
 
 /* ---- versions ---- */
-const char *nq_version_ngtcp2(void);
-const char *nq_version_tls(void);
-const char *nq_version_cares(void);
+/* The version of library i, from 0, that is linked in, and its name; NULL: there is none. */
+const char *nq_version_library(uint32_t i, const char **name);
 const char *nq_version_build(void); /* compiler, flags, pins and their hashes, as JSON */
 
 #ifdef __cplusplus

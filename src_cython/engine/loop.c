@@ -35,9 +35,6 @@ const char *nq_strerror(int err) {
   return err <= 0 && err >= -8 ? text[-err] : "unknown error";
 }
 
-const char *nq_version_ngtcp2(void) { return ngtcp2_version(0)->version_str; }
-const char *nq_version_tls(void) { return nq_tls_library(); }
-
 static uint64_t system_now(void *ctx) {
   (void)ctx;
   struct timespec t;

@@ -73,7 +73,7 @@ static int library_status;
 /* Once per process, and never undone: another thread may be using it. It holds no memory. */
 static void library_begin(void) { library_status = ares_library_init(ARES_LIB_INIT_ALL); }
 
-const char *nq_version_cares(void) { return ares_version(NULL); }
+const char *nq_resolver_library(void) { return ares_version(NULL); }
 
 static uint64_t now_ns(void) {
   struct timespec t;

@@ -42,5 +42,6 @@ int nq_resolver_ask(nq_resolver *r, const char *name, size_t len, uint64_t id);
 int nq_resolver_wait(nq_resolver *r, nq_answer *a);
 /* [any thread] No more answers: nq_resolver_wait returns 0 at once. */
 void nq_resolver_close(nq_resolver *r);
+const char *nq_resolver_library(void); /* the version of c-ares */
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "check.h"
 #include "engine.h"
+#include "resolve.h"
 
 #define MS UINT64_C(1000000)
 enum { CONNS = 16, A = 1, AAAA = 28 };
@@ -447,7 +448,7 @@ static void test_arguments(void) {
   REQUIRE(nq_resolver_new(&r, &o) == NQ_DONE);
   nq_resolver_free(r);
   nq_resolver_free(NULL);
-  CHECK(!strncmp(nq_version_cares(), "1.", 2));
+  CHECK(!strncmp(nq_resolver_library(), "1.", 2));
 }
 
 /* ---- threads and bounds ---- */
