@@ -22,7 +22,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "vendor"))
 
-from recipe import cache, debian, fetch, incremental, ngtcp2, prefix, tools  # noqa: E402
+from recipe import cache, debian, fetch, incremental, ngtcp2, patch, prefix, tools  # noqa: E402
 from recipe.pins import Pin, accepts, load_pins, version_key  # noqa: E402
 from recipe.report import PlaceError, VendorError  # noqa: E402
 
@@ -384,8 +384,73 @@ def test_a_source_that_a_mend_does_not_fit_is_refused(tmp_path: Path, at: int, t
 
 
 def test_what_was_mended_is_part_of_the_key() -> None:
-    for item in ngtcp2.MENDED:
+    for item in (*ngtcp2.MENDED, *ngtcp2.PATCHES):
         assert repr(item) in ngtcp2.RECIPE
+        assert item.why in ngtcp2.changes()
+
+
+# ---- patch files
+
+PATCH = """\
+Subject: what it does
+
+Why, and by which RFC.
+
+--- a/lib/a.c
++++ b/lib/a.c
+@@ -7,4 +7,5 @@ int f(void) {
+ one
+-two
++deux
++et demi
+
+ three
+"""
+
+
+def test_a_patch_is_applied_wherever_its_lines_are(tmp_path: Path) -> None:
+    (tmp_path / "0001-x.patch").write_text(PATCH)
+    (tmp_path / "lib").mkdir()
+    source = tmp_path / "lib" / "a.c"
+    source.write_text("one\ntwo\n\nthree\nlast\n")
+    patches = patch.series(tmp_path)
+    assert [(item.name, item.why) for item in patches] == [("0001-x.patch", "what it does")]
+    patch.apply(tmp_path, patches)
+    assert source.read_text() == "one\ndeux\net demi\n\nthree\nlast\n"
+
+
+@pytest.mark.parametrize("text", ["", "one\ntwo\n\nother\n", "zone\ntwo\n\nthree\n", 2 * "one\ntwo\n\nthree\n"])
+def test_a_source_that_a_patch_does_not_fit_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "0001-x.patch").write_text(PATCH)
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "a.c").write_text(text)
+    with pytest.raises(VendorError, match=r"0001-x.patch fits lib/a.c .* (0|2) times .*upstream"):
+        patch.apply(tmp_path, patch.series(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (PATCH.replace("Subject: ", ""), "Subject"),
+        (PATCH[: PATCH.index("@@")], "no change"),
+        (PATCH.replace("-7,4 +7,5", "-7,5 +7,5"), "does not fit its hunk"),
+        (PATCH.replace("-7,4 +7,5", "7,4"), "no hunk"),
+    ],
+)
+def test_a_broken_patch_is_named(tmp_path: Path, broken: str, words: str) -> None:
+    (tmp_path / "0001-x.patch").write_text(broken)
+    with pytest.raises(VendorError, match=f"0001-x.patch.*{words}"):
+        patch.series(tmp_path)
+
+
+def test_every_patch_of_ours_is_a_report() -> None:
+    folders = [path for path in (ROOT / "vendor").iterdir() if (path / "patches").is_dir()]
+    assert folders
+    for folder in folders:
+        for item in patch.series(folder / "patches"):
+            text = (folder / "patches" / item.name).read_text()
+            assert "RFC" in item.why
+            assert "Report for upstream" in text
 
 
 # ---- the cache

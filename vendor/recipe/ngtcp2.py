@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from . import tools
+from . import patch, tools
 from .fetch import Archive, unpack
 from .report import VendorError, say
 from .tools import Compiler
@@ -207,8 +207,17 @@ MENDED = (
     ),
 )
 
+# Changes that are faults of the library, each with the report that upstream gets.
+PATCHES = patch.series(Path(__file__).resolve().parents[1] / "ngtcp2" / "patches")
+
 # The number is raised when the recipe itself changes in a way its flags and config.h do not show.
-RECIPE = f"1 {MENDED}"
+RECIPE = f"1 {MENDED} {PATCHES}"
+
+
+def changes() -> list[str]:
+    """What is not as upstream ships it, a line each."""
+    return [item.why for item in MENDED] + [item.why for item in PATCHES]
+
 
 # The engine is compiled with the same, or link-time optimisation could not inline across the two.
 HARDENING = ("-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2")
@@ -279,6 +288,7 @@ def build(source: Archive, tls: Path, variant: str, compiler: Compiler, output: 
     """Puts include/ngtcp2 and lib/libngtcp2.a (with the TLS glue) into output."""
     root = unpack(source, work / "src")
     mend(root)
+    patch.apply(root, PATCHES)
     generated = work / "config"
     generated.mkdir()
     (generated / "config.h").write_text(config_h())

@@ -46,7 +46,7 @@ def build(variant: str, asked_tls: str | None = None, pins: dict[str, Pin] | Non
         shutil.copytree(built, output, copy_function=_link, dirs_exist_ok=True)
         ngtcp2.build(engine, built, variant, compiler, output, work)
         cares.build(dns, variant, compiler, output, work)
-        mended = [item.why for item in ngtcp2.MENDED]
+        mended = ngtcp2.changes()
         record = {
             "variant": variant,
             "tls": provider.name,
