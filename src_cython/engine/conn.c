@@ -42,8 +42,13 @@ nq_conn *nq_conn_new(nq_loop *l, const nq_limits *limits) {
   c->limits = *limits;
   c->dgrams_tail = &c->dgrams;
   nq_timer_init(&c->timer, NQ_TIMER_CONN);
+  if (nq_timers_keep(&l->timers)) {
+    free(c);
+    return NULL;
+  }
   c->h = nq_table_insert(&l->conns, c);
   if (!c->h) {
+    nq_timers_unkeep(&l->timers);
     free(c);
     return NULL;
   }
@@ -54,6 +59,7 @@ nq_conn *nq_conn_new(nq_loop *l, const nq_limits *limits) {
 void nq_conn_release(nq_conn *c) {
   nq_loop *l = c->l;
   nq_timer_cancel(&l->timers, &c->timer);
+  nq_timers_unkeep(&l->timers);
   for (nq_conn **at = &l->blocked; c->dirty && *at; at = &(*at)->dirty_next)
     if (*at == c) {
       *at = c->dirty_next;
@@ -61,11 +67,7 @@ void nq_conn_release(nq_conn *c) {
     }
   nq_table_remove(&l->conns, c->h);
   l->stats.connections--;
-  while (c->dgrams) {
-    nq_dgram *next = c->dgrams->next;
-    free(c->dgrams);
-    c->dgrams = next;
-  }
+  nq_conn_drop_dgrams(c);
   nq_hdmap_unref(c->hdmap);
   nq_tls_unref(c->tls);
   free(c->server_name);
@@ -146,7 +148,8 @@ static int attach(nq_conn *c) {
   return NQ_DONE;
 }
 
-int nq_conn_start_client(nq_conn *c) {
+/* original: the version that the server did not take, or 0. */
+static int start_client(nq_conn *c, uint32_t version, uint32_t original) {
   nq_loop *l = c->l;
   if (!c->ep) {
     c->ep = nq_endpoint_client(l, c->remote.sa.sa_family, c->left_ep);
@@ -161,11 +164,12 @@ int nq_conn_start_client(nq_conn *c) {
   params_of(c, &p);
   s.token = c->token;
   s.tokenlen = c->token_len;
+  s.original_version = original; /* by it ngtcp2 finds out a Version Negotiation that was forged (RFC 9368 4) */
+  s.handshake_timeout -= l->now - c->started;
   ngtcp2_cid dcid = {.datalen = 16}, scid;
   nq_loop_random(l, dcid.data, dcid.datalen);
   nq_endpoint_new_cid(c->ep, &scid, NQ_CID_LEN);
   ngtcp2_path path = path_of(c);
-  uint32_t version = c->version ? c->version : NGTCP2_PROTO_VER_V1;
   int rv = ngtcp2_conn_client_new(&c->q, &dcid, &scid, &path, version, &nq_conn_callbacks, &s, &p, NULL, c);
   if (rv)
     return rv == NGTCP2_ERR_NOMEM ? NQ_ERR_NOMEM : NQ_ERR_ARG;
@@ -177,6 +181,26 @@ int nq_conn_start_client(nq_conn *c) {
     return NQ_DONE; /* the end is told by its event */
   }
   return NQ_DONE;
+}
+
+int nq_conn_start_client(nq_conn *c) {
+  c->started = c->l->now;
+  c->offered = 0;
+  return start_client(c, c->version ? c->version : NGTCP2_PROTO_VER_V1, 0);
+}
+
+int nq_conn_try_offered(nq_conn *c) {
+  uint32_t version = c->offered;
+  if (!version || c->l->now - c->started >= c->limits.handshake_timeout)
+    return 0;
+  c->offered = 0;
+  uint32_t left = c->left_ep;
+  nq_conn_drop_quic(c, NULL);
+  c->left_ep = left; /* its socket is as good as before */
+  int rv = start_client(c, version, NGTCP2_PROTO_VER_V1);
+  if (rv)
+    nq_conn_end(c, NQ_WHY_SYSTEM, 0, nq_strerror(rv), 0, NULL);
+  return 1;
 }
 
 int nq_conn_start_server(nq_conn *c, nq_endpoint *ep, const ngtcp2_pkt_hd *hd, const nq_datagram *d,
@@ -355,6 +379,10 @@ void nq_conn_packet(nq_conn *c, const nq_datagram *d) {
     look_for_pong(c, &before);
   if (c->handshaken && !c->announced)
     nq_conn_handshaken(c);
+  if (c->l->batch.oom) {
+    nq_conn_no_memory(c);
+    return;
+  }
   /* TLS has nothing more to say: 5 KB less per connection */
   if (c->ssl && (c->client ? c->confirmed : c->announced)) {
     ngtcp2_conn_set_tls_native_handle(c->q, NULL);
@@ -366,6 +394,10 @@ void nq_conn_packet(nq_conn *c, const nq_datagram *d) {
 
 void nq_conn_on_timer(nq_conn *c) {
   nq_loop *l = c->l;
+  if (c->end.pending) {
+    nq_conn_end_again(c);
+    return;
+  }
   if (c->state == NQ_CONN_WAITING) {
     c->state = NQ_CONN_IDLE;
     int rv = nq_conn_start_client(c);
@@ -384,6 +416,8 @@ void nq_conn_on_timer(nq_conn *c) {
   }
   nq_mtu_timer(c);
   nq_conn_mark(c);
+  if (l->batch.oom)
+    nq_conn_no_memory(c);
 }
 
 void nq_conn_arm(nq_conn *c, int waits) {

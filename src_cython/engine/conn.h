@@ -20,6 +20,13 @@ typedef struct nq_dgram {
 
 enum { NQ_PING_NONE, NQ_PING_WANTED, NQ_PING_SENT };
 
+/* How a connection ended, while there is no memory for the events that tell it. why 0: it is only to be freed. */
+typedef struct nq_conn_fate {
+  uint64_t code;
+  uint32_t why;
+  uint8_t remote, pending;
+} nq_conn_fate;
+
 typedef struct nq_conn {
   nq_route route; /* first: a route is cast to the connection */
   uint8_t client, state; /* NQ_CONN_* */
@@ -34,6 +41,7 @@ typedef struct nq_conn {
   uint8_t pinging;    /* NQ_PING_* */
   uint8_t shutdowns;  /* a stream in `send` wants RESET_STREAM or STOP_SENDING */
   uint8_t dead;       /* in l->dead_conns */
+  uint8_t oom;        /* an event was lost for want of memory: it is ended when it is written */
   uint8_t waits;      /* it had more to send than the pace allowed */
   uint8_t spell;      /* of its endpoint, in which it wrote last */
   nq_loop *l;
@@ -69,7 +77,9 @@ typedef struct nq_conn {
   nq_limits limits;
   nq_addr remote, local;
   ngtcp2_cid first_dcid; /* server: of the client's first packet. ngtcp2 knows it only once it could read that one */
-  uint32_t version;
+  uint32_t version;   /* the only one that is wanted; 0: any */
+  uint32_t offered;   /* of those that the server's Version Negotiation named, the one that is tried next */
+  uint64_t started;   /* when it began to connect */
   char *server_name;
   uint8_t *token;
   size_t token_len;
@@ -80,6 +90,7 @@ typedef struct nq_conn {
   uint64_t close_code;
   char *close_reason;
   size_t close_reason_len;
+  nq_conn_fate end;
 } nq_conn;
 
 /* of vendor/recipe/ngtcp2.py */
@@ -96,6 +107,9 @@ void nq_conn_unblock(nq_loop *l, const nq_endpoint *ep);
 /* conn.c */
 nq_conn *nq_conn_new(nq_loop *l, const nq_limits *limits);
 int nq_conn_start_client(nq_conn *c);
+/* The server's Version Negotiation named a version that this client speaks and has not tried (RFC 9000 6.2, RFC 9368
+ * 2.1): starts with that one. 0 when there is none. */
+int nq_conn_try_offered(nq_conn *c);
 int nq_conn_start_server(nq_conn *c, nq_endpoint *ep, const ngtcp2_pkt_hd *hd, const nq_datagram *d,
                          const ngtcp2_cid *odcid, int retried);
 void nq_conn_packet(nq_conn *c, const nq_datagram *d);
@@ -128,6 +142,13 @@ nq_closing *nq_conn_close_write(nq_conn *c, const ngtcp2_ccerr *err);
 #define NQ_CIDS 32
 /* Nothing in the endpoint stands for the connection any more. */
 void nq_conn_forget_routes(nq_endpoint *ep, nq_conn *c);
+/* ngtcp2's connection and what stands for it in the endpoint go; the record, if any, takes their place. */
+void nq_conn_drop_quic(nq_conn *c, nq_closing *z);
+/* Again, when there was no memory for the events of the end. */
+void nq_conn_end_again(nq_conn *c);
+/* An event of the connection was lost for want of memory: it cannot go on as if nothing had been. */
+void nq_conn_no_memory(nq_conn *c);
+void nq_conn_drop_dgrams(nq_conn *c);
 /* No events, one CONNECTION_CLOSE: the loop goes away. */
 void nq_conn_abort(nq_conn *c);
 /* In state CLOSING: closes when everything is flushed. */

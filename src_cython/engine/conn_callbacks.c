@@ -139,7 +139,7 @@ static int cb_stop_sending(ngtcp2_conn *q, int64_t id, uint64_t code, void *user
   if (!s || s->shut || s->acked_all) /* it has everything already: nothing is reset */
     return 0;
   s->shut = 1; /* ngtcp2 resets our side with that code */
-  c->queued -= nq_sendq_queued(&s->out);
+  nq_stream_drop_queue(s);
   if (s->opened) {
     nq_events_push(&c->l->batch, NQ_EV_STREAM_STOP, s->h)->code = code;
   } else {
@@ -190,6 +190,17 @@ static int cb_more_streams(ngtcp2_conn *q, uint64_t max, void *user) {
   return 0;
 }
 
+/* ngtcp2 has left out a packet that names the version this client began with. */
+static int cb_version_negotiation(ngtcp2_conn *q, const ngtcp2_pkt_hd *hd, const uint32_t *sv, size_t n, void *user) {
+  (void)q;
+  (void)hd;
+  nq_conn *c = user;
+  for (size_t i = 0; i < n && !c->version; i++)
+    if (sv[i] == NGTCP2_PROTO_VER_V2)
+      c->offered = NGTCP2_PROTO_VER_V2;
+  return 0;
+}
+
 static int cb_stateless_reset(ngtcp2_conn *q, const ngtcp2_pkt_stateless_reset2 *sr, void *user) {
   (void)q;
   (void)sr;
@@ -216,8 +227,10 @@ static int cb_datagram(ngtcp2_conn *q, uint32_t flags, const uint8_t *data, size
   nq_conn *c = user;
   nq_loop *l = c->l;
   uint8_t *copy = nq_arena_alloc(&l->batch.arena, len ? len : 1);
-  if (!copy) /* unreliable by definition */
+  if (!copy) { /* unreliable by definition */
+    l->stats.datagrams_dropped++;
     return 0;
+  }
   if (len)
     memcpy(copy, data, len);
   if (nq_hdmap_datagram(c->hdmap))
@@ -257,6 +270,7 @@ const ngtcp2_callbacks nq_conn_callbacks = {
     .delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb,
     .get_path_challenge_data2 = ngtcp2_crypto_get_path_challenge_data2_cb,
     .version_negotiation = ngtcp2_crypto_version_negotiation_cb,
+    .recv_version_negotiation = cb_version_negotiation,
     .recv_stateless_reset2 = cb_stateless_reset,
     .recv_new_token = cb_new_token,
     .recv_datagram = cb_datagram,

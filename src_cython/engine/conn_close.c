@@ -64,7 +64,7 @@ static void leave_endpoint(nq_conn *c, nq_closing *z) {
     nq_closing_add(ep, z, c->l->now + 3 * ngtcp2_conn_get_pto2(c->q));
 }
 
-static void drop_quic(nq_conn *c, nq_closing *z) {
+void nq_conn_drop_quic(nq_conn *c, nq_closing *z) {
   nq_endpoint *ep = c->ep;
   ngtcp2_conn_info info;
   ngtcp2_conn_get_conn_info2(c->q, &info);
@@ -84,6 +84,16 @@ static void drop_quic(nq_conn *c, nq_closing *z) {
   nq_endpoint_left(ep);
 }
 
+void nq_conn_drop_dgrams(nq_conn *c) {
+  while (c->dgrams) {
+    nq_dgram *next = c->dgrams->next;
+    free(c->dgrams);
+    c->dgrams = next;
+  }
+  c->dgrams_tail = &c->dgrams;
+  c->n_dgrams = 0;
+}
+
 static void make_dead(nq_conn *c) {
   if (c->dead)
     return;
@@ -99,42 +109,65 @@ static void push_freed(nq_conn *c) {
   make_dead(c);
 }
 
-static void end_streams(nq_conn *c, uint64_t code) {
-  for (nq_stream *s = c->send; s; s = s->send_next)
-    s->in_send = 0;
-  c->send = c->send_tail = NULL;
+static nq_stream *oldest(const nq_conn *c) {
   nq_stream *s = c->streams;
   while (s && s->next)
     s = s->next;
-  for (nq_stream *prev; s; s = prev) { /* oldest first */
+  return s;
+}
+
+/* Nothing is sent any more. What had arrived and was held back is still delivered. */
+static void stop_streams(nq_conn *c) {
+  for (nq_stream *s = c->send; s; s = s->send_next)
+    s->in_send = 0;
+  c->send = c->send_tail = NULL;
+  for (nq_stream *s = oldest(c), *prev; s; s = prev) {
     prev = s->prev;
     s->id = -1;
     if (s->holding && c->announced && c->state != NQ_CONN_CLOSING)
-      nq_stream_continue(s); /* what had arrived is still delivered */
+      nq_stream_continue(s);
+  }
+}
+
+static void end_streams(nq_conn *c, uint64_t code) {
+  for (nq_stream *s = oldest(c), *prev; s; s = prev) {
+    prev = s->prev;
     nq_stream_ended(s, code);
   }
 }
 
-void nq_conn_end(nq_conn *c, uint32_t why, uint64_t code, const char *reason, int remote, nq_closing *linger) {
+/* Whether all events of the end can be pushed now: half an end is none. If not, it is tried again a little later. */
+static int end_fits(nq_conn *c) {
   nq_loop *l = c->l;
-  nq_timer_set(&l->timers, &c->timer, NQ_NEVER);
-  if (c->q)
-    drop_quic(c, linger);
+  uint64_t n = 2; /* CONN_CLOSE, CONN_FREED */
+  for (const nq_stream *s = c->streams; s; s = s->next)
+    n += nq_stream_end_events(s);
+  if (n <= UINT32_MAX && nq_events_room(&l->batch, (uint32_t)n))
+    return 1;
+  nq_timer_set(&l->timers, &c->timer, l->now + NQ_NO_MEMORY_PAUSE);
+  return 0;
+}
+
+/* A client's object without a connection: its streams waited for the next one. */
+static void free_closed(nq_conn *c) {
+  c->end.pending = 0;
+  end_streams(c, NQ_CODE_OK);
+  push_freed(c);
+}
+
+/* All that follows is in memory already, or needs none. */
+static void tell_end(nq_conn *c, const char *reason) {
+  nq_loop *l = c->l;
+  uint32_t why = c->end.why;
+  uint64_t code = c->end.code;
   end_streams(c, why == NQ_WHY_APP ? code : NQ_CODE_OK);
-  while (c->dgrams) {
-    nq_dgram *next = c->dgrams->next;
-    free(c->dgrams);
-    c->dgrams = next;
-  }
-  c->dgrams_tail = &c->dgrams;
-  c->n_dgrams = 0;
   c->queued = c->assembly = 0;
   c->state = NQ_CONN_CLOSED;
   if (c->client || c->announced) { /* a server says nothing of clients that never got through */
     size_t len = strlen(reason);
     char *copy = nq_arena_alloc(&l->batch.arena, len + 1);
     nq_event *e = nq_events_push(&l->batch, NQ_EV_CONN_CLOSE, c->h);
-    e->flags = (uint8_t)((c->client ? NQ_EVF_CLIENT : 0) | (remote ? NQ_EVF_REMOTE : NQ_EVF_LOCAL));
+    e->flags = (uint8_t)((c->client ? NQ_EVF_CLIENT : 0) | (c->end.remote ? NQ_EVF_REMOTE : NQ_EVF_LOCAL));
     e->msgid = why;
     e->code = code;
     e->user = c->user;
@@ -148,6 +181,52 @@ void nq_conn_end(nq_conn *c, uint32_t why, uint64_t code, const char *reason, in
   } else {
     make_dead(c);
   }
+}
+
+void nq_conn_end(nq_conn *c, uint32_t why, uint64_t code, const char *reason, int remote, nq_closing *linger) {
+  nq_loop *l = c->l;
+  nq_timer_set(&l->timers, &c->timer, NQ_NEVER);
+  if (c->q)
+    nq_conn_drop_quic(c, linger);
+  l->batch.oom = 0;
+  stop_streams(c);
+  nq_conn_drop_dgrams(c);
+  if (l->batch.oom) { /* something that had arrived could not be told: no end in order */
+    l->batch.oom = 0;
+    why = NQ_WHY_SYSTEM;
+    code = 0;
+    remote = 0;
+    reason = nq_strerror(NQ_ERR_NOMEM);
+  }
+  c->end = (nq_conn_fate){.why = why, .code = code, .remote = remote != 0, .pending = 1};
+  if (!end_fits(c)) {
+    c->state = NQ_CONN_CLOSING;
+    return;
+  }
+  c->end.pending = 0;
+  tell_end(c, reason);
+}
+
+void nq_conn_end_again(nq_conn *c) {
+  if (!end_fits(c))
+    return;
+  if (c->end.why) {
+    c->end.pending = 0;
+    tell_end(c, nq_strerror(NQ_ERR_NOMEM)); /* what was in the way when there was another reason, too */
+  } else {
+    free_closed(c);
+  }
+}
+
+void nq_conn_no_memory(nq_conn *c) {
+  c->l->batch.oom = c->oom = 0;
+  if (!c->q)
+    return;
+  ngtcp2_ccerr e;
+  ngtcp2_ccerr_default(&e);
+  ngtcp2_ccerr_set_liberr(&e, NGTCP2_ERR_NOMEM, NULL, 0);
+  nq_closing *z = nq_conn_close_write(c, &e);
+  nq_conn_end(c, NQ_WHY_SYSTEM, 0, nq_strerror(NQ_ERR_NOMEM), 0, z);
 }
 
 nq_closing *nq_conn_close_write(nq_conn *c, const ngtcp2_ccerr *err) {
@@ -221,6 +300,8 @@ void nq_conn_liberr(nq_conn *c, int liberr) {
     nq_conn_end(c, NQ_WHY_HANDSHAKE_TIMEOUT, 0, "no answer that completes the handshake", 0, NULL);
     return;
   case NGTCP2_ERR_RECV_VERSION_NEGOTIATION:
+    if (nq_conn_try_offered(c))
+      return;
     nq_conn_end(c, NQ_WHY_VERSION, 0, "the server speaks none of our QUIC versions", 1, NULL);
     return;
   case NGTCP2_ERR_DROP_CONN:
@@ -280,6 +361,8 @@ int nq_conn_close(nq_loop *l, nq_handle h, uint64_t code, const char *reason, si
     return NQ_ERR_STALE;
   if (code >= UINT64_C(1) << 62 || len > 1024)
     return NQ_ERR_ARG;
+  if (c->end.pending)
+    return NQ_DONE;
   if (c->state == NQ_CONN_CLOSED || c->state == NQ_CONN_WAITING) { /* only the reconnect is to be called off */
     c->state = NQ_CONN_CLOSED;
     nq_timer_set(&l->timers, &c->timer, NQ_NEVER);
@@ -303,10 +386,9 @@ int nq_conn_close(nq_loop *l, nq_handle h, uint64_t code, const char *reason, si
     for (nq_stream *s = c->streams; s; s = s->next)
       if (s->name_bytes && !s->shut && !s->fin_wanted && !s->out.sent && s->out.end == s->name_bytes) {
         s->shut = 1; /* never written: its name will not be sent any more */
-        c->queued -= s->name_bytes;
+        nq_stream_drop_queue(s);
       } else if (s->in_opening && s->reset_wanted && !s->shut) {
         s->shut = 1; /* given up before it was opened */
-        c->queued -= nq_sendq_queued(&s->out);
       }
   }
   if (now)
@@ -321,6 +403,8 @@ int nq_conn_fail(nq_loop *l, nq_handle h, uint32_t why, uint64_t code, const cha
     return NQ_ERR_STALE;
   if (c->q || c->state != NQ_CONN_IDLE)
     return NQ_ERR_STATE;
+  if (!why)
+    return NQ_ERR_ARG;
   nq_conn_end(c, why, code, reason, 0, NULL);
   return NQ_DONE;
 }
@@ -340,10 +424,14 @@ int nq_conn_free(nq_loop *l, nq_handle h) {
     nq_conn_end(c, NQ_WHY_APP, NQ_CODE_OK, "", 0, NULL);
     return NQ_DONE;
   }
-  end_streams(c, NQ_CODE_OK);
-  push_freed(c);
+  if (c->end.pending) /* its last events are still to come, and this one with them */
+    return NQ_DONE;
   nq_timer_set(&l->timers, &c->timer, NQ_NEVER);
   c->state = NQ_CONN_CLOSED;
+  stop_streams(c);
+  c->end = (nq_conn_fate){.pending = 1};
+  if (end_fits(c))
+    free_closed(c);
   return NQ_DONE;
 }
 
@@ -361,7 +449,8 @@ int nq_conn_reconnect(nq_loop *l, nq_handle h, uint64_t delay, const nq_addr *re
     c->ep = NULL;
   c->state = NQ_CONN_WAITING;
   c->deadline = delay > NQ_NEVER - l->now ? NQ_NEVER : l->now + delay;
-  return nq_timer_set(&l->timers, &c->timer, c->deadline) ? NQ_ERR_NOMEM : NQ_DONE;
+  nq_timer_set(&l->timers, &c->timer, c->deadline);
+  return NQ_DONE;
 }
 
 uint64_t nq_conn_reconnect_wait(const nq_loop *l, nq_handle h) {
@@ -380,5 +469,5 @@ void nq_conn_abort(nq_conn *c) {
   else
     ngtcp2_ccerr_set_transport_error(&e, NGTCP2_APPLICATION_ERROR, NULL, 0);
   nq_closing *z = nq_conn_close_write(c, &e);
-  drop_quic(c, z);
+  nq_conn_drop_quic(c, z);
 }

@@ -153,7 +153,7 @@ static int is_held(const nq_conn *c) {
   return next != UINT64_MAX && next > c->l->now;
 }
 
-void nq_conn_write(nq_conn *c) {
+static void write_packets(nq_conn *c) {
   nq_loop *l = c->l;
   if (!c->q)
     return;
@@ -228,6 +228,12 @@ void nq_conn_write(nq_conn *c) {
     nq_timer_set(&l->timers, &c->timer, l->now + l->timer_floor);
   if (more)
     nq_conn_mark(c);
+}
+
+void nq_conn_write(nq_conn *c) {
+  write_packets(c);
+  if (c->l->batch.oom || c->oom)
+    nq_conn_no_memory(c);
 }
 
 int nq_conn_flush(nq_loop *l, nq_handle h) {

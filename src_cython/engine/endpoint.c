@@ -445,13 +445,16 @@ void nq_closing_add(nq_endpoint *ep, nq_closing *z, uint64_t deadline) {
   nq_timer_init(&z->timer, NQ_TIMER_CLOSING);
   for (unsigned i = 0; i < z->n_cids; i++)
     nq_cidmap_put(&ep->routes, z->cids[i].data, z->cids[i].datalen, &z->route);
-  if (nq_timer_set(&ep->l->timers, &z->timer, deadline))
+  z->kept = !nq_timers_keep(&ep->l->timers);
+  if (!z->kept || nq_timer_set(&ep->l->timers, &z->timer, deadline))
     nq_closing_free(z);
 }
 
 void nq_closing_free(nq_closing *z) {
   nq_endpoint *ep = z->ep;
   nq_timer_cancel(&ep->l->timers, &z->timer);
+  if (z->kept)
+    nq_timers_unkeep(&ep->l->timers);
   for (unsigned i = 0; i < z->n_cids; i++)
     if (nq_cidmap_get(&ep->routes, z->cids[i].data, z->cids[i].datalen) == &z->route)
       nq_cidmap_del(&ep->routes, z->cids[i].data, z->cids[i].datalen);

@@ -31,6 +31,7 @@ typedef struct nq_closing {
   nq_addr remote, local;
   uint32_t received, answer_at; /* answers back off: packet 1, 2, 4, 8... */
   uint16_t packet_len, n_cids;
+  uint8_t kept;    /* there is room for its timer */
   uint8_t *packet; /* NULL: draining */
   ngtcp2_cid cids[];
 } nq_closing;

@@ -71,8 +71,9 @@ typedef enum nq_event_kind {
   NQ_EV_RPC_REPLY, /* type = result, msgid, data, user = the call's user. flags: NQ_EVF_LOCAL: no reply came, code
                       = NQ_CALL_TIMEOUT or NQ_CALL_GONE. Exactly one for every call that was not cancelled */
   NQ_EV_STREAM_FIN, /* the peer finished sending (all data was delivered) */
-  NQ_EV_STREAM_RESET, /* the peer reset its sending side: code. Or it sent what is no message, which ended both
-                         sides with this code */
+  NQ_EV_STREAM_RESET, /* the peer reset its sending side: code. flags NQ_EVF_LOCAL: this side gave the stream up, both
+                         directions, with this code, for what came is no message, is too large, or could not be kept.
+                         Its calls end with NQ_CALL_GONE at once */
   NQ_EV_STREAM_STOP, /* the peer asked to stop sending: code (our side was reset for it) */
   NQ_EV_STREAM_WRITABLE, /* the send queue fell to send_low after having been above send_high */
   NQ_EV_STREAM_ACKED, /* everything sent, FIN included, was acknowledged */
@@ -148,6 +149,11 @@ int nq_loop_inherited(const nq_loop *l);
  * NQ_ERR_SYS. Wakes early for datagrams, timers, nq_loop_wake and posts. */
 int nq_loop_poll(nq_loop *l, int64_t max_wait);
 const nq_event *nq_loop_events(const nq_loop *l);
+/* The caller could not deliver event i of the batch, for want of memory. A datagram is counted. Bytes, a record, a
+ * notification or a request: a stream must not go on behind a gap, so it is given up as by a malformed message
+ * (NQ_CODE_OVERLOAD), and what the batch has of it behind this event becomes NQ_EV_NONE, its end in order included.
+ * Other events: nothing. */
+void nq_loop_undelivered(nq_loop *l, uint32_t i);
 /* 1: the last batches took long, and the engine asks who took it: call nq_loop_time before each event of this batch is
  * dispatched, and with NULL after the last. Connections whose requests and records are slow get fewer in a tick. */
 int nq_loop_timing(const nq_loop *l);
@@ -178,6 +184,7 @@ typedef struct nq_loop_stats {
   uint64_t accepted, refused, retries_sent, resets_sent, version_negotiations, forwarded;
   uint64_t handshakes; /* completed */
   uint64_t lost_packets; /* of closed and living connections */
+  uint64_t datagrams_dropped; /* that came, and that there was no memory to deliver */
   uint64_t mtu_fallbacks; /* paths that carried large packets no longer (RFC 8899 4.3) */
   uint64_t send_buffer_bytes;
   int gso, gro, mmsg, ecn; /* in use on the first endpoint */
@@ -350,6 +357,8 @@ int nq_rpc_call_row(nq_loop *l, nq_handle s, int16_t type, const nq_payload *v, 
 int nq_rpc_max_msgid(nq_loop *l, nq_handle s, uint32_t max);
 /* The next call gets the ID after this one: for a stream that stands for another. */
 int nq_rpc_last_msgid(nq_loop *l, nq_handle s, uint32_t last);
+/* The user of the call that waits under this ID, whatever number it is; NULL: there is none. */
+void *nq_rpc_pending(const nq_loop *l, nq_handle s, uint32_t msgid);
 /* Forgets a call: no event for it any more. Returns its user, or NULL. */
 void *nq_rpc_cancel(nq_loop *l, nq_handle s, uint32_t msgid);
 int nq_rpc_notify(nq_loop *l, nq_handle s, int16_t type, const uint8_t *data, size_t len);

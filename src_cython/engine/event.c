@@ -70,8 +70,12 @@ void nq_events_reset(nq_events *b) {
   }
 }
 
-nq_event *nq_events_grow(nq_events *b) {
-  uint32_t cap = b->cap ? b->cap * 2 : 256;
+int nq_events_grow(nq_events *b, uint32_t n) {
+  uint64_t cap = b->cap ? b->cap * UINT64_C(2) : 256;
+  while (cap < (uint64_t)b->n + n)
+    cap *= 2;
+  if (cap > UINT32_MAX)
+    return -1;
   nq_event *v;
   if (b->given) { /* the caller walks this array: it stays until the reset */
     nq_owned *o = malloc(sizeof *o);
@@ -86,13 +90,16 @@ nq_event *nq_events_grow(nq_events *b) {
   } else {
     v = realloc(b->v, cap * sizeof *v);
   }
-  if (!v) {
-    b->oom = 1;
-    return &scratch;
-  }
+  if (!v)
+    return -1;
   b->v = v;
-  b->cap = cap;
-  return &b->v[b->n++];
+  b->cap = (uint32_t)cap;
+  return 0;
+}
+
+nq_event *nq_events_lost(nq_events *b) {
+  b->oom = 1;
+  return &scratch;
 }
 
 const uint8_t *nq_events_adopt(nq_events *b, nq_bytes *msg) {

@@ -120,6 +120,31 @@ static void run(nq_loop *l, const nq_post *p) {
   }
 }
 
+/* These wait until there is memory, before all that came meanwhile. */
+static void put_back(nq_loop *l, nq_post *first) {
+  nq_inbox *b = &l->inbox;
+  nq_post *last = first;
+  uint32_t packets = 0, posts = 0;
+  size_t bytes = 0;
+  for (nq_post *p = first; p; p = p->next) {
+    int packet = p->op == NQ_POST_PACKET;
+    packets += (uint32_t)packet;
+    posts += (uint32_t)!packet;
+    bytes += packet ? 0 : p->len;
+    last = p;
+  }
+  pthread_mutex_lock(&b->lock);
+  last->next = b->head;
+  if (!b->head)
+    b->tail = &last->next;
+  b->head = first;
+  b->packets += packets;
+  b->posts += posts;
+  b->bytes += bytes;
+  pthread_mutex_unlock(&b->lock);
+  nq_timer_set(&l->timers, &l->inbox_timer, l->now + NQ_NO_MEMORY_PAUSE);
+}
+
 void nq_inbox_run(nq_loop *l) {
   nq_inbox *b = &l->inbox;
   if (!atomic_load_explicit(&b->woken, memory_order_acquire))
@@ -135,6 +160,10 @@ void nq_inbox_run(nq_loop *l) {
   pthread_mutex_unlock(&b->lock);
   while (p) {
     nq_post *next = p->next;
+    if (!nq_events_room(&l->batch, 1)) { /* a task or the end of a call could not be told */
+      put_back(l, p);
+      return;
+    }
     run(l, p);
     free(p);
     p = next;

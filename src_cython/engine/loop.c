@@ -65,6 +65,7 @@ int nq_loop_new(nq_loop **out, const nq_loop_options *o) {
   l->resumed_tail = &l->resumed;
   l->timer_armed = NQ_NEVER;
   nq_timers_init(&l->timers);
+  nq_timer_init(&l->inbox_timer, NQ_TIMER_INBOX);
   nq_pool_init(&l->pool);
   nq_events_init(&l->batch);
   l->epfd = l->wakefd = l->timerfd = -1;
@@ -72,7 +73,8 @@ int nq_loop_new(nq_loop **out, const nq_loop_options *o) {
     free(l);
     return NQ_ERR_NOMEM;
   }
-  if (nq_table_init(&l->conns) || nq_table_init(&l->streams) || nq_table_init(&l->alarms)) {
+  if (nq_timers_keep(&l->timers) || nq_table_init(&l->conns) || nq_table_init(&l->streams) ||
+      nq_table_init(&l->alarms)) {
     nq_loop_free(l);
     return NQ_ERR_NOMEM;
   }
@@ -108,6 +110,7 @@ static void free_alarm(void *ctx, nq_handle h, void *obj) {
   (void)h;
   nq_alarm *a = obj;
   nq_timer_cancel(&((nq_loop *)ctx)->timers, &a->timer);
+  nq_timers_unkeep(&((nq_loop *)ctx)->timers);
   free(a);
 }
 
@@ -211,11 +214,18 @@ static void run_timers(nq_loop *l) {
       break;
     case NQ_TIMER_ALARM: {
       nq_alarm *a = (nq_alarm *)(void *)((char *)t - offsetof(nq_alarm, timer));
+      if (!nq_events_room(&l->batch, 1)) { /* later, rather than never */
+        nq_timer_set(&l->timers, t, l->now + NQ_NO_MEMORY_PAUSE);
+        break;
+      }
       nq_events_push(&l->batch, NQ_EV_ALARM, a->h)->user = a->user;
       break;
     }
     case NQ_TIMER_CLOSING:
       nq_closing_free((nq_closing *)(void *)((char *)t - offsetof(nq_closing, timer)));
+      break;
+    case NQ_TIMER_INBOX:
+      atomic_store_explicit(&l->inbox.woken, 1, memory_order_release);
       break;
     default:
       break;
@@ -232,6 +242,11 @@ static void run_resumed(nq_loop *l) {
     s->in_resumed = 0;
     if (!s->paused && !s->closed)
       nq_stream_continue(s);
+    if (l->batch.oom) { /* it ends when it is written: others of its streams are in this list */
+      l->batch.oom = 0;
+      s->c->oom = 1;
+      nq_conn_mark(s->c);
+    }
     s = next;
   }
 }
@@ -268,6 +283,24 @@ static int wait_for(nq_loop *l, int64_t ns) {
   return n || part == (uint64_t)ns ? n : nq_wait(l, ns - (int64_t)part);
 }
 
+static int carries(unsigned kind) { return kind >= NQ_EV_STREAM_DATA && kind <= NQ_EV_RPC_NOTIFY; }
+
+void nq_loop_undelivered(nq_loop *l, uint32_t i) {
+  nq_events *b = &l->batch;
+  if (i >= b->given)
+    return;
+  if (b->v[i].kind == NQ_EV_DATAGRAM)
+    l->stats.datagrams_dropped++;
+  nq_stream *s = carries(b->v[i].kind) ? nq_stream_get(l, b->v[i].handle) : NULL;
+  if (!s)
+    return;
+  for (uint32_t k = i + 1; k < b->given; k++)
+    if (b->v[k].handle == s->h && (carries(b->v[k].kind) || b->v[k].kind == NQ_EV_STREAM_FIN))
+      b->v[k].kind = NQ_EV_NONE;
+  if (!s->closed)
+    nq_stream_refuse(s, NQ_CODE_OVERLOAD);
+}
+
 int nq_loop_poll(nq_loop *l, int64_t max_wait) {
   if (nq_loop_inherited(l))
     return NQ_ERR_FORKED;
@@ -300,8 +333,7 @@ int nq_loop_poll(nq_loop *l, int64_t max_wait) {
     nq_native_run(l);
   if (l->pool.returned)
     nq_events_push(&l->batch, NQ_EV_RETURNED, 0);
-  if (l->batch.oom)
-    return NQ_ERR_NOMEM;
+  l->batch.oom = 0; /* what belongs to no connection: a record for the log */
   l->stats.events += l->batch.n;
   nq_events_give(&l->batch);
   if (l->requests)
@@ -433,8 +465,13 @@ int nq_alarm_new(nq_loop *l, void *user, nq_handle *alarm) {
     return NQ_ERR_NOMEM;
   a->user = user;
   nq_timer_init(&a->timer, NQ_TIMER_ALARM);
+  if (nq_timers_keep(&l->timers)) {
+    free(a);
+    return NQ_ERR_NOMEM;
+  }
   a->h = nq_table_insert(&l->alarms, a);
   if (!a->h) {
+    nq_timers_unkeep(&l->timers);
     free(a);
     return NQ_ERR_NOMEM;
   }
@@ -447,7 +484,8 @@ int nq_alarm_set(nq_loop *l, nq_handle h, uint64_t deadline) {
   nq_alarm *a = nq_table_get(&l->alarms, h);
   if (!a)
     return NQ_ERR_STALE;
-  return nq_timer_set(&l->timers, &a->timer, deadline) ? NQ_ERR_NOMEM : NQ_DONE;
+  nq_timer_set(&l->timers, &a->timer, deadline);
+  return NQ_DONE;
 }
 
 void *nq_alarm_free(nq_loop *l, nq_handle h) {
@@ -456,6 +494,7 @@ void *nq_alarm_free(nq_loop *l, nq_handle h) {
     return NULL;
   void *user = a->user;
   nq_timer_cancel(&l->timers, &a->timer);
+  nq_timers_unkeep(&l->timers);
   free(a);
   l->stats.alarms--;
   return user;

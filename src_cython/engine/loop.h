@@ -18,7 +18,8 @@ struct nq_stream;
 struct nq_endpoint;
 
 /* kinds of timers */
-enum { NQ_TIMER_CONN = 1, NQ_TIMER_CALLS, NQ_TIMER_ALARM, NQ_TIMER_CLOSING, NQ_TIMER_KINDS };
+enum { NQ_TIMER_CONN = 1, NQ_TIMER_CALLS, NQ_TIMER_ALARM, NQ_TIMER_CLOSING, NQ_TIMER_INBOX, NQ_TIMER_KINDS };
+#define NQ_NO_MEMORY_PAUSE NQ_MSEC(10) /* before an event is tried again for which there was no memory */
 
 /* What other threads leave for the loop. */
 typedef struct nq_post {
@@ -98,6 +99,7 @@ struct nq_loop {
   int timer_wanted;     /* kqueue: an outside event loop waits */
 
   nq_inbox inbox;
+  nq_timer inbox_timer; /* set while posts wait for memory */
   _Atomic(pthread_t) owner;
   nq_group *group;
   uint32_t number;

@@ -32,7 +32,7 @@ static nq_call *find_further(const nq_calls *c, uint32_t msgid) {
 }
 
 static inline nq_call *find(const nq_calls *c, uint32_t msgid) {
-  if (!c->n)
+  if (!c->n || !msgid) /* 0 is what empty slots have: it names no call */
     return NULL;
   uint32_t i = msgid & (c->cap - 1);
   if (i < c->made && c->slots[i].msgid == msgid)
@@ -111,6 +111,14 @@ uint32_t nq_calls_add(nq_calls *c, void *user, uint64_t deadline) {
     put(c, i, &call);
   c->n++;
   return id;
+}
+
+int nq_calls_look(const nq_calls *c, uint32_t msgid, void **user) {
+  const nq_call *call = find(c, msgid);
+  if (!call)
+    return 0;
+  *user = call->user;
+  return 1;
 }
 
 int nq_calls_take(nq_calls *c, uint32_t msgid, void **user) {

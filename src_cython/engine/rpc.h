@@ -29,7 +29,9 @@ void nq_calls_free(nq_calls *c);
 uint32_t nq_calls_add(nq_calls *c, void *user, uint64_t deadline);
 /* The ID that the next call will get; fewer than max_id are in use. */
 uint32_t nq_calls_next(const nq_calls *c);
-/* Takes the call out: 1 and its user, or 0 when there is none (a late reply). */
+/* 1 and the user of the call with this ID; 0 when there is none. The ID may be any number. */
+int nq_calls_look(const nq_calls *c, uint32_t msgid, void **user);
+/* Takes the call out: 1 and its user, or 0 when there is none (a late reply, any number). */
 int nq_calls_take(nq_calls *c, uint32_t msgid, void **user);
 /* Takes out one call whose deadline <= now: its ID, or 0. *scan is where to go on (start with 0); when it returns 0
  * *next is the earliest deadline left. */

@@ -31,9 +31,12 @@ nq_stream *nq_stream_new(nq_conn *c, int uni, int outgoing) {
   return s;
 }
 
-void nq_stream_make_rpc(nq_stream *s, uint64_t timeout) {
+int nq_stream_make_rpc(nq_stream *s, uint64_t timeout) {
+  if (nq_timers_keep(&s->c->l->timers))
+    return -1;
   nq_calls_init(&s->calls, timeout, NQ_TIMER_CALLS);
   s->calls.owner = s;
+  return 0;
 }
 
 void nq_stream_release(nq_stream *s) {
@@ -46,8 +49,9 @@ void nq_stream_release(nq_stream *s) {
     free(s->marks);
     s->marks = next;
   }
-  if (s->kind == NQ_KIND_RPC) {
+  if (s->calls.owner) {
     nq_timer_cancel(&l->timers, &s->calls.timer);
+    nq_timers_unkeep(&l->timers);
     nq_calls_free(&s->calls);
   }
   nq_table_remove(&l->streams, s->h);
@@ -91,11 +95,43 @@ static void unlink_resumed(nq_stream *s) {
   s->in_resumed = 0;
 }
 
+void nq_stream_end_calls(nq_stream *s) {
+  nq_loop *l = s->c->l;
+  uint32_t scan = 0, id;
+  void *user;
+  if (!s->calls.n)
+    return;
+  if (!nq_events_room(&l->batch, s->calls.n)) { /* they end with the connection, which goes for this */
+    l->batch.oom = 1;
+    return;
+  }
+  while ((id = nq_calls_drain(&s->calls, &scan, &user))) {
+    nq_event *e = nq_events_push(&l->batch, NQ_EV_RPC_REPLY, s->h);
+    e->flags = NQ_EVF_LOCAL;
+    e->msgid = id;
+    e->user = user;
+    e->code = NQ_CALL_GONE;
+    l->calls--;
+  }
+}
+
+uint64_t nq_stream_end_events(const nq_stream *s) {
+  uint64_t n = 1 + (uint64_t)s->calls.n;
+  for (const nq_mark *m = s->marks; m; m = m->next)
+    n++;
+  return n;
+}
+
 void nq_stream_ended(nq_stream *s, uint64_t code) {
   nq_conn *c = s->c;
   nq_loop *l = c->l;
   if (s->closed)
     return;
+  uint64_t events = nq_stream_end_events(s);
+  if (events > UINT32_MAX || !nq_events_room(&l->batch, (uint32_t)events)) {
+    l->batch.oom = 1; /* it ends with the connection, which goes for this */
+    return;
+  }
   s->closed = 1;
   if (s->in_send)
     nq_stream_unmark(s);
@@ -112,18 +148,7 @@ void nq_stream_ended(nq_stream *s, uint64_t code) {
     nq_event *e = nq_events_push(&l->batch, NQ_EV_STREAM_CLOSE, s->h);
     e->code = code;
   }
-  if (s->kind == NQ_KIND_RPC) { /* after the close, as in the original */
-    uint32_t scan = 0, id;
-    void *user;
-    while ((id = nq_calls_drain(&s->calls, &scan, &user))) {
-      nq_event *e = nq_events_push(&l->batch, NQ_EV_RPC_REPLY, s->h);
-      e->flags = NQ_EVF_LOCAL;
-      e->msgid = id;
-      e->user = user;
-      e->code = NQ_CALL_GONE;
-      l->calls--;
-    }
-  }
+  nq_stream_end_calls(s); /* after the close, as in the original */
   unlink_conn(s);
   if (s->extend && c->q) { /* a held stream keeps its place: what is held is bounded by the limit of streams */
     if (s->uni)
@@ -142,13 +167,17 @@ void nq_stream_on_timer(nq_stream *s) {
   uint32_t scan = 0, id;
   void *user;
   uint64_t next = NQ_NEVER;
-  while ((id = nq_calls_expire(&s->calls, l->now, &scan, &user, &next))) {
+  while (nq_events_room(&l->batch, 1) && (id = nq_calls_expire(&s->calls, l->now, &scan, &user, &next))) {
     nq_event *e = nq_events_push(&l->batch, NQ_EV_RPC_REPLY, s->h);
     e->flags = NQ_EVF_LOCAL;
     e->msgid = id;
     e->user = user;
     e->code = NQ_CALL_TIMEOUT;
     l->calls--;
+  }
+  if (!nq_events_room(&l->batch, 1)) { /* the others are told later */
+    nq_timer_set(&l->timers, &s->calls.timer, l->now + NQ_NO_MEMORY_PAUSE);
+    return;
   }
   /* A scan walks the whole table: a large one is looked at more rarely, whatever the deadlines in it. */
   uint64_t soonest = l->now + l->timer_floor + s->calls.cap * UINT64_C(50);
@@ -204,8 +233,11 @@ int nq_stream_open(nq_loop *l, nq_handle conn, const nq_stream_options *o, nq_ha
     return NQ_ERR_NOMEM;
   s->kind = (uint8_t)o->kind;
   s->user = o->user;
-  if (o->kind == NQ_KIND_RPC)
-    nq_stream_make_rpc(s, o->call_timeout);
+  if (o->kind == NQ_KIND_RPC && nq_stream_make_rpc(s, o->call_timeout)) {
+    unlink_conn(s);
+    nq_stream_release(s);
+    return NQ_ERR_NOMEM;
+  }
   if (o->name) { /* goes out with the first write */
     uint8_t *p = nq_sendq_reserve(&s->out, &l->pool, o->name_len + 1);
     if (!p) {

@@ -59,10 +59,14 @@ nq_stream *nq_stream_new(nq_conn *c, int uni, int outgoing);
 void nq_stream_release(nq_stream *s);
 /* Gives waiting streams their IDs, as far as the peer's limits go. */
 void nq_streams_open_waiting(nq_conn *c);
-/* STREAM_CLOSE and the end of its calls; freed after the batch. */
+/* STREAM_CLOSE and the end of its calls; freed after the batch. Without memory for those events it stays, and batch.oom
+ * is set. */
 void nq_stream_ended(nq_stream *s, uint64_t code);
+uint64_t nq_stream_end_events(const nq_stream *s); /* how many those are */
 void nq_stream_on_timer(nq_stream *s);
-void nq_stream_make_rpc(nq_stream *s, uint64_t timeout);
+int nq_stream_make_rpc(nq_stream *s, uint64_t timeout); /* -1: no memory */
+/* No reply can come any more: each waiting call ends with NQ_CALL_GONE. */
+void nq_stream_end_calls(nq_stream *s);
 
 /* stream_in.c */
 void nq_stream_receive(nq_stream *s, const uint8_t *data, size_t len, int fin);
@@ -82,7 +86,11 @@ void nq_stream_schedule(nq_stream *s);
 void nq_stream_mark(nq_stream *s);
 void nq_stream_unmark(nq_stream *s); /* out of c->send */
 void nq_stream_acked(nq_stream *s, uint64_t upto);
-/* The stream is over: what was not acknowledged will not be. */
+/* It is reset: what was queued will not be sent, or sent again, and is freed. The peer cannot make us keep it by not
+ * ending its own half; ngtcp2 looks at no byte of a stream that it has reset. */
+void nq_stream_drop_queue(nq_stream *s);
+/* Sending is over: what was not acknowledged will not be. Those for whose events there is no memory end with the
+ * stream. */
 void nq_stream_marks_end(nq_stream *s);
 /* STOP_SENDING or RESET_STREAM goes out with the next write: callbacks of ngtcp2 may want it too. */
 void nq_stream_want_stop(nq_stream *s, uint64_t code);

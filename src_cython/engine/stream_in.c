@@ -28,9 +28,13 @@ void nq_stream_discard(nq_stream *s) {
 }
 
 void nq_stream_refuse(nq_stream *s, uint64_t code) {
-  if (s->opened && !s->discard)
-    nq_events_push(&s->c->l->batch, NQ_EV_STREAM_RESET, s->h)->code = code;
+  if (s->opened && !s->discard) {
+    nq_event *e = nq_events_push(&s->c->l->batch, NQ_EV_STREAM_RESET, s->h);
+    e->flags = NQ_EVF_LOCAL;
+    e->code = code;
+  }
   nq_stream_discard(s);
+  nq_stream_end_calls(s); /* whether the peer answers STOP_SENDING or not */
   if (!s->peer_fin)
     nq_stream_want_stop(s, code);
   if (!s->uni || s->outgoing)
@@ -40,13 +44,15 @@ void nq_stream_refuse(nq_stream *s, uint64_t code) {
 static void no_memory(nq_stream *s) { nq_stream_refuse(s, NQ_CODE_OVERLOAD); }
 
 static void accept_as(nq_stream *s, const nq_handler *h) {
+  if (h->kind == NQ_KIND_RPC && nq_stream_make_rpc(s, h->call_timeout)) {
+    no_memory(s);
+    return;
+  }
   s->kind = (uint8_t)h->kind;
   if (h->native) {
     s->native = h->native;
     s->c->l->natives = 1;
   }
-  if (h->kind == NQ_KIND_RPC)
-    nq_stream_make_rpc(s, h->call_timeout);
   s->opened = 1;
   nq_event *e = nq_events_push(&s->c->l->batch, NQ_EV_STREAM_OPEN, s->h);
   e->flags = s->uni ? NQ_EVF_UNI : 0;
@@ -101,6 +107,10 @@ static void emit(nq_stream *s, const nq_frame *f, const uint8_t *data) {
   void *user = NULL;
   if (f->kind == NQ_FRAME_REPLY) {
     kind = NQ_EV_RPC_REPLY;
+    if (!nq_events_room(&l->batch, 1)) { /* the call stays: it ends with the connection, which goes for this */
+      l->batch.oom = 1;
+      return;
+    }
     if (!nq_calls_take(&s->calls, f->msgid, &user))
       return; /* late, or an answer to nothing */
     l->calls--;
@@ -302,6 +312,15 @@ void nq_stream_was_reset(nq_stream *s, uint64_t code) {
   nq_stream_discard(s); /* half a message will never be whole */
 }
 
+/* Keeps what cannot be decoded now. Bytes that nobody keeps are the peer's to send again: their credit is given back.
+ */
+static void hold(nq_stream *s, const uint8_t *data, size_t len) {
+  if (len && nq_bytes_append(&s->held, data, len)) {
+    no_memory(s);
+    nq_stream_credit(s, len);
+  }
+}
+
 void nq_stream_receive(nq_stream *s, const uint8_t *data, size_t len, int fin) {
   if (fin)
     s->peer_fin = 1;
@@ -311,15 +330,13 @@ void nq_stream_receive(nq_stream *s, const uint8_t *data, size_t len, int fin) {
     return;
   }
   if (s->holding) {
-    if (len && nq_bytes_append(&s->held, data, len))
-      no_memory(s);
+    hold(s, data, len);
     return;
   }
   if (len) {
     size_t used = decode(s, data, len);
     if (used < len) {
-      if (nq_bytes_append(&s->held, data + used, len - used))
-        no_memory(s);
+      hold(s, data + used, len - used);
       return;
     }
   }

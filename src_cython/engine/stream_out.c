@@ -36,6 +36,10 @@ void nq_stream_unmark(nq_stream *s) {
 static void marks_acked(nq_stream *s, uint64_t upto) {
   nq_loop *l = s->c->l;
   for (nq_mark *m; (m = s->marks) && m->at < upto;) {
+    if (!nq_events_room(&l->batch, 1)) { /* they end with the connection, which goes for this */
+      l->batch.oom = 1;
+      return;
+    }
     uint64_t to = m->end < upto ? m->end : upto;
     nq_event *e = nq_events_push(&l->batch, NQ_EV_SEND_ACKED, s->h);
     e->user = m->user;
@@ -66,13 +70,22 @@ static void marks_lost(nq_stream *s) {
 }
 
 void nq_stream_marks_end(nq_stream *s) {
-  for (nq_mark *m; (m = s->marks);) {
+  for (nq_mark *m; (m = s->marks) && nq_events_room(&s->c->l->batch, 1);) {
     nq_event *e = nq_events_push(&s->c->l->batch, NQ_EV_SEND_ACKED, s->h);
     e->user = m->user;
     e->flags = NQ_EVF_LAST | NQ_EVF_LOCAL;
     s->marks = m->next;
     free(m);
   }
+  if (!s->marks)
+    s->marks_tail = &s->marks;
+}
+
+void nq_stream_drop_queue(nq_stream *s) {
+  s->c->queued -= nq_sendq_queued(&s->out);
+  nq_sendq_clear(&s->out, &s->c->l->pool);
+  s->above = 0;
+  nq_stream_marks_end(s);
 }
 
 void nq_stream_acked(nq_stream *s, uint64_t upto) {
@@ -108,12 +121,14 @@ void nq_stream_want_stop(nq_stream *s, uint64_t code) {
 void nq_stream_want_reset(nq_stream *s, uint64_t code) {
   s->reset_wanted = 1;
   s->reset_code = code;
+  if (s->in_opening) /* ngtcp2 has not seen it yet */
+    nq_stream_drop_queue(s);
   s->c->shutdowns = 1;
   nq_stream_mark(s);
 }
 
 void nq_stream_shutdowns(nq_stream *s) {
-  nq_conn *c = s->c;
+  const nq_conn *c = s->c;
   if (s->stop_wanted) {
     s->stop_wanted = 0;
     ngtcp2_conn_shutdown_stream_read(c->q, 0, s->id, s->stop_code);
@@ -124,7 +139,7 @@ void nq_stream_shutdowns(nq_stream *s) {
       return;
     s->shut = 1;
     ngtcp2_conn_shutdown_stream_write(c->q, 0, s->id, s->reset_code);
-    c->queued -= nq_sendq_queued(&s->out); /* the bytes themselves stay until ngtcp2 forgets the stream */
+    nq_stream_drop_queue(s);
   }
 }
 
@@ -385,6 +400,12 @@ int nq_rpc_last_msgid(nq_loop *l, nq_handle h, uint32_t last) {
     return NQ_ERR_STATE;
   s->calls.last_id = last;
   return NQ_DONE;
+}
+
+void *nq_rpc_pending(const nq_loop *l, nq_handle h, uint32_t msgid) {
+  nq_stream *s = nq_stream_get(l, h);
+  void *user = NULL;
+  return s && s->kind == NQ_KIND_RPC && nq_calls_look(&s->calls, msgid, &user) ? user : NULL;
 }
 
 void *nq_rpc_cancel(nq_loop *l, nq_handle h, uint32_t msgid) {

@@ -65,6 +65,15 @@ static int grow(nq_timers *ts) {
   return 0;
 }
 
+int nq_timers_keep(nq_timers *ts) {
+  if (ts->kept >= ts->cap && grow(ts) < 0)
+    return -1;
+  ts->kept++;
+  return 0;
+}
+
+void nq_timers_unkeep(nq_timers *ts) { ts->kept--; }
+
 static void take_out(nq_timers *ts, nq_timer *t) {
   uint32_t i = t->pos - 1;
   nq_timer *last = ts->heap[--ts->n];

@@ -18,14 +18,19 @@ typedef struct nq_timer {
 typedef struct nq_timers {
   nq_timer **heap;
   uint32_t n, cap;
+  uint32_t kept; /* timers that there is room for at any time */
 } nq_timers;
 
 void nq_timers_init(nq_timers *ts);
 /* Timers still set belong to their owners and are unset. */
 void nq_timers_free(nq_timers *ts);
 void nq_timer_init(nq_timer *t, uint32_t kind);
-/* Sets, moves or (NQ_NEVER) cancels. 0, or -1 when there is no memory for one more timer. The owner of a set timer
- * cancels it before it goes away. */
+/* Room for one more timer, from now on and until it is given back: -1 when there is no memory. An object asks for it
+ * when it is made, so that it never lacks memory for a deadline later. */
+int nq_timers_keep(nq_timers *ts);
+void nq_timers_unkeep(nq_timers *ts);
+/* Sets, moves or (NQ_NEVER) cancels. 0, or -1 when there is no memory for one more timer, and no room was kept. The
+ * owner of a set timer cancels it before it goes away. */
 int nq_timer_set(nq_timers *ts, nq_timer *t, uint64_t deadline);
 void nq_timer_cancel(nq_timers *ts, nq_timer *t); /* the heap no longer knows it */
 /* Takes out the timer with the earliest deadline <= now, or NULL. Its deadline is NQ_NEVER afterwards. */

@@ -1,9 +1,9 @@
-// needs: addr.c buf.c cidmap.c hdmap.c limit.c table.c timer.c tls.c tls_keylog.c process.c
+// needs: addr.c cidmap.c hdmap.c limit.c table.c tls.c tls_keylog.c process.c
 // needs: native.c tls_load.c tls_verify.c udp.c udp_linux.c wait_epoll.c wait_kqueue.c wait_poll.c wire.c
-// needs: loop.c group.c inbox.c conn_callbacks.c conn_write.c mtu.c conn_api.c accept.c rpc.c certs.c sim.c world.c
+// needs: loop.c group.c inbox.c conn_callbacks.c conn_write.c mtu.c conn_api.c accept.c certs.c sim.c world.c
 /* Memory that runs out at every place in the life of connections and streams: the modules that allocate most are
- * included here on an allocator that fails once, or from some point on. Nothing crashes, nothing is leaked, nothing is
- * told twice; and when memory is back, new connections work. */
+ * included here on an allocator that fails once, or from some point on. Nothing crashes, nothing is leaked, everything
+ * that was accepted is told its end once; and when memory is back, new connections work. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,13 +29,22 @@ static void *test_realloc(void *old, size_t n) { return refused() ? NULL : reall
 #define malloc test_malloc
 #define calloc test_calloc
 #define realloc test_realloc
+#include "buf.c"
 #include "conn.c"
 #include "conn_close.c"
 #include "endpoint.c"
 #include "event.c"
+#define put calls_put /* names that other files have, too */
+#define place calls_place
+#define grow calls_grow
+#include "rpc.c"
+#undef put
+#undef place
+#undef grow
 #include "stream.c"
 #include "stream_in.c"
 #include "stream_out.c"
+#include "timer.c"
 #undef malloc
 #undef calloc
 #undef realloc
@@ -51,32 +60,39 @@ static void returned(nq_loop *l) {
     n_returned++;
 }
 
-/* As side_tick, but an error of the poll is one. */
-static int tick(world *w) {
-  int bad = 0;
-  side *both[] = {&w->s, &w->c};
-  for (int k = 0; k < 2; k++) {
-    side *x = both[k];
-    int n = nq_loop_poll(x->l, 0);
-    if (n == NQ_ERR_NOMEM) {
-      bad = 1;
-      continue;
-    }
-    for (int i = 0; i < n; i++) {
-      nq_event e = nq_loop_events(x->l)[i];
-      x->count[e.kind]++;
-      if (e.kind == NQ_EV_RETURNED)
-        returned(x->l);
-      if (e.kind == NQ_EV_RPC_REQUEST)
-        nq_rpc_reply(x->l, e.handle, e.msgid, 0, e.data, e.len);
-      if (e.kind == NQ_EV_STREAM_RECORD || e.kind == NQ_EV_STREAM_DATA)
-        if (x->server)
-          nq_stream_send(x->l, e.handle, e.data, e.len);
-    }
-    nq_loop_flush(x->l);
+/* As side_tick, whether there is memory or not: the loop itself never fails for want of it. */
+static void one_tick(side *x) {
+  int n = nq_loop_poll(x->l, 0);
+  REQUIRE(n >= 0);
+  for (int i = 0; i < n; i++) {
+    nq_event e = nq_loop_events(x->l)[i];
+    x->count[e.kind]++;
+    if (e.kind == NQ_EV_RETURNED)
+      returned(x->l);
+    if (e.kind == NQ_EV_RPC_REQUEST)
+      nq_rpc_reply(x->l, e.handle, e.msgid, 0, e.data, e.len);
+    if (e.kind == NQ_EV_STREAM_RECORD || e.kind == NQ_EV_STREAM_DATA)
+      if (x->server)
+        nq_stream_send(x->l, e.handle, e.data, e.len);
   }
+  nq_loop_flush(x->l);
+}
+
+static void tick(world *w) {
+  one_tick(&w->s);
+  one_tick(&w->c);
   w->sim->now += 500000;
-  return bad;
+}
+
+/* An alarm and a task of another thread, which are told once each. */
+typedef struct alarm_check {
+  uint32_t set, posted;
+} alarm_check;
+
+static void alarm_begin(alarm_check *a, world *w) {
+  nq_handle h;
+  a->set = nq_alarm_new(w->c.l, NULL, &h) == 0 && nq_alarm_set(w->c.l, h, nq_loop_now(w->c.l) + 7000000) == 0;
+  a->posted = nq_loop_post(w->c.l, NQ_POST_TASK, 0, 0, 0, 0, a, NULL, 0) == 0;
 }
 
 static int scenario(long fail_at, int only_once) {
@@ -99,9 +115,11 @@ static int scenario(long fail_at, int only_once) {
   o.limits.handshake_timeout = 100000000;
   nq_handle conn = 0, s[3] = {0};
   static uint8_t p[20000];
-  int bad = 0;
-  uint32_t calls = 0;
+  uint32_t calls = 0, connected = 0;
+  alarm_check alarm = {0};
   if (nq_conn_connect(w.c.l, &o, &conn) == 0) {
+    connected = 1;
+    alarm_begin(&alarm, &w);
     static const struct {
       nq_stream_kind kind;
       const char *name;
@@ -111,7 +129,7 @@ static int scenario(long fail_at, int only_once) {
       if (nq_stream_open(w.c.l, conn, &so, &s[i]))
         s[i] = 0;
     }
-    for (int i = 0; i < 60 && !bad; i++) {
+    for (int i = 0; i < 60; i++) {
       if (i % 5 == 0) {
         calls += nq_rpc_call(w.c.l, s[0], 1, p, (size_t)i * 100, NQ_SEC(1), NULL, NULL) >= 0;
         nq_stream_send(w.c.l, s[1], p, (size_t)i * 300);
@@ -125,29 +143,37 @@ static int scenario(long fail_at, int only_once) {
         nq_stream_pause(w.c.l, s[2]);
       if (i == 40)
         nq_stream_resume(w.c.l, s[2]);
-      bad |= tick(&w);
+      tick(&w);
     }
     nq_stream_reset(w.c.l, s[1], 1);
-    bad |= tick(&w);
+    tick(&w);
     nq_conn_close(w.c.l, conn, 0, "bye", 3, 0);
-    for (int i = 0; i < 10 && !bad; i++)
-      bad |= tick(&w);
+    for (int i = 0; i < 10; i++)
+      tick(&w);
     nq_conn_free(w.c.l, conn);
   }
   int failed = refusals > 0;
   allow = -1; /* memory is back */
-  for (int i = 0; i < 2500 && !bad; i++)
-    bad |= tick(&w);
-  if (!bad) {
-    CHECK(w.c.count[NQ_EV_RPC_REPLY] <= calls);
-    CHECK(w.c.count[NQ_EV_CONN_CLOSE] <= 1);
-    uint32_t before = w.c.count[NQ_EV_CONN_OPEN];
-    o.limits.handshake_timeout = NQ_SEC(5);
-    CHECK_EQ(nq_conn_connect(w.c.l, &o, &conn), 0);
-    for (int i = 0; i < 5000 && w.c.count[NQ_EV_CONN_OPEN] == before; i++)
-      tick(&w);
-    CHECK_EQ(w.c.count[NQ_EV_CONN_OPEN], before + 1);
-  }
+  for (int i = 0; i < 2500; i++)
+    tick(&w);
+  /* Whatever was accepted has had its one end. */
+  CHECK_EQ(w.c.count[NQ_EV_RPC_REPLY], calls);
+  CHECK_EQ(w.c.count[NQ_EV_CONN_CLOSE], connected);
+  CHECK_EQ(w.c.count[NQ_EV_CONN_FREED], connected);
+  CHECK_EQ(w.s.count[NQ_EV_CONN_FREED], w.s.count[NQ_EV_CONN_CLOSE]);
+  CHECK_EQ(w.c.count[NQ_EV_ALARM], alarm.set);
+  CHECK_EQ(w.c.count[NQ_EV_TASK], alarm.posted);
+  nq_loop_stats st;
+  nq_loop_get_stats(w.c.l, &st);
+  CHECK_EQ(st.connections + st.streams + st.pending_calls + st.send_buffer_bytes, 0);
+  nq_loop_get_stats(w.s.l, &st);
+  CHECK_EQ(st.connections + st.streams + st.pending_calls + st.send_buffer_bytes, 0);
+  uint32_t before = w.c.count[NQ_EV_CONN_OPEN];
+  o.limits.handshake_timeout = NQ_SEC(5);
+  CHECK_EQ(nq_conn_connect(w.c.l, &o, &conn), 0);
+  for (int i = 0; i < 5000 && w.c.count[NQ_EV_CONN_OPEN] == before; i++)
+    tick(&w);
+  CHECK_EQ(w.c.count[NQ_EV_CONN_OPEN], before + 1);
   world_close(&w);
   CHECK_EQ(n_lent, n_returned);
   sim_free(&net);
@@ -167,7 +193,54 @@ static void test_none_from_some_point_on(void) {
     ;
 }
 
+#define MANY 600 /* more events than the first batch has room for */
+
+/* Hundreds of calls, and no memory at all while their replies, or the end of their connection, come. */
+static void many_calls(int answered) {
+  sim net;
+  world w;
+  sim_init(&net, 4);
+  net.delay = 1000000;
+  world_loop.returned = returned;
+  world_open(&w, &net);
+  nq_handle conn = world_connect(&w, "localhost");
+  nq_handle rpc = world_stream(&w, conn, NQ_KIND_RPC, "rpc");
+  for (int i = 0; i < 60; i++)
+    tick(&w);
+  REQUIRE(w.c.count[NQ_EV_CONN_OPEN] == 1);
+  for (int i = 0; i < MANY; i++)
+    REQUIRE(nq_rpc_call(w.c.l, rpc, 1, (const uint8_t *)"12345678", 8, NQ_SEC(5), NULL, NULL) >= 0);
+  nq_loop_flush(w.c.l);
+  for (int i = 0; i < 4 && answered; i++) { /* the server answers, the client does not look */
+    net.now += 500000;
+    one_tick(&w.s);
+  }
+  allow = 0;
+  once = 0;
+  if (!answered)
+    nq_conn_close(w.c.l, conn, 0, "", 0, 1);
+  for (int i = 0; i < 100; i++) {
+    net.now += 500000;
+    one_tick(&w.c);
+  }
+  CHECK(w.c.count[NQ_EV_RPC_REPLY] < MANY);
+  allow = -1;
+  for (int i = 0; i < 2500; i++)
+    tick(&w);
+  CHECK_EQ(w.c.count[NQ_EV_RPC_REPLY], MANY);
+  CHECK_EQ(w.c.count[NQ_EV_STREAM_CLOSE], 1);
+  CHECK_EQ(w.c.count[NQ_EV_CONN_CLOSE], 1);
+  CHECK_EQ(w.c.l->calls, 0);
+  world_close(&w);
+  sim_free(&net);
+}
+
+static void test_many_replies(void) { many_calls(1); }
+static void test_the_end_of_many_calls(void) { many_calls(0); }
+
 int main(void) {
+  RUN(test_many_replies);
+  RUN(test_the_end_of_many_calls);
   RUN(test_every_allocation_once);
   RUN(test_none_from_some_point_on);
   CHECK_DONE();

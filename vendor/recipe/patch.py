@@ -91,7 +91,7 @@ def apply(root: Path, patches: tuple[Patch, ...]) -> None:
             places = [match.end() for match in re.finditer(rf"^(?={re.escape(hunk.old)})", text, re.MULTILINE)]
             if len(places) != 1:
                 raise VendorError(
-                    f"{patch.name} fits {hunk.file} of this source {len(places)} times where it must fit once: look whether "
+                    f"{patch.name} fits {hunk.file} of this source {len(places)} times, not once: look whether "
                     "upstream has changed that place, then change or remove the patch."
                 )
             at = places[0]
