@@ -178,6 +178,75 @@ static void test_unknown_version(void) {
   end(&f);
 }
 
+/* A server's answer to the client's first packet: Version Negotiation with these. The server itself comes back then. */
+static void only_offers(fixture *f, uint32_t asked, const uint32_t *sv, size_t nsv) {
+  begin(f);
+  nq_endpoint_close(f->w.s.l, f->w.s.ep);
+  nq_io *io = sim_io(&f->net, 1, 443);
+  nq_connect_options o;
+  memset(&o, 0, sizeof o);
+  o.remote = io->local;
+  o.endpoint = f->w.c.ep;
+  o.tls = f->w.ctls;
+  o.limits = f->w.c.limits;
+  o.version = asked;
+  o.server_name = "localhost";
+  nq_handle h;
+  REQUIRE(nq_conn_connect(f->w.c.l, &o, &h) == 0);
+  nq_stream_options so = {.kind = NQ_KIND_RPC, .name = "rpc", .name_len = 3};
+  nq_handle rpc;
+  REQUIRE(nq_stream_open(f->w.c.l, h, &so, &rpc) == 0);
+  REQUIRE(nq_rpc_call(f->w.c.l, rpc, 1, NULL, 0, 0, NULL, NULL) >= 0);
+  world_run(&f->w, 3);
+  const nq_datagram *v;
+  REQUIRE(io->ops->recv(io, &v) >= 1);
+  uint8_t dl = v[0].data[5], sl = v[0].data[6 + dl];
+  uint8_t *room = io->ops->tx_room(io, 200);
+  ngtcp2_ssize n =
+      ngtcp2_pkt_write_version_negotiation(room, 200, 1, v[0].data + 7 + dl, sl, v[0].data + 6, dl, sv, nsv);
+  REQUIRE(n > 0);
+  io->ops->tx_push(io, (size_t)n, (size_t)n, v[0].remote, NULL, 0);
+  io->ops->close(io);
+  world_listen(&f->w);
+  world_run(&f->w, 2000);
+}
+
+/* Version 2 is offered alone, and tried. That the server does speak version 1, the client learns by the handshake: the
+ * packet was forged, and nothing of the connection stands (RFC 9368 4). */
+static void test_forged_version_negotiation(void) {
+  static const uint32_t v2[] = {0x1a2a3a4a, NGTCP2_PROTO_VER_V2};
+  fixture f;
+  only_offers(&f, 0, v2, 2);
+  CHECK_EQ(stats(f.w.s.l).accepted, 1);
+  CHECK_EQ(f.w.c.count[NQ_EV_CONN_OPEN], 0);
+  CHECK_EQ(f.w.c.count[NQ_EV_CONN_CLOSE], 1);
+  CHECK_EQ(f.w.c.why, NQ_WHY_TRANSPORT);
+  CHECK_EQ(f.w.c.code, NGTCP2_VERSION_NEGOTIATION_ERROR);
+  CHECK_EQ(f.w.c.gone, 1);
+  end(&f);
+}
+
+/* Who asked for a version by name gets no other. */
+static void test_version_by_name(void) {
+  static const uint32_t v2[] = {NGTCP2_PROTO_VER_V2};
+  fixture f;
+  only_offers(&f, NGTCP2_PROTO_VER_V1, v2, 1);
+  CHECK_EQ(f.w.c.count[NQ_EV_CONN_CLOSE], 1);
+  CHECK_EQ(f.w.c.why, NQ_WHY_VERSION);
+  end(&f);
+}
+
+/* A packet that names the version which the client began with is left out (RFC 9000 6.2). */
+static void test_version_negotiation_with_what_was_asked(void) {
+  static const uint32_t both[] = {NGTCP2_PROTO_VER_V2, NGTCP2_PROTO_VER_V1};
+  fixture f;
+  only_offers(&f, 0, both, 2);
+  CHECK_EQ(f.w.c.count[NQ_EV_CONN_OPEN], 1);
+  CHECK_EQ(f.w.c.count[NQ_EV_RPC_REPLY], 1);
+  CHECK_EQ(f.w.c.gone, 0);
+  end(&f);
+}
+
 /* A client that hears only of versions it does not speak. */
 static void test_no_common_version(void) {
   fixture f;
@@ -440,6 +509,9 @@ int main(void) {
   RUN(test_refused);
   RUN(test_versions);
   RUN(test_unknown_version);
+  RUN(test_forged_version_negotiation);
+  RUN(test_version_by_name);
+  RUN(test_version_negotiation_with_what_was_asked);
   RUN(test_no_common_version);
   RUN(test_restart);
   RUN(test_datagrams);

@@ -386,6 +386,37 @@ static void test_timeouts(void) {
   end(&f);
 }
 
+static uint64_t pending(nq_loop *l) {
+  nq_loop_stats s;
+  nq_loop_get_stats(l, &s);
+  return s.pending_calls;
+}
+
+/* An ID from outside may be any number: in a table of 3 calls, 13 slots of it are empty. */
+static void test_any_id(void) {
+  static const uint32_t others[] = {0, 4, 16, 17, 32, 0x80000000u, UINT32_MAX};
+  fixture f;
+  begin(&f);
+  f.w.s.echo = 0;
+  uint32_t ids[3];
+  for (uintptr_t i = 0; i < 3; i++)
+    CHECK(nq_rpc_call(f.w.c.l, f.rpc, 1, NULL, 0, NQ_SEC(1), (void *)(i + 1), &ids[i]) >= 0);
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+    CHECK(nq_rpc_pending(f.w.c.l, f.rpc, others[i]) == NULL);
+    CHECK(nq_rpc_cancel(f.w.c.l, f.rpc, others[i]) == NULL);
+  }
+  CHECK_EQ(pending(f.w.c.l), 3);
+  for (uintptr_t i = 0; i < 3; i++) {
+    CHECK(nq_rpc_pending(f.w.c.l, f.rpc, ids[i]) == (void *)(i + 1));
+    CHECK(nq_rpc_cancel(f.w.c.l, f.rpc, ids[i]) == (void *)(i + 1));
+    CHECK(nq_rpc_pending(f.w.c.l, f.rpc, ids[i]) == NULL);
+  }
+  CHECK_EQ(pending(f.w.c.l), 0);
+  CHECK(nq_rpc_pending(f.w.c.l, 0, ids[0]) == NULL);
+  CHECK(nq_rpc_cancel(f.w.c.l, UINT64_MAX, ids[0]) == NULL);
+  end(&f);
+}
+
 static void test_cancel(void) {
   fixture f;
   begin(&f);
@@ -636,6 +667,7 @@ int main(void) {
   RUN(test_all_types);
   RUN(test_payloads_both_ways);
   RUN(test_timeouts);
+  RUN(test_any_id);
   RUN(test_cancel);
   RUN(test_gone);
   RUN(test_gone_before_open);
