@@ -5,7 +5,7 @@ The asyncio interface is in here: `connect`, `serve`, `Handlers`. `naquid.capi` 
 
 from __future__ import annotations
 
-from ._naquid import EGOAWAY, ENOTSUPPORT, ETIMEOUT, EUSER, OK, Deferred, RpcBatch, limits_table, versions
+from ._naquid import EALLOC, EGOAWAY, ENOTSUPPORT, ETIMEOUT, EUSER, OK, Deferred, RpcBatch, limits_table, versions
 from ._version import __version__
 from .errors import (
     CallTimeout,
@@ -63,6 +63,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "EALLOC",
     "EGOAWAY",
     "ENOTSUPPORT",
     "ETIMEOUT",

@@ -277,4 +277,9 @@ async def opened(connection: Connection) -> Connection:
     except asyncio.CancelledError:
         connection.abort()
         raise
+    except ConnectionLost:  # it opened and ended in one tick: to who connects, no connection came about
+        refusal = connection._refusal()
+        if refusal is None:
+            raise
+        raise refusal from None
     return connection

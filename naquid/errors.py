@@ -91,7 +91,8 @@ class StreamError(Error):
 
 
 class StreamReset(StreamError):
-    """The peer ended its sending side (RESET_STREAM) or asked this side to stop (STOP_SENDING).
+    """The peer ended its sending side (RESET_STREAM) or asked this side to stop (STOP_SENDING). Or this side could not go
+    on with what the peer had sent, and ended the stream; the message says so.
 
     Attributes:
         code: the application's error code.
@@ -200,6 +201,19 @@ def from_close(why: int, code: int, reason: str, remote: bool, established: bool
     if established:
         return ConnectionLost(text, code=code, reason=reason, remote=remote)
     return HandshakeFailed(text, code=code, reason=reason, remote=remote)
+
+
+# Why this side gave a stream up: the codes that it sends then (engine.h, NQ_CODE_*).
+_GIVEN_UP = {
+    3: "what the peer sent is no message of this kind of stream",
+    4: "the peer sent a message above this side's Limits.max_message_size",
+    5: "this side had no memory for what came, or Limits.max_assembly was reached",
+}
+
+
+def given_up(code: int) -> str:
+    """Why this side ended a stream that the peer had not ended."""
+    return _GIVEN_UP.get(code, "this side could not go on with what came") + "; this side ended the stream"
 
 
 def again(error: BaseException) -> BaseException:

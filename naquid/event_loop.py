@@ -57,6 +57,8 @@ class LoopStats(TypedDict):
     handshakes: int
     """Completed, in both roles."""
     lost_packets: int
+    datagrams_dropped: int
+    """Datagrams that came, and that there was no memory to deliver."""
     """Of connections that have ended."""
     mtu_fallbacks: int
     """Paths that carried large packets no longer, so that smaller ones are sent (RFC 8899 4.3)."""

@@ -36,6 +36,7 @@ _COUNTERS: tuple[tuple[str, str, str], ...] = (
     ("naquid_datagrams_received", "UDP datagrams received.", "rx_datagrams"),
     ("naquid_datagrams_sent", "UDP datagrams sent.", "tx_datagrams"),
     ("naquid_datagrams_dropped", "UDP datagrams that were truncated, or failed to be read.", "rx_dropped"),
+    ("naquid_datagram_frames_dropped", "DATAGRAM frames that there was no memory to deliver.", "datagrams_dropped"),
     ("naquid_send_errors", "System calls that failed to send.", "tx_errors"),
     ("naquid_handshakes", "Handshakes completed, in both roles.", "handshakes"),
     ("naquid_connections_accepted", "Connections that clients began and this side took.", "accepted"),

@@ -287,5 +287,5 @@ cdef class Many(Reply):
             end = self.rows[k + 1].begin if k + 1 < self.n_rows else self.started
             for i in range(row.begin, end):
                 if self.values[i] is None:
-                    self.rpc.cancel(row.msgid + <uint32_t>(i - row.begin))
+                    self.rpc.forget_call(row.msgid + <uint32_t>(i - row.begin))
         return 0

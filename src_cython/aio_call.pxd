@@ -12,7 +12,9 @@ cdef class Reply:
     cdef object context           # and its context
     cdef list callbacks           # [(function, context)] of others that await it too
     cdef bint blocking            # asyncio's flag between a task and what it awaits
+    cdef Reply late               # the next of those that are to be woken once there is memory for it
     cdef int settle(self, int state, object value) except -1
+    cdef int wake(self) except -1
     cdef int resume(self) except -1
     cdef int forget(self) except -1
     cdef object failure(self)

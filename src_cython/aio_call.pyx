@@ -22,19 +22,31 @@ cdef class Reply:
             return 0
         self.state = state
         self.value = value
-        if self.wakeup is not None:
-            if self.rpc.loop.ticking and state < CALL_GONE:
-                self.resume()
-            else:
-                self.aloop.call_soon(self.wakeup, self, context=self.context)
-                self.rpc.loop.woken = True
+        if self.wakeup is not None and self.rpc.loop.ticking and state < CALL_GONE:
+            self.resume()
             self.wakeup = None
             self.context = None
-        if self.callbacks is not None:
-            for fn, context in self.callbacks:
+        if self.wakeup is not None or self.callbacks is not None:
+            return self.wake()
+        return 0
+
+    cdef int wake(self) except -1:
+        """Whoever waits goes on in this turn of the event loop, or, if there is no memory to say so, in one after it."""
+        cdef Loop loop = self.rpc.loop
+        try:
+            if self.wakeup is not None:
+                self.aloop.call_soon(self.wakeup, self, context=self.context)
+                self.wakeup = None
+                self.context = None
+                loop.woken = True
+            while self.callbacks:
+                fn, context = self.callbacks[0]
                 self.aloop.call_soon(fn, self, context=context)
-            self.rpc.loop.woken = True
+                del self.callbacks[0]
+                loop.woken = True
             self.callbacks = None
+        except MemoryError:
+            loop.wake_later(self)
         return 0
 
     cdef int resume(self) except -1:
@@ -58,7 +70,7 @@ cdef class Reply:
         return 0
 
     cdef int forget(self) except -1:
-        self.rpc.cancel(self.msgid)
+        self.rpc.forget_call(self.msgid)
         return 0
 
     cdef object failure(self):

@@ -1,6 +1,10 @@
 # aio_conn.pyx: connections and servers of the asyncio facade. The coroutines are in naquid/connection.py, client.py and
 # server.py.
 
+# Made before it is needed, as there may be no memory for it then.
+NO_MEMORY_AT_THE_END = errors.ConnectionLost("the connection has ended; there was no memory to say why")
+
+
 cdef class HandlerEntry:
     def __init__(self, cls, name, handler, notify=None):
         self.cls = cls
@@ -106,8 +110,11 @@ cdef class BaseConnection(ConnCore):
     cdef int learn(self, const nq_event *e) except -1:
         """Keeps why the connection ended."""
         self.keep_close(e)
-        self.close_error = errors.from_close(self.why, self.code, self.reason,
-                                             (self.close_flags & NQ_EVF_REMOTE) != 0, self.opened)
+        try:
+            self.close_error = errors.from_close(self.why, self.code, self.reason,
+                                                 (self.close_flags & NQ_EVF_REMOTE) != 0, self.opened)
+        except MemoryError:
+            self.close_error = NO_MEMORY_AT_THE_END
         if self.lasting and not self.closing and not (self.why == NQ_WHY_APP and self.code == 0):
             self.closed = False
             self.life.error = self.close_error
@@ -328,6 +335,13 @@ cdef class BaseConnection(ConnCore):
         if self.open_waiters is None:
             self.open_waiters = []
         return new_waiter(self.loop, self.open_waiters)
+
+    def _refusal(self):
+        """For who waits for the handshake: the connection was completed and has ended before it could be used, and why.
+        None when it has not ended by the engine's word."""
+        if not self.closed or self.why == 0:
+            return None
+        return errors.from_close(self.why, self.code, self.reason, (self.close_flags & NQ_EVF_REMOTE) != 0, False)
 
     def _close_wait(self):
         if self.closed:

@@ -20,6 +20,7 @@ cdef class AioStream(StreamCore):
     cdef bint finished           # this side will send no more
     cdef bint ours               # this side closed both directions, before the peer ended any
     cdef bint deaf               # this side asked for no more, before the peer ended its side
+    cdef bint given_up           # this side could not go on with what came: reset_code is why
     cdef bint fin                # the peer will send no more
     cdef int64_t reset_code      # of the peer's RESET_STREAM, -1
     cdef int64_t stop_code       # of the peer's STOP_SENDING, -1

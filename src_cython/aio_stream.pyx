@@ -18,11 +18,17 @@ cdef object new_waiter(Loop loop, list waiters):
 
 
 cdef int wake_waiters(Loop loop, list waiters, object value) except -1:
+    cdef object failure = None
     for fut in waiters:
         if not fut.done():
-            fut.set_result(value)
+            try:
+                fut.set_result(value)
+            except MemoryError as exc:  # the others are woken all the same
+                failure = exc
     waiters.clear()
     loop.woken = True
+    if failure is not None:
+        raise failure
     return 0
 
 
@@ -51,9 +57,19 @@ cdef class AioStream(StreamCore):
 
     cdef int ev_reset(self, const nq_event *e) except -1:
         self.reset_code = <int64_t>e.code
+        self.given_up = (e.flags & NQ_EVF_LOCAL) != 0
         if self.read_waiters is not None:
             wake_waiters(self.loop, self.read_waiters, None)
         return 0
+
+    cdef bint ev_undelivered(self, const nq_event *e) except -1:
+        if StreamCore.ev_undelivered(self, e):
+            return True
+        self.reset_code = NQ_CODE_OVERLOAD
+        self.given_up = True
+        if self.read_waiters is not None:
+            wake_waiters(self.loop, self.read_waiters, None)
+        return False
 
     cdef int ev_stop(self, const nq_event *e) except -1:
         self.stop_code = <int64_t>e.code
@@ -104,6 +120,7 @@ cdef class AioStream(StreamCore):
             if e.handle == self.handle:
                 if e.kind == NQ_EV_STREAM_RESET:
                     self.reset_code = <int64_t>e.code
+                    self.given_up = (e.flags & NQ_EVF_LOCAL) != 0
                 elif e.kind == NQ_EV_STREAM_STOP:
                     self.stop_code = <int64_t>e.code
                 elif e.kind == NQ_EV_STREAM_CLOSE:
@@ -144,8 +161,8 @@ cdef class AioStream(StreamCore):
                 return self.lost()
             if self.stop_code >= 0 and not self.ours:
                 return errors.StreamReset(self.stop_code, "the peer stopped reading this stream")
-            if self.reset_code >= 0 and not self.finished:
-                return errors.StreamReset(self.reset_code, "the peer broke the protocol on this stream, which ended it")
+            if self.given_up and not self.finished:
+                return errors.StreamReset(self.reset_code, errors.given_up(self.reset_code))
             return errors.StreamClosed(f"{what}: this side has closed it already" if self.finished
                                        else f"{what}: it is closed, or was opened by the peer to send only")
         try:
@@ -155,6 +172,8 @@ cdef class AioStream(StreamCore):
 
     cdef object read_failure(self):
         """Why nothing more can be read: an exception, or None at the end of the stream."""
+        if self.given_up:
+            return errors.StreamReset(self.reset_code, errors.given_up(self.reset_code))
         if self.fin:
             return None
         if self.deaf and not self.is_lost():

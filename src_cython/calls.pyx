@@ -85,14 +85,30 @@ cdef class Calls:
         return 0 if n.left else self.release(n)
 
     cdef int told(self, CallNode *n, const nq_event *e) except -1:
-        """A reply, or the end of a call without one."""
+        """A reply, or the end of a call without one. What is to be told is made before the node is forgotten: if there
+        is no memory for it, that is told, for which none is needed."""
         cdef StreamCore s = <StreamCore>n.stream
         cdef object cb = <object>n.cb
         cdef int kind = n.kind
+        cdef bint local = e.flags & NQ_EVF_LOCAL
+        cdef int result = e.type
+        cdef PyObject *made
+        cdef bytes payload = b""
         if n.first:
             kind += <int>(e.msgid - n.first)
+        if local:
+            result = R_TIMEOUT if e.code == NQ_CALL_TIMEOUT else R_GOAWAY
+        else:
+            made = new_bytes(<const char *>e.data, <Py_ssize_t>e.len)
+            if made == NULL:
+                PyErr_Clear()
+                local = True
+                result = R_ALLOC
+            else:
+                payload = <bytes>made
+                Py_XDECREF(made)
         self.forget(n)
-        return s.ev_reply(cb, kind, e)
+        return s.ev_reply(cb, kind, local, result, payload)
 
     cdef int gone(self, Loop loop) except -1:
         """Whoever waits hears of it; a row is told once."""

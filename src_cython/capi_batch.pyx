@@ -22,10 +22,16 @@ cdef class CapiBatch(BatchHandler):
             self.cap = self.cap * 2 or 64
         self.asked[n].stream = e.handle
         self.asked[n].msgid = e.msgid
-        self.rpcs.append(rpc.stream)
-        self.types.append(<int>e.type)
-        self.msgids.append(e.msgid)
-        self.payloads.append(event_bytes(e))
+        payload = event_bytes(e)
+        try:
+            self.rpcs.append(rpc.stream)
+            self.types.append(<int>e.type)
+            self.msgids.append(e.msgid)
+            self.payloads.append(payload)
+        except BaseException:  # all of it or nothing: the lists are parallel
+            for of in (self.rpcs, self.types, self.msgids, self.payloads):
+                del of[n:]
+            raise
         rpc.unanswered += 1
         return 0
 

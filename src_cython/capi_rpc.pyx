@@ -56,21 +56,14 @@ cdef class CapiRpc(CapiStream):
         args[3] = <PyObject *>payload
         return call_back(self.loop, fn, args, 3)
 
-    cdef int ev_reply(self, object cb, int kind, const nq_event *e) except -1:
+    cdef int ev_reply(self, object cb, int kind, bint local, int result, bytes payload) except -1:
         cdef PyObject *args[4]
-        cdef object result
-        cdef bytes payload
-        if e.flags & NQ_EVF_LOCAL:
-            result = R_TIMEOUT if e.code == NQ_CALL_TIMEOUT else R_GOAWAY
-            payload = b""
-        else:
-            result = <int>e.type
-            payload = event_bytes(e)
+        cdef object result_ = result
         if kind:
-            return (<CapiMany>cb).put(self, kind - 1, result, payload)
+            return (<CapiMany>cb).put(self, kind - 1, result_, payload)
         args[0] = NULL
         args[1] = <PyObject *>self.stream
-        args[2] = <PyObject *>result
+        args[2] = <PyObject *>result_
         args[3] = <PyObject *>payload
         return call_back(self.loop, cb, args, 3)
 

@@ -78,6 +78,8 @@ cdef class CapiStream(StreamCore):
         return 0
 
     cdef int ev_reset(self, const nq_event *e) except -1:
+        if e.flags & NQ_EVF_LOCAL:  # given up by this side: on_close now, as the ends of its calls come next
+            self.end()
         return self.close_now()
 
     cdef int ev_stop(self, const nq_event *e) except -1:

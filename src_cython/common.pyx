@@ -4,6 +4,8 @@ cdef extern from "Python.h":
     PyObject *PyObject_Vectorcall(PyObject *fn, PyObject **args, size_t nargsf, PyObject *kwnames) noexcept
     size_t PY_VECTORCALL_ARGUMENTS_OFFSET
     bint PyCoro_CheckExact(object o)
+    PyObject *new_bytes "PyBytes_FromStringAndSize" (const char *p, Py_ssize_t n) noexcept
+    void PyErr_Clear() noexcept
 
 cdef extern from *:
     """
@@ -33,6 +35,7 @@ Coroutine = collections.abc.Coroutine
 # Results of RPC calls that no peer sent, and of handlers that failed (the original's error numbers).
 OK = 0
 ETIMEOUT = -2
+EALLOC = -3
 ENOTSUPPORT = -4
 EGOAWAY = -5
 EUSER = -7

@@ -48,7 +48,10 @@ cdef class ConnCore(Core):
         self.why = e.msgid
         self.code = e.code
         self.close_flags = e.flags
-        self.reason = event_bytes(e).decode("utf-8", "replace")
+        try:
+            self.reason = event_bytes(e).decode("utf-8", "replace")
+        except MemoryError:  # the end itself is not lost for its text
+            self.reason = ""
         return 0
 
     cdef int end_opening(self) except -1:

@@ -164,6 +164,7 @@ cdef extern from "engine/engine.h" nogil:
     int nq_loop_inherited(const nq_loop *l)
     int nq_loop_poll(nq_loop *l, int64_t max_wait)
     const nq_event *nq_loop_events(const nq_loop *l)
+    void nq_loop_undelivered(nq_loop *l, uint32_t i)
     int nq_loop_timing(const nq_loop *l)
     void nq_loop_time(nq_loop *l, const nq_event *next)
     int nq_loop_flush(nq_loop *l)
@@ -186,6 +187,7 @@ cdef extern from "engine/engine.h" nogil:
         uint64_t accepted, refused, retries_sent, resets_sent, version_negotiations, forwarded
         uint64_t handshakes
         uint64_t lost_packets
+        uint64_t datagrams_dropped
         uint64_t mtu_fallbacks
         uint64_t send_buffer_bytes
         int gso, gro, mmsg, ecn
@@ -325,6 +327,7 @@ cdef extern from "engine/engine.h" nogil:
                         void *user, uint32_t *msgid, uint32_t *made)
     int nq_rpc_max_msgid(nq_loop *l, nq_handle s, uint32_t max)
     int nq_rpc_last_msgid(nq_loop *l, nq_handle s, uint32_t last)
+    void *nq_rpc_pending(const nq_loop *l, nq_handle s, uint32_t msgid)
     void *nq_rpc_cancel(nq_loop *l, nq_handle s, uint32_t msgid)
     int nq_rpc_notify(nq_loop *l, nq_handle s, int16_t type, const uint8_t *data, size_t len)
     int nq_rpc_reply(nq_loop *l, nq_handle s, uint32_t msgid, int16_t result, const uint8_t *data, size_t len)

@@ -4,6 +4,7 @@ cdef class Calls
 cdef class Loop
 cdef class ConnCore
 cdef class StreamCore
+cdef class Reply
 
 # Anything the engine holds a pointer to. While `linked`, the loop owns one reference to it in the engine's name.
 cdef class Core:
@@ -59,6 +60,7 @@ cdef class Loop:
     cdef Calls calls
     cdef list batches            # batch handlers that have collected requests in this dispatch
     cdef set posted              # Posted objects on their way
+    cdef Reply late              # a chain of those
     cdef object fatal            # a BaseException that is no Exception: raised after the tick
     cdef int tick(self, int64_t max_wait) except -2
     cdef int poll_dispatch(self, int64_t max_wait) except -2
@@ -68,6 +70,9 @@ cdef class Loop:
     cdef int wake(self) except -1
     cdef int dispatch(self, int n) except -1
     cdef int one(self, const nq_event *e) except -1
+    cdef int undelivered(self, int i, object exc) except -1
+    cdef int wake_later(self, Reply r) except -1  # there was no memory to wake who waits for it
+    cdef int wake_late(self) except -1
     cdef int link(self, Core c) except -1     # the engine holds a pointer to c from here on
     cdef int unlink(self, Core c) except -1   # no more; may drop the last reference
     cdef int begin_turn(self) except -1

@@ -93,7 +93,7 @@ cdef class Loop:
                     i += 1
                     self.one(nq_loop_events(self.l) + (i - 1))
             except BaseException as exc:
-                self.failed(exc, self)
+                self.undelivered(i - 1, exc)
         if timed:
             nq_loop_time(self.l, NULL)
         if self.batches:
@@ -102,6 +102,23 @@ cdef class Loop:
             for batch in batches:
                 (<BatchHandler>batch).run(self)
         return 0
+
+    cdef int undelivered(self, int i, object exc) except -1:
+        """Dispatching event i raised exc, which is no exception of a handler: there was no memory, as a rule. Nothing is
+        lost in silence: a stream ends with an error, a datagram is counted."""
+        cdef nq_event e = nq_loop_events(self.l)[i]
+        cdef void *p
+        cdef bint goes_on = False
+        try:
+            if NQ_EV_STREAM_DATA <= e.kind <= NQ_EV_RPC_NOTIFY:
+                p = nq_stream_user(self.l, e.handle)
+                if p != NULL:
+                    goes_on = (<StreamCore>p).ev_undelivered(&e)
+        except BaseException as another:
+            self.failed(another, self)
+        if not goes_on:
+            nq_loop_undelivered(self.l, i)
+        return self.failed(exc, self)
 
     cdef int one(self, const nq_event *e) except -1:
         cdef void *p
@@ -150,6 +167,25 @@ cdef class Loop:
             take_returned(self.l)
         elif kind == NQ_EV_LOG:
             self.ev_log(e)
+        return 0
+
+    cdef int wake_later(self, Reply r) except -1:
+        r.late = self.late
+        self.late = r
+        return 0
+
+    cdef int wake_late(self) except -1:
+        """Tries again; those that fail again are tried in the next tick."""
+        cdef Reply r = self.late
+        cdef Reply following
+        self.late = None
+        while r is not None:
+            following = r.late
+            r.late = None
+            r.wake()
+            r = following
+        if self.late is not None and self.l != NULL:
+            nq_loop_wake(self.l)
         return 0
 
     cdef int failed(self, object exc, object where) except -1:
@@ -211,6 +247,8 @@ cdef class Loop:
             more = nq_loop_flush(self.l)
         self.flush_due = False
         self.woken = False
+        if self.late is not None:
+            self.wake_late()
         try:
             if load_int(&self.close_wanted):
                 self.close_now()

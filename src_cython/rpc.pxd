@@ -24,6 +24,7 @@ cdef class BaseRpc(AioStream):
     cdef int reply_failed(self, uint32_t msgid, int rc) except -1
     cdef int task_start(self) except -1
     cdef int settle(self) except -1
+    cdef int forget_call(self, uint32_t msgid) except -1
 
 # A request whose reply comes later.
 cdef class Deferred:

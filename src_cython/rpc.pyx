@@ -13,6 +13,22 @@ cdef uint64_t timeout_ns(object seconds) except? 0:
     return ns
 
 
+# Made before it is needed, as there may be no memory for it then.
+NO_MEMORY = MemoryError("there was no memory for the reply")
+
+
+cdef object call_error(bint local, int result, bytes payload):
+    """Why a call has no reply, other than the end of its stream."""
+    try:
+        if not local:
+            return errors.RpcError(payload, result)
+        if result == R_TIMEOUT:
+            return errors.CallTimeout("no reply came within the call's timeout")
+        return MemoryError(*NO_MEMORY.args)
+    except MemoryError:
+        return NO_MEMORY
+
+
 @cython.no_gc_clear
 cdef class BaseRpc(AioStream):
     """An RPC stream; naquid.Rpc adds the coroutines."""
@@ -89,8 +105,8 @@ cdef class BaseRpc(AioStream):
         result = <object>r
         Py_XDECREF(r)
         if result is not None and is_coroutine(result):
-            self.task_start()
             self.app.spawn(self.loop, self._serve_notify(result))
+            self.task_start()
         return 0
 
     cdef int request_done(self, uint32_t msgid, object result) except -1:
@@ -98,9 +114,9 @@ cdef class BaseRpc(AioStream):
         if result is None:
             self.unanswered += 1
         elif is_coroutine(result):
+            self.app.spawn(self.loop, self._serve_request(result, msgid))
             self.unanswered += 1
             self.task_start()
-            self.app.spawn(self.loop, self._serve_request(result, msgid))
         else:
             try:
                 self.reply_now(msgid, 0, result)
@@ -252,7 +268,8 @@ cdef class BaseRpc(AioStream):
         """Sends a request and returns at once; on_reply(result: int, payload: bytes) is called exactly once.
 
         type: 1 to 32767. timeout: seconds; None is the stream's. result is 0, the negative code of an error reply,
-        naquid.ETIMEOUT, or naquid.EGOAWAY when the stream or connection ended. Returns the message ID for `cancel`.
+        naquid.ETIMEOUT, naquid.EALLOC when there was no memory for the reply, or naquid.EGOAWAY when the stream or
+        connection ended. Returns the message ID for `cancel`.
         Raises ConnectionLost, MessageTooBig, QueueFull, ValueError.
         """
         cdef uint32_t msgid = 0
@@ -341,18 +358,33 @@ cdef class BaseRpc(AioStream):
         else:
             AioStream.close(self)
 
-    def cancel(self, uint32_t msgid):
-        """Forgets a call: its on_reply is never called. Returns whether it was still waiting."""
+    def cancel(self, msgid):
+        """Forgets a call of `call_soon`: its on_reply is never called. Returns whether it was still waiting; False for
+        every number that is no message ID of such a call. To give up what is awaited, cancel the task."""
         cdef CallNode *node
+        cdef nq_loop *l
+        if not isinstance(msgid, int):
+            raise TypeError(f"a message ID is an int, not {type(msgid).__name__}")
         if self.heir is not None:
             return self.heir.cancel(msgid)
-        if self.closed or self.loop.l == NULL:
+        if self.closed or self.loop.l == NULL or not 1 <= msgid <= 0xffffffff:
             return False
-        node = <CallNode *>nq_rpc_cancel(own(self.loop), self.handle, msgid)
-        if node == NULL:
+        l = own(self.loop)
+        node = <CallNode *>nq_rpc_pending(l, self.handle, msgid)
+        if node == NULL or node.kind != CALL_CALLBACK:
             return False
+        nq_rpc_cancel(l, self.handle, msgid)
         self.loop.calls.forget(node)
         return True
+
+    cdef int forget_call(self, uint32_t msgid) except -1:
+        """A call that is awaited is given up."""
+        cdef CallNode *node
+        if not self.closed and self.loop.l != NULL:
+            node = <CallNode *>nq_rpc_cancel(own(self.loop), self.handle, msgid)
+            if node != NULL:
+                self.loop.calls.forget(node)
+        return 0
 
     def notify(self, type, payload=b""):
         """Sends a message that has no reply. type: 1 to 32767. Raises ConnectionLost, MessageTooBig, QueueFull."""
@@ -371,33 +403,21 @@ cdef class BaseRpc(AioStream):
                 raise self._gone()
             engine_error(self.loop, rc, "notifying")
 
-    cdef int ev_reply(self, object cb, int kind, const nq_event *e) except -1:
+    cdef int ev_reply(self, object cb, int kind, bint local, int result, bytes payload) except -1:
         cdef PyObject *args[3]
-        cdef int result = e.type
         cdef object result_
-        cdef bytes payload
-        if e.flags & NQ_EVF_LOCAL:
-            result = R_TIMEOUT if e.code == NQ_CALL_TIMEOUT else R_GOAWAY
-            payload = b""
-        else:
-            payload = event_bytes(e)
         if kind >= CALL_MANY:
             if result == 0:
                 return (<Many>cb).put(kind - CALL_MANY, payload, False)
-            if not e.flags & NQ_EVF_LOCAL:
-                return (<Many>cb).put(kind - CALL_MANY, errors.RpcError(payload, result), True)
-            if result == R_TIMEOUT:
-                return (<Many>cb).put(kind - CALL_MANY, errors.CallTimeout("no reply came within the call's timeout"),
-                                      True)
-            return (<Many>cb).settle(CALL_GONE, None)
+            if result == R_GOAWAY and local:
+                return (<Many>cb).settle(CALL_GONE, None)
+            return (<Many>cb).put(kind - CALL_MANY, call_error(local, result, payload), True)
         if kind == CALL_FUTURE:
             if result == 0:
                 return (<Reply>cb).settle(CALL_DONE, payload)
-            if not e.flags & NQ_EVF_LOCAL:
-                return (<Reply>cb).settle(CALL_FAILED, errors.RpcError(payload, result))
-            if result == R_TIMEOUT:
-                return (<Reply>cb).settle(CALL_FAILED, errors.CallTimeout("no reply came within the call's timeout"))
-            return (<Reply>cb).settle(CALL_GONE, None)
+            if result == R_GOAWAY and local:
+                return (<Reply>cb).settle(CALL_GONE, None)
+            return (<Reply>cb).settle(CALL_FAILED, call_error(local, result, payload))
         result_ = result
         args[0] = NULL
         args[1] = <PyObject *>result_
@@ -409,6 +429,9 @@ cdef class BaseRpc(AioStream):
         self.look_ahead()
         if self.is_lost() or (<BaseConnection>self.conn).closing:
             return self.lost()
+        if self.given_up:
+            return errors.ConnectionLost(f"the RPC stream was given up: {errors.given_up(self.reset_code)}",
+                                         code=self.reset_code)
         if self.ours:
             return errors.ConnectionLost("the RPC stream is closed: this side has closed it")
         code = max(self.reset_code, self.stop_code, self.close_code)
@@ -431,6 +454,7 @@ cdef class BaseRpc(AioStream):
 
     cdef int ev_reset(self, const nq_event *e) except -1:
         self.reset_code = <int64_t>e.code
+        self.given_up = (e.flags & NQ_EVF_LOCAL) != 0
         self.close()
         return 0
 

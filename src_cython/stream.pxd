@@ -13,10 +13,14 @@ cdef class StreamCore(Core):
     cdef int ev_request(self, const nq_event *e) except -1
     cdef int ev_notify(self, const nq_event *e) except -1
     # cb and kind as given to Calls.node or again. May come after ev_close.
-    cdef int ev_reply(self, object cb, int kind, const nq_event *e) except -1
+    # local: no reply came, or none that could be kept; result is R_TIMEOUT, R_GOAWAY or R_ALLOC then.
+    cdef int ev_reply(self, object cb, int kind, bint local, int result, bytes payload) except -1
     cdef int ev_fin(self, const nq_event *e) except -1
     cdef int ev_reset(self, const nq_event *e) except -1
     cdef int ev_stop(self, const nq_event *e) except -1
     cdef int ev_writable(self, const nq_event *e) except -1
     cdef int ev_acked(self, const nq_event *e) except -1
+    # Bytes, a record, a notification or a request of the peer could not be delivered. True: the peer has been told so,
+    # and the stream may go on; False: it may not, as what comes next would stand behind a gap.
+    cdef bint ev_undelivered(self, const nq_event *e) except -1
     # ev_open, ev_close, detached are Core's.

@@ -95,7 +95,7 @@ cdef class StreamCore(Core):
     cdef int ev_notify(self, const nq_event *e) except -1:
         return 0
 
-    cdef int ev_reply(self, object cb, int kind, const nq_event *e) except -1:
+    cdef int ev_reply(self, object cb, int kind, bint local, int result, bytes payload) except -1:
         return 0
 
     cdef int ev_fin(self, const nq_event *e) except -1:
@@ -112,3 +112,6 @@ cdef class StreamCore(Core):
 
     cdef int ev_acked(self, const nq_event *e) except -1:
         return 0
+
+    cdef bint ev_undelivered(self, const nq_event *e) except -1:
+        return e.kind == NQ_EV_RPC_REQUEST and nq_rpc_reply(self.loop.l, e.handle, e.msgid, R_ALLOC, NULL, 0) >= 0
