@@ -236,6 +236,33 @@ def test_cancel_call_soon(run: Variant, bench: Bench) -> None:
     run(main)
 
 
+def test_cancel_takes_no_number_for_a_call(run: Variant, bench: Bench) -> None:
+    """0 is what empty places of the table have; the IDs of awaited calls are nobody's to cancel by number."""
+
+    async def main() -> None:
+        async with bench.pair(silent_app()) as (_, conn):
+            rpc = await conn.open_rpc("silent")
+            calls = [asyncio.ensure_future(rpc.call(1, b"?")) for _ in range(3)]
+            many = asyncio.ensure_future(rpc.call_many(1, [b"?", b"?"]))
+            results: list[int] = []
+            msgid = rpc.call_soon(1, b"?", lambda result, payload: results.append(result))
+            await asyncio.sleep(0)
+            for number in (0, -1, 1, 2, 3, 4, 5, msgid + 1, 17, 2**31, 2**32 - 1, 2**32, 2**32 + msgid, 10**30):
+                assert rpc.cancel(number) is False, number
+            with pytest.raises(TypeError):
+                rpc.cancel("1")  # type: ignore[arg-type]
+            assert engine().stats()["pending_calls"] == 6
+            assert rpc.cancel(msgid) is True
+            assert engine().stats()["pending_calls"] == 5
+            for call in (*calls, many):
+                call.cancel()
+            await asyncio.gather(*calls, many, return_exceptions=True)
+            assert engine().stats()["pending_calls"] == 0
+            assert results == []
+
+    run(main)
+
+
 def test_cancelled_calls(run: Variant, bench: Bench) -> None:
     app = naquid.Handlers()
     waiting: list[naquid.Deferred] = []
