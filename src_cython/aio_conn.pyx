@@ -2,7 +2,7 @@
 # server.py.
 
 # Made before it is needed, as there may be no memory for it then.
-NO_MEMORY_AT_THE_END = errors.ConnectionLost("the connection has ended; there was no memory to say why")
+cdef object NO_MEMORY_AT_THE_END = errors.ConnectionLost("the connection has ended; there was no memory to say why")
 
 
 cdef class HandlerEntry:

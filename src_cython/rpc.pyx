@@ -14,7 +14,7 @@ cdef uint64_t timeout_ns(object seconds) except? 0:
 
 
 # Made before it is needed, as there may be no memory for it then.
-NO_MEMORY = MemoryError("there was no memory for the reply")
+cdef object NO_MEMORY = MemoryError("there was no memory for the reply")
 
 
 cdef object call_error(bint local, int result, bytes payload):
