@@ -55,6 +55,8 @@ cdef class Loop:
     cdef object flush_fn
     cdef object spin_fn
     cdef int fd
+    cdef object late             # the event loop's timer that stands in for the engine's, or None; when it is due
+    cdef double late_when
     cdef PyObject *cores         # intrusive list of the linked objects
     cdef Calls calls
     cdef list batches            # batch handlers that have collected requests in this dispatch
@@ -66,6 +68,7 @@ cdef class Loop:
     cdef int finish_tick(self) except -1
     cdef int adopt(self) except -1
     cdef int wake(self) except -1
+    cdef int keep_deadline(self) except -1
     cdef int dispatch(self, int n) except -1
     cdef int one(self, const nq_event *e) except -1
     cdef int link(self, Core c) except -1     # the engine holds a pointer to c from here on

@@ -220,7 +220,8 @@ cdef class Loop:
                 elif not self.spin_due and nq_loop_spin_left(self.l):
                     self.spin_due = True
                     self.call_soon(self.spin_fn)
-                nq_loop_arm(self.l)
+                if nq_loop_arm(self.l) < 0:
+                    self.keep_deadline()
                 self.schedule = True
         finally:
             store_int(&self.ticking, 0)
@@ -319,15 +320,42 @@ cdef class Loop:
         if self.aloop is not None or self.ticking:
             raise RuntimeError("the loop is attached or running already")
         self.adopt()
-        self.fd = nq_loop_fd(self.l)
-        self.ready_fn = self._on_ready
+        cdef int fd = nq_loop_fd(self.l)
+        if fd < 0:
+            engine_error(self, NQ_ERR_SYS, "attaching to the event loop")
+        ready_fn = self._on_ready
+        aloop.add_reader(fd, ready_fn)  # first: when it raises, nothing is attached, and nothing refers to itself
+        self.fd = fd
+        self.ready_fn = ready_fn
         self.flush_fn = self._on_flush
         self.spin_fn = self._on_spin
         self.call_soon = aloop.call_soon
-        aloop.add_reader(self.fd, self.ready_fn)
+        self.late = None
         self.aloop = aloop
         self.schedule = True
-        nq_loop_arm(self.l)
+        if nq_loop_arm(self.l) < 0:
+            self.keep_deadline()
+
+    cdef int keep_deadline(self) except -1:
+        """The engine's timer could not be armed: the event loop keeps the next deadline with a timer of its own. An
+        earlier one than needed costs nothing but itself."""
+        cdef uint64_t left = nq_loop_deadline_in(self.l)
+        cdef double when
+        if left == UINT64_MAX:
+            return 0
+        # Rounded up to ms: a timer that is early finds nothing to do, and is set again for what is left.
+        when = self.aloop.time() + (left // 1000000 + 1) / 1e3
+        if self.late is not None:
+            if self.late_when <= when:
+                return 0
+            self.late.cancel()
+        self.late_when = when
+        self.late = self.aloop.call_at(when, self._on_deadline)
+        return 0
+
+    def _on_deadline(self):
+        self.late = None
+        self._on_ready()
 
     def detach(self):
         """Undoes attach()."""
@@ -475,12 +503,13 @@ cdef class Loop:
 
     def fileno(self):
         """The descriptor that is readable when poll(0) has something to do."""
-        cdef int fd = -1
+        cdef int fd
         with cython.critical_section(self):
-            if self.l != NULL:
-                fd = nq_loop_fd(self.l)
-        if fd < 0:
-            raise ValueError("the loop is closed")
+            if self.l == NULL:
+                raise ValueError("the loop is closed")
+            fd = nq_loop_fd(self.l)
+            if fd < 0:
+                engine_error(self, NQ_ERR_SYS, "making the loop's timer")
         return fd
 
     def set_busy_poll(self, double seconds):
