@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import errno
 
 __all__ = [
     "CallTimeout",
@@ -200,6 +201,14 @@ def from_close(why: int, code: int, reason: str, remote: bool, established: bool
     if established:
         return ConnectionLost(text, code=code, reason=reason, remote=remote)
     return HandshakeFailed(text, code=code, reason=reason, remote=remote)
+
+
+def unresolved(host: str, error: OSError, advice: str) -> ResolveError:
+    """The exception for a name that could not be resolved, and what to do. A lack of descriptors keeps its number."""
+    text = f"the name {host!r} could not be resolved ({error}): "
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return ResolveError(error.errno, text + "close what is not needed, or raise the limit (ulimit -n)")
+    return ResolveError(text + advice)
 
 
 def again(error: BaseException) -> BaseException:
