@@ -15,7 +15,7 @@ from . import _naquid, event_loop
 from .config import Blob, ClientConfig, check_blob, check_host, check_type
 from .connection import Connection, opened
 from .contexts import client_context
-from .errors import ConfigError, ConnectionError, HandshakeFailed, ResolveError
+from .errors import ConfigError, ConnectionError, HandshakeFailed, ResolveError, unresolved
 from .handlers import Handlers
 from .reconnect import Address, Reconnector
 
@@ -150,9 +150,7 @@ async def _resolve(host: str, port: int) -> list[Address]:
             host, port, type=socket.SOCK_DGRAM, family=socket.AF_UNSPEC
         )
     except OSError as error:
-        raise ResolveError(
-            f"the name {host!r} could not be resolved ({error}): check its spelling and the DNS"
-        ) from error
+        raise unresolved(host, error, "check its spelling and the DNS") from error
     addresses = list(dict.fromkeys((str(entry[4][0]), int(entry[4][1])) for entry in found))
     if not addresses:
         raise ResolveError(f"the name {host!r} has no address")

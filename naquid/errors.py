@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import errno
 
 __all__ = [
     "CallTimeout",
@@ -214,6 +215,14 @@ _GIVEN_UP = {
 def given_up(code: int) -> str:
     """Why this side ended a stream that the peer had not ended."""
     return _GIVEN_UP.get(code, "this side could not go on with what came") + "; this side ended the stream"
+
+
+def unresolved(host: str, error: OSError, advice: str) -> ResolveError:
+    """The exception for a name that could not be resolved, and what to do. A lack of descriptors keeps its number."""
+    text = f"the name {host!r} could not be resolved ({error}): "
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return ResolveError(error.errno, text + "close what is not needed, or raise the limit (ulimit -n)")
+    return ResolveError(text + advice)
 
 
 def again(error: BaseException) -> BaseException:

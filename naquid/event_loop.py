@@ -116,7 +116,11 @@ def acquire(busy_poll: int = 0) -> _naquid.Loop:
             if stale is not None:
                 stale.engine.close()
         engine = _naquid.Loop()
-        engine.attach(loop)
+        try:
+            engine.attach(loop)
+        except BaseException:
+            engine.close()
+            raise
         shared = _loops[loop] = _Shared(engine)
     shared.users += 1
     shared.busy_poll(busy_poll, 1)

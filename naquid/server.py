@@ -11,7 +11,7 @@ from typing import Any, cast
 from . import _naquid, event_loop
 from .config import Blob, ServerConfig, check_blob, check_host, check_type
 from .connection import Connection
-from .errors import ConfigError, Error, ResolveError
+from .errors import ConfigError, Error, unresolved
 from .event_loop import LoopStats
 from .handlers import Handlers
 
@@ -233,5 +233,5 @@ async def _numeric(host: str, port: int) -> str:
             host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
         )
     except OSError as error:
-        raise ResolveError(f"the name {host!r} could not be resolved ({error}): give a numeric address") from error
+        raise unresolved(host, error, "give a numeric address") from error
     return str(found[0][4][0])

@@ -143,6 +143,13 @@ cdef inline nq_loop *own(Loop loop) except NULL:
 
 # ---- errors ----
 
+cdef object no_descriptor(int number, str what):
+    """The error of EMFILE or ENFILE: `what` was tried."""
+    whose, limit = ("this process", "ulimit -n") if number == EMFILE else ("the system", "fs.file-max")
+    return OSError(number, f"{what}: {os.strerror(number)}: {whose} has as many descriptors open as it may; close what "
+                           f"is not needed, or raise the limit ({limit})")
+
+
 cdef int engine_error(Loop loop, int rc, str what) except -1:
     """Raises what the engine's negative result means; `what` says what was tried ("sending")."""
     if rc == NQ_ERR_NOMEM:
@@ -161,8 +168,10 @@ cdef int engine_error(Loop loop, int rc, str what) except -1:
         raise errors.QueueFull(f"{what}: a bound is reached (Limits.max_send_queue, max_pending_calls or "
                                "max_pending_opens; 2**20 requests of other threads); wait with drain(), or for "
                                "the loop's next tick, before asking for more")
-    if rc == NQ_ERR_SYS and loop.l != NULL and nq_loop_errno(loop.l) != 0:
+    if rc == NQ_ERR_SYS and nq_loop_errno(loop.l) != 0:
         number = nq_loop_errno(loop.l)
+        if number == EMFILE or number == ENFILE:
+            raise no_descriptor(number, what)
         raise OSError(number, f"{what}: {os.strerror(number)}")
     if rc == NQ_ERR_FORKED:
         raise errors.Error(f"{what}: this is a forked process, and the connections and servers are its parent's; make "

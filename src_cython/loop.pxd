@@ -56,11 +56,13 @@ cdef class Loop:
     cdef object flush_fn
     cdef object spin_fn
     cdef int fd
+    cdef object stand_in         # the event loop's timer that stands in for the engine's, or None; when it is due
+    cdef double stand_in_when
     cdef PyObject *cores         # intrusive list of the linked objects
     cdef Calls calls
     cdef list batches            # batch handlers that have collected requests in this dispatch
     cdef set posted              # Posted objects on their way
-    cdef Reply late              # a chain of those
+    cdef Reply unwoken           # a chain of those
     cdef object fatal            # a BaseException that is no Exception: raised after the tick
     cdef int tick(self, int64_t max_wait) except -2
     cdef int poll_dispatch(self, int64_t max_wait) except -2
@@ -68,6 +70,7 @@ cdef class Loop:
     cdef int finish_tick(self) except -1
     cdef int adopt(self) except -1
     cdef int wake(self) except -1
+    cdef int keep_deadline(self) except -1
     cdef int dispatch(self, int n) except -1
     cdef int one(self, const nq_event *e) except -1
     cdef int undelivered(self, int i, object exc) except -1

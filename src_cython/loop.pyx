@@ -170,21 +170,21 @@ cdef class Loop:
         return 0
 
     cdef int wake_later(self, Reply r) except -1:
-        r.late = self.late
-        self.late = r
+        r.late = self.unwoken
+        self.unwoken = r
         return 0
 
     cdef int wake_late(self) except -1:
         """Tries again; those that fail again are tried in the next tick."""
-        cdef Reply r = self.late
+        cdef Reply r = self.unwoken
         cdef Reply following
-        self.late = None
+        self.unwoken = None
         while r is not None:
             following = r.late
             r.late = None
             r.wake()
             r = following
-        if self.late is not None and self.l != NULL:
+        if self.unwoken is not None and self.l != NULL:
             nq_loop_wake(self.l)
         return 0
 
@@ -247,7 +247,7 @@ cdef class Loop:
             more = nq_loop_flush(self.l)
         self.flush_due = False
         self.woken = False
-        if self.late is not None:
+        if self.unwoken is not None:
             self.wake_late()
         try:
             if load_int(&self.close_wanted):
@@ -258,7 +258,8 @@ cdef class Loop:
                 elif not self.spin_due and nq_loop_spin_left(self.l):
                     self.spin_due = True
                     self.call_soon(self.spin_fn)
-                nq_loop_arm(self.l)
+                if nq_loop_arm(self.l) < 0:
+                    self.keep_deadline()
                 self.schedule = True
         finally:
             store_int(&self.ticking, 0)
@@ -357,15 +358,42 @@ cdef class Loop:
         if self.aloop is not None or self.ticking:
             raise RuntimeError("the loop is attached or running already")
         self.adopt()
-        self.fd = nq_loop_fd(self.l)
-        self.ready_fn = self._on_ready
+        cdef int fd = nq_loop_fd(self.l)
+        if fd < 0:
+            engine_error(self, NQ_ERR_SYS, "attaching to the event loop")
+        ready_fn = self._on_ready
+        aloop.add_reader(fd, ready_fn)  # first: when it raises, nothing is attached, and nothing refers to itself
+        self.fd = fd
+        self.ready_fn = ready_fn
         self.flush_fn = self._on_flush
         self.spin_fn = self._on_spin
         self.call_soon = aloop.call_soon
-        aloop.add_reader(self.fd, self.ready_fn)
+        self.stand_in = None
         self.aloop = aloop
         self.schedule = True
-        nq_loop_arm(self.l)
+        if nq_loop_arm(self.l) < 0:
+            self.keep_deadline()
+
+    cdef int keep_deadline(self) except -1:
+        """The engine's timer could not be armed: the event loop keeps the next deadline with a timer of its own. An
+        earlier one than needed costs nothing but itself."""
+        cdef uint64_t left = nq_loop_deadline_in(self.l)
+        cdef double when
+        if left == UINT64_MAX:
+            return 0
+        # Rounded up to ms: a timer that is early finds nothing to do, and is set again for what is left.
+        when = self.aloop.time() + (left // 1000000 + 1) / 1e3
+        if self.stand_in is not None:
+            if self.stand_in_when <= when:
+                return 0
+            self.stand_in.cancel()
+        self.stand_in_when = when
+        self.stand_in = self.aloop.call_at(when, self._on_deadline)
+        return 0
+
+    def _on_deadline(self):
+        self.stand_in = None
+        self._on_ready()
 
     def detach(self):
         """Undoes attach()."""
@@ -380,6 +408,9 @@ cdef class Loop:
             self.flush_due = False
             self.spin_due = False
             self.polled = 0
+            if self.stand_in is not None:
+                self.stand_in.cancel()
+                self.stand_in = None
             # A forked child shares the selector with its parent, whose reader would be removed.
             if not aloop.is_closed() and not nq_loop_inherited(self.l):
                 aloop.remove_reader(self.fd)
@@ -513,12 +544,13 @@ cdef class Loop:
 
     def fileno(self):
         """The descriptor that is readable when poll(0) has something to do."""
-        cdef int fd = -1
+        cdef int fd
         with cython.critical_section(self):
-            if self.l != NULL:
-                fd = nq_loop_fd(self.l)
-        if fd < 0:
-            raise ValueError("the loop is closed")
+            if self.l == NULL:
+                raise ValueError("the loop is closed")
+            fd = nq_loop_fd(self.l)
+            if fd < 0:
+                engine_error(self, NQ_ERR_SYS, "making the loop's timer")
         return fd
 
     def set_busy_poll(self, double seconds):

@@ -33,7 +33,7 @@ cdef class Tls:
     """A TLS 1.3 context. cert, key, ca: path, PEM bytes or DER bytes. alpn: names in order of preference.
 
     Without `ca` a client trusts the system's roots. insecure: a client accepts any certificate. Raises
-    errors.ConfigError with what is wrong and with which file.
+    errors.ConfigError with what is wrong and with which file; MemoryError, or OSError when no descriptor is left.
     """
 
     def __init__(self, *, bint server, cert=None, key=None, ca=None, bint insecure=False, bint verify_client=False,
@@ -43,6 +43,7 @@ cdef class Tls:
         cdef list keep = []
         cdef bytes wire = b""
         cdef bytes text
+        cdef int rc
         if self.t != NULL:
             raise RuntimeError("a Tls is initialised once")
         memset(&o, 0, sizeof(o))
@@ -72,9 +73,15 @@ cdef class Tls:
             text = os.fsencode(keylog)
             keep.append(text)
             o.keylog_path = text
-        if nq_tls_new(&self.t, &o, err, sizeof(err)) != 0:
+        rc = nq_tls_new(&self.t, &o, err, sizeof(err))
+        if rc != 0:
             self.t = NULL
-            raise errors.ConfigError((<bytes>err).decode("utf-8", "replace") or "the TLS context could not be made")
+            said = (<bytes>err).decode("utf-8", "replace") or "the TLS context could not be made"
+            if rc == ENOMEM:
+                raise MemoryError(said)
+            if rc > 0:
+                raise no_descriptor(rc, said)
+            raise errors.ConfigError(said)
 
     def __dealloc__(self):
         nq_tls_unref(self.t)

@@ -6,6 +6,7 @@ nq_conn_reachability_change does; changes close together count as one.
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import struct
@@ -44,16 +45,16 @@ class Watcher:
 
     def __init__(self, changed: Callable[[], object]) -> None:
         self._changed = changed
-        self._sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_ROUTE)
         groups = _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR | _RTMGRP_IPV4_ROUTE | _RTMGRP_IPV6_ROUTE
-        self._wake, self._woken = socket.socketpair()
-        try:
+        with contextlib.ExitStack() as made:
+            self._sock = made.enter_context(
+                socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_ROUTE)
+            )
+            self._wake, self._woken = map(made.enter_context, socket.socketpair())
             self._sock.bind((0, groups))
-        except OSError:
-            self._close_all()
-            raise
-        self._thread = threading.Thread(target=self._run, name="naquid-reachability", daemon=True)
-        self._thread.start()
+            self._thread = threading.Thread(target=self._run, name="naquid-reachability", daemon=True)
+            self._thread.start()
+            made.pop_all()
 
     def _run(self) -> None:
         poller = select.poll()

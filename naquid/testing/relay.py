@@ -176,22 +176,20 @@ class Relay:
         self._commands: collections.deque[Callable[[], None]] = collections.deque()
         self._stopping = False
         self._failure: BaseException | None = None
-        self._listening = _udp(_family(host))
-        try:
+        with contextlib.ExitStack() as made:
+            self._listening = made.enter_context(_udp(_family(host)))
             self._listening.bind((host, port))
-        except BaseException:
-            self._listening.close()
-            raise
-        name = self._listening.getsockname()
-        self.address: tuple[str, int] = (str(name[0]), int(name[1]))
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listening, selectors.EVENT_READ)
-        self._wake_reader, self._wake_writer = socket.socketpair()
-        self._wake_reader.setblocking(False)
-        self._wake_writer.setblocking(False)
-        self._selector.register(self._wake_reader, selectors.EVENT_READ)
-        self._thread = threading.Thread(target=self._run, name=f"naquid relay {self.port}", daemon=True)
-        self._thread.start()
+            name = self._listening.getsockname()
+            self.address: tuple[str, int] = (str(name[0]), int(name[1]))
+            self._selector = made.enter_context(selectors.DefaultSelector())
+            self._selector.register(self._listening, selectors.EVENT_READ)
+            self._wake_reader, self._wake_writer = map(made.enter_context, socket.socketpair())
+            self._wake_reader.setblocking(False)
+            self._wake_writer.setblocking(False)
+            self._selector.register(self._wake_reader, selectors.EVENT_READ)
+            self._thread = threading.Thread(target=self._run, name=f"naquid relay {self.port}", daemon=True)
+            self._thread.start()
+            made.pop_all()
 
     # ---- the caller's side ----
 

@@ -20,6 +20,9 @@ static int may_answer(nq_endpoint *ep) {
   return 0;
 }
 
+/* For want of memory: whoever asked asks again. */
+static void drop(nq_endpoint *ep) { ep->l->stats.rx_dropped++; }
+
 static int accepting(const nq_endpoint *ep) {
   return ep->accepting && !(ep->l->group && nq_group_refusing(ep->l->group));
 }
@@ -59,14 +62,18 @@ static void stateless_reset(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_
   if (!may_answer(ep))
     return;
   ngtcp2_cid_init(&cid, vc->dcid, vc->dcidlen);
-  if (ngtcp2_crypto_generate_stateless_reset_token(token.data, ep->secret, NQ_SECRET_LEN, &cid))
+  if (ngtcp2_crypto_generate_stateless_reset_token(token.data, ep->secret, NQ_SECRET_LEN, &cid)) {
+    drop(ep);
     return;
+  }
   size_t n = d->len - NGTCP2_STATELESS_RESET_TOKENLEN - 1;
   n = n < sizeof random ? n : sizeof random;
   nq_loop_random(l, random, n);
   ngtcp2_ssize len = ngtcp2_pkt_write_stateless_reset2(buf, sizeof buf, &token, random, n);
-  if (len <= 0)
+  if (len <= 0) {
+    drop(ep);
     return;
+  }
   nq_endpoint_send(ep, buf, (size_t)len, d->remote, ep->wildcard ? d->local : NULL);
   l->stats.resets_sent++;
 }
@@ -80,11 +87,12 @@ static void retry(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_pkt_hd *hd
   nq_endpoint_new_cid(ep, &scid, NQ_CID_LEN);
   ngtcp2_ssize n = ngtcp2_crypto_generate_retry_token2(token, ep->secret, NQ_SECRET_LEN, hd->version, &d->remote->sa,
                                                        d->remote->len, &scid, &hd->dcid, l->now);
-  if (n <= 0)
+  if (n > 0)
+    n = ngtcp2_crypto_write_retry(buf, sizeof buf, hd->version, &hd->scid, &scid, &hd->dcid, token, (size_t)n);
+  if (n <= 0) {
+    drop(ep);
     return;
-  n = ngtcp2_crypto_write_retry(buf, sizeof buf, hd->version, &hd->scid, &scid, &hd->dcid, token, (size_t)n);
-  if (n <= 0)
-    return;
+  }
   nq_endpoint_send(ep, buf, (size_t)n, d->remote, ep->wildcard ? d->local : NULL);
   l->stats.retries_sent++;
 }
@@ -100,7 +108,7 @@ static void refuse(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_pkt_hd *h
     nq_endpoint_send(ep, buf, (size_t)n, d->remote, ep->wildcard ? d->local : NULL);
 }
 
-typedef enum { TOKEN_NONE, TOKEN_RETRY, TOKEN_REGULAR, TOKEN_BAD } token_kind;
+typedef enum { TOKEN_NONE, TOKEN_RETRY, TOKEN_REGULAR, TOKEN_BAD, TOKEN_UNKNOWN } token_kind;
 
 static token_kind check_token(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_pkt_hd *hd, ngtcp2_cid *odcid) {
   nq_loop *l = ep->l;
@@ -109,8 +117,12 @@ static token_kind check_token(nq_endpoint *ep, const nq_datagram *d, const ngtcp
   if (hd->token[0] == NGTCP2_CRYPTO_TOKEN_MAGIC_RETRY2) {
     int rv = ngtcp2_crypto_verify_retry_token2(odcid, hd->token, hd->tokenlen, ep->secret, NQ_SECRET_LEN, hd->version,
                                                &d->remote->sa, d->remote->len, &hd->dcid, NQ_TOKEN_TIMEOUT, l->now);
-    /* unreadable: perhaps somebody else's NEW_TOKEN; invalid: ours, but wrong (RFC 9000 8.1.3) */
-    return rv == 0 ? TOKEN_RETRY : rv == NGTCP2_CRYPTO_ERR_UNREADABLE_TOKEN ? TOKEN_NONE : TOKEN_BAD;
+    /* unreadable: perhaps somebody else's NEW_TOKEN; invalid: ours, but wrong (RFC 9000 8.1.3); internal: there was no
+     * memory to look at it */
+    return rv == 0                                    ? TOKEN_RETRY
+           : rv == NGTCP2_CRYPTO_ERR_UNREADABLE_TOKEN ? TOKEN_NONE
+           : rv == NGTCP2_CRYPTO_ERR_INTERNAL         ? TOKEN_UNKNOWN
+                                                      : TOKEN_BAD;
   }
   if (ngtcp2_crypto_verify_regular_token2(NULL, 0, hd->token, hd->tokenlen, ep->secret, NQ_SECRET_LEN, &d->remote->sa,
                                           d->remote->len, NQ_REGULAR_TOKEN_TIMEOUT, l->now) >= 0)
@@ -154,6 +166,10 @@ static void accept_new(nq_endpoint *ep, const nq_datagram *d, ngtcp2_pkt_hd *hd)
     return;
   }
   token_kind kind = check_token(ep, d, hd, &odcid);
+  if (kind == TOKEN_UNKNOWN) {
+    drop(ep);
+    return;
+  }
   if (kind == TOKEN_BAD) {
     refuse(ep, d, hd, NGTCP2_INVALID_TOKEN);
     return;

@@ -134,7 +134,7 @@ static int attach(nq_conn *c) {
   if (!c->ssl) {
     ngtcp2_conn_del(c->q);
     c->q = NULL;
-    return c->client && !c->server_name ? NQ_ERR_ARG : NQ_ERR_NOMEM; /* nothing to verify the certificate against */
+    return nq_tls_name_suffices(c->tls, c->server_name) ? NQ_ERR_NOMEM : NQ_ERR_ARG;
   }
   ngtcp2_conn_set_tls_native_handle(c->q, c->ssl);
   if (c->limits.keep_alive)

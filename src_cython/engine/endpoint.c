@@ -59,12 +59,14 @@ int nq_endpoint_attach(nq_loop *l, nq_io *io, const nq_endpoint_options *o, uint
   nq_endpoint *ep = calloc(1, sizeof *ep);
   if (ep)
     ep->l = l;
-  if (!ep || register_id(l, ep)) {
+  int rv = ep ? register_id(l, ep) : NQ_ERR_NOMEM;
+  if (rv) {
     io->ops->close(io);
     free(ep);
-    return NQ_ERR_NOMEM;
+    return rv;
   }
   ep->io = io;
+  nq_timer_init(&ep->again, NQ_TIMER_ENDPOINT);
   ep->tls = o->tls ? nq_tls_ref(o->tls) : NULL;
   ep->hdmap = nq_hdmap_ref(o->hdmap);
   ep->accepting = o->tls != NULL;
@@ -78,14 +80,18 @@ int nq_endpoint_attach(nq_loop *l, nq_io *io, const nq_endpoint_options *o, uint
   nq_cidmap_init(&ep->routes, seed);
   nq_cidmap_init(&ep->resets, seed);
   if (o->secret)
-    nq_tls_hmac(ep->secret, (const uint8_t *)o->secret, o->secret_len, (const uint8_t *)"naquid endpoint", 15);
+    rv = nq_tls_hmac(ep->secret, (const uint8_t *)o->secret, o->secret_len, (const uint8_t *)"naquid endpoint", 15)
+             ? NQ_ERR_NOMEM
+             : NQ_DONE;
   else if (l->group)
     memcpy(ep->secret, nq_group_secret(l->group), NQ_SECRET_LEN);
   else
     nq_loop_random(l, ep->secret, NQ_SECRET_LEN);
-  if (io->fd >= 0 && nq_loop_watch(l, io->fd, ep->id, 0, 0)) {
+  if (!rv && io->fd >= 0 && nq_loop_watch(l, io->fd, ep->id, 0, 0))
+    rv = NQ_ERR_SYS;
+  if (rv) {
     nq_endpoint_close(l, ep->id);
-    return NQ_ERR_SYS;
+    return rv;
   }
   *id = ep->id;
   return NQ_DONE;
@@ -138,8 +144,12 @@ nq_endpoint *nq_endpoint_fresh(nq_loop *l, int family) {
     o.local.len = sizeof o.local.in6;
   }
   uint32_t id;
-  if (nq_endpoint_open(l, &o, &id))
+  int rv = nq_endpoint_open(l, &o, &id);
+  if (rv) {
+    if (rv != NQ_ERR_SYS)
+      l->err = rv == NQ_ERR_NOMEM ? ENOMEM : rv == NQ_ERR_FULL ? ENOSPC : EPERM;
     return NULL;
+  }
   nq_endpoint *ep = nq_endpoint_get(l, id);
   ep->is_client = 1;
   return ep;
@@ -230,6 +240,7 @@ static nq_surplus *take_surplus(nq_endpoint *ep) {
 
 void nq_endpoint_free(nq_endpoint *ep) {
   nq_loop *l = ep->l;
+  nq_timer_cancel(&l->timers, &ep->again);
   while (ep->closing)
     nq_closing_free(ep->closing);
   while (ep->surplus)
@@ -413,12 +424,20 @@ void nq_endpoint_wrote(nq_endpoint *ep, nq_conn *c) {
     nq_endpoint_flush(ep);
 }
 
+/* Every tick flushes: this makes one come soon. */
+static void try_again(nq_endpoint *ep) {
+  if (nq_timer_set(&ep->l->timers, &ep->again, ep->l->now + NQ_MSEC(1)))
+    ep->l->rx_again = 1; /* no memory, either: at once, then */
+}
+
 void nq_endpoint_flush(nq_endpoint *ep) {
   ep->written = 0;
   int blocked = ep->io->ops->flush(ep->io);
   if (blocked != ep->watching_write && ep->io->fd >= 0) {
-    ep->watching_write = blocked;
-    nq_loop_watch(ep->l, ep->io->fd, ep->id, blocked, 1);
+    if (!nq_loop_watch(ep->l, ep->io->fd, ep->id, blocked, 1))
+      ep->watching_write = blocked;
+    else if (blocked) /* nothing would wake whoever waits for the socket. What is watched in vain wakes by itself */
+      try_again(ep);
   }
   if (!blocked && ep->l->blocked)
     nq_conn_unblock(ep->l, ep);

@@ -69,6 +69,7 @@ typedef struct nq_endpoint {
   uint32_t n_surplus;
   int readable; /* the kernel says so, or the last receive found something */
   int watching_write;
+  nq_timer again; /* the wait for writability could not be armed: a tick that does is due */
 } nq_endpoint;
 
 nq_endpoint *nq_endpoint_get(const nq_loop *l, uint32_t id);

@@ -161,16 +161,22 @@ void nq_loop_time(nq_loop *l, const nq_event *next);
 /* Returns 1 when there is more to do at once: poll again without waiting. */
 int nq_loop_flush(nq_loop *l);
 void nq_loop_wake(nq_loop *l); /* [any thread] */
-/* A descriptor that is readable when poll(0) has something to do (epoll over sockets, timer and wake-up). */
+/* A descriptor that is readable when poll(0) has something to do (epoll over sockets, timer and wake-up). -1: there was
+ * none left for the timer, nq_loop_errno says why; a later call tries again. */
 int nq_loop_fd(nq_loop *l);
-/* Arms the timer behind nq_loop_fd for the next deadline. Call after flush when an outside event loop waits. */
-void nq_loop_arm(nq_loop *l);
+/* Arms the timer behind nq_loop_fd for the next deadline. Call after flush when an outside event loop waits.
+ * NQ_ERR_SYS: it could not be armed, and the caller itself must poll after nq_loop_deadline_in; the next call tries
+ * again. */
+int nq_loop_arm(nq_loop *l);
+/* ns from now to the next deadline, 0 when it has passed; UINT64_MAX: there is none. */
+uint64_t nq_loop_deadline_in(const nq_loop *l);
 /* After a tick with traffic a poll that waits looks at its sockets again and again for this long, before it sleeps: a
  * core for a shorter round trip. 0: never. */
 void nq_loop_set_busy_poll(nq_loop *l, uint64_t ns);
 /* How much of that time is left now: what an outside event loop gives as max_wait to spin, but not to sleep. */
 uint64_t nq_loop_spin_left(const nq_loop *l);
 uint64_t nq_loop_now(const nq_loop *l); /* monotonic ns, read once a tick */
+/* Of the last NQ_ERR_SYS. NULL: of the nq_loop_new that failed in this thread just now. */
 int nq_loop_errno(const nq_loop *l);
 void *nq_loop_context(const nq_loop *l); /* the caller's own pointer */
 void nq_loop_set_context(nq_loop *l, void *ctx);

@@ -23,7 +23,10 @@ nq_group *nq_group_new(uint32_t n) {
   atomic_init(&g->refs, 1);
   atomic_init(&g->refusing, 0);
   g->n = n;
-  pthread_mutex_init(&g->lock, NULL);
+  if (pthread_mutex_init(&g->lock, NULL)) {
+    free(g);
+    return NULL;
+  }
   nq_tls_random(g->secret, sizeof g->secret);
   return g;
 }

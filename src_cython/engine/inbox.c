@@ -21,10 +21,12 @@ void nq_inbox_free(nq_loop *l) {
   pthread_mutex_destroy(&l->inbox.lock);
 }
 
+/* Where the system refuses, the next one to wake tries again; what was asked for is done at the next tick, too. */
 void nq_loop_wake(nq_loop *l) {
-  if (nq_loop_inherited(l) || atomic_exchange_explicit(&l->inbox.woken, 1, memory_order_acq_rel))
+  if (nq_loop_inherited(l) || atomic_exchange_explicit(&l->inbox.woken, NQ_WOKEN, memory_order_acq_rel) == NQ_WOKEN)
     return;
-  nq_wait_wake(l);
+  if (nq_wait_wake(l))
+    atomic_store_explicit(&l->inbox.woken, NQ_UNHEARD, memory_order_release);
 }
 
 int nq_inbox_add(nq_loop *l, nq_post *p) {

@@ -49,6 +49,8 @@ static void system_random(void *ctx, uint8_t *dst, size_t n) {
 
 /* ---- making and freeing ---- */
 
+static _Thread_local int new_err; /* of a loop that could not be made */
+
 int nq_loop_new(nq_loop **out, const nq_loop_options *o) {
   static const nq_env system_env = {.now = system_now, .random = system_random};
   nq_loop *l = calloc(1, sizeof *l);
@@ -79,7 +81,7 @@ int nq_loop_new(nq_loop **out, const nq_loop_options *o) {
     return NQ_ERR_NOMEM;
   }
   if (nq_wait_open(l)) {
-    l->err = errno;
+    new_err = errno;
     nq_loop_free(l);
     return NQ_ERR_SYS;
   }
@@ -157,7 +159,7 @@ int nq_loop_is_owner(const nq_loop *l) {
 }
 
 uint64_t nq_loop_now(const nq_loop *l) { return l->now; }
-int nq_loop_errno(const nq_loop *l) { return l->err; }
+int nq_loop_errno(const nq_loop *l) { return l ? l->err : new_err; }
 void *nq_loop_context(const nq_loop *l) { return l->ctx; }
 void nq_loop_set_context(nq_loop *l, void *ctx) { l->ctx = ctx; }
 const nq_event *nq_loop_events(const nq_loop *l) { return l->batch.v; }
@@ -260,6 +262,11 @@ void nq_loop_set_busy_poll(nq_loop *l, uint64_t ns) {
   l->busy_poll = ns;
   if (!ns)
     l->spin_until = 0;
+}
+
+uint64_t nq_loop_deadline_in(const nq_loop *l) {
+  uint64_t next = nq_timers_next(&l->timers), now = l->env.now(l->env.ctx);
+  return next == NQ_NEVER ? UINT64_MAX : next > now ? next - now : 0;
 }
 
 uint64_t nq_loop_spin_left(const nq_loop *l) {

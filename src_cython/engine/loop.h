@@ -18,7 +18,15 @@ struct nq_stream;
 struct nq_endpoint;
 
 /* kinds of timers */
-enum { NQ_TIMER_CONN = 1, NQ_TIMER_CALLS, NQ_TIMER_ALARM, NQ_TIMER_CLOSING, NQ_TIMER_INBOX, NQ_TIMER_KINDS };
+enum {
+  NQ_TIMER_CONN = 1,
+  NQ_TIMER_CALLS,
+  NQ_TIMER_ALARM,
+  NQ_TIMER_CLOSING,
+  NQ_TIMER_INBOX,
+  NQ_TIMER_ENDPOINT,
+  NQ_TIMER_KINDS
+};
 #define NQ_NO_MEMORY_PAUSE NQ_MSEC(10) /* before an event is tried again for which there was no memory */
 
 /* What other threads leave for the loop. */
@@ -40,12 +48,15 @@ enum { NQ_POST_PACKET = 100 };
 #define NQ_MAX_POSTS (1u << 20)       /* what other threads may ask for in one tick */
 #define NQ_MAX_POST_BYTES (256u << 20) /* the data of it */
 
+/* A wake-up: none; on its way, no second one is needed; wanted, but the system did not take it. */
+enum { NQ_WOKEN = 1, NQ_UNHEARD };
+
 typedef struct nq_inbox {
   pthread_mutex_t lock;
   nq_post *head, **tail;
   uint32_t packets, posts;
   size_t bytes; /* of posts, not of packets */
-  _Atomic int woken; /* a wake-up is on its way, no second one is needed */
+  _Atomic int woken; /* 0, NQ_WOKEN, NQ_UNHEARD */
 } nq_inbox;
 
 typedef struct nq_alarm {

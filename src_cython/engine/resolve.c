@@ -388,7 +388,15 @@ static void tick(nq_resolver *r) {
   memcpy(ready, r->socks, n * sizeof *ready);
   memcpy(owner, r->owner, n * sizeof *owner);
   ready[n] = (struct pollfd){.fd = r->wake[0], .events = POLLIN};
-  if (poll(ready, (nfds_t)(n + 1), until_due(r)) > 0) {
+  int found = poll(ready, (nfds_t)(n + 1), until_due(r));
+  if (found < 0 && errno != EINTR) { /* no memory, or a lowered limit of descriptors: each is asked, now and then */
+    struct timespec pause = {.tv_nsec = (long)MS};
+    nanosleep(&pause, NULL);
+    for (size_t i = 0; i <= n; i++)
+      ready[i].revents = ready[i].events;
+    found = 1;
+  }
+  if (found > 0) {
     if (ready[n].revents)
       drain(r->wake[0]);
     for (size_t i = 0; i < n; i++) {

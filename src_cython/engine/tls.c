@@ -4,6 +4,8 @@
 #include "process.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <ngtcp2/ngtcp2_crypto.h>
 #include <ngtcp2/ngtcp2_crypto_boringssl.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
@@ -12,7 +14,6 @@
 #include <openssl/pool.h>
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,14 +26,31 @@
 
 /* ---- errors ---- */
 
+int nq_tls_no_memory(void) {
+  int found = 0;
+  for (uint32_t e; (e = ERR_get_error());)
+    found |= ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE;
+  return found;
+}
+
 int nq_tls_fail(char *err, size_t errlen, const char *fmt, ...) {
+  if (nq_tls_no_memory())
+    return nq_tls_lack(err, errlen, ENOMEM, "a certificate, a key or a TLS context");
   va_list ap;
   va_start(ap, fmt);
   if (errlen)
     vsnprintf(err, errlen, fmt, ap);
   va_end(ap);
-  ERR_clear_error();
   return -1;
+}
+
+int nq_tls_lack(char *err, size_t errlen, int e, const char *what) {
+  ERR_clear_error();
+  if (errlen && e == ENOMEM)
+    snprintf(err, errlen, "no memory for %s", what);
+  else if (errlen)
+    snprintf(err, errlen, "no descriptor is left to open %s", what);
+  return e;
 }
 
 const char *nq_tls_reason(void) {
@@ -52,6 +70,27 @@ const char *nq_tls_getenv(const char *name) {
 static void copy_string(char *buf, size_t cap, const char *s) {
   if (cap)
     snprintf(buf, cap, "%s", s ? s : "");
+}
+
+/* ---- what belongs to a session ---- */
+
+/* The library's callbacks find this at the SSL. It is kept there and not under an index of its own: the library needs
+ * memory to free what is under one, and without memory leaks it. */
+typedef struct session {
+  ngtcp2_crypto_conn_ref ref; /* first: ngtcp2 takes the whole for it */
+  ngtcp2_crypto_conn_ref *engine;
+  nq_tls *tls;
+  char host[]; /* a client's: the name that was asked for, without a dot at its end */
+} session;
+
+static ngtcp2_conn *conn_of_session(ngtcp2_crypto_conn_ref *ref) {
+  ngtcp2_crypto_conn_ref *engine = ((session *)(void *)ref)->engine;
+  return engine->get_conn(engine);
+}
+
+const char *nq_tls_host(const SSL *ssl) {
+  const session *s = SSL_get_app_data(ssl);
+  return s ? s->host : "";
 }
 
 /* ---- context ---- */
@@ -76,8 +115,9 @@ static int accept_any(X509_STORE_CTX *x, void *arg) {
 }
 
 static void log_key(const SSL *ssl, const char *line) {
-  const nq_tls *t = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
-  nq_keylog_write(t->keylog, line);
+  const session *s = SSL_get_app_data(ssl);
+  if (s && s->tls->keylog)
+    nq_keylog_write(s->tls->keylog, line);
 }
 
 static int alpn_well_formed(const uint8_t *p, size_t n) {
@@ -151,20 +191,18 @@ static int set_verification(nq_tls *t, const nq_tls_options *o, char *err, size_
     SSL_CTX_set_cert_verify_callback(t->ctx, accept_any, NULL);
     return 0;
   }
-  X509_STORE *store;
-  if (nq_tls_blob_given(&o->ca))
-    store = nq_tls_load_anchors(&o->ca, err, errlen);
-  else if (t->server)
+  X509_STORE *store = NULL;
+  if (!nq_tls_blob_given(&o->ca) && t->server)
     return nq_tls_fail(err, errlen, "verify_client needs ca: give the CA that signs the clients' certificates");
-  else
-    store = nq_tls_system_roots(err, errlen);
-  if (!store)
-    return -1;
+  int rv = nq_tls_blob_given(&o->ca) ? nq_tls_load_anchors(&store, &o->ca, err, errlen)
+                                     : nq_tls_system_roots(&store, err, errlen);
+  if (rv)
+    return rv;
   SSL_CTX_set_cert_store(t->ctx, store); /* takes the reference */
   SSL_CTX_set_verify(t->ctx, SSL_VERIFY_PEER | (t->server ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), NULL);
   t->verified = nq_verified_new();
   if (!t->verified)
-    return nq_tls_fail(err, errlen, "no memory for a TLS context");
+    return nq_tls_lack(err, errlen, ENOMEM, "a TLS context");
   SSL_CTX_set_cert_verify_callback(t->ctx, nq_tls_verify, t->verified);
   return 0;
 }
@@ -185,7 +223,6 @@ static int configure(nq_tls *t, const nq_tls_options *o, char *err, size_t errle
                      : ngtcp2_crypto_boringssl_configure_client_context(t->ctx);
   if (rv)
     return nq_tls_fail(err, errlen, "the TLS library refused the QUIC configuration: %s", nq_tls_reason());
-  SSL_CTX_set_app_data(t->ctx, t);
   SSL_CTX_set_session_cache_mode(t->ctx, SSL_SESS_CACHE_OFF);
   /* No client of ours keeps sessions yet, and a ticket costs every handshake a packet. */
   SSL_CTX_set_options(t->ctx, SSL_OP_NO_TICKET);
@@ -195,10 +232,10 @@ static int configure(nq_tls *t, const nq_tls_options *o, char *err, size_t errle
     SSL_CTX_set_alpn_select_cb(t->ctx, select_alpn, t);
   else if (SSL_CTX_set_alpn_protos(t->ctx, t->alpn, (unsigned)t->alpn_len) != 0)
     return nq_tls_fail(err, errlen, "alpn refused by the TLS library: %s", nq_tls_reason());
-  if (set_groups(t, o->groups, err, errlen) || set_ciphersuites(t, o->ciphersuites, err, errlen) ||
-      set_signatures(t, err, errlen) || set_identity(t, o, err, errlen) || set_verification(t, o, err, errlen) ||
-      nq_keylog_open(&t->keylog, o->keylog_path, err, errlen))
-    return -1;
+  if ((rv = set_groups(t, o->groups, err, errlen)) || (rv = set_ciphersuites(t, o->ciphersuites, err, errlen)) ||
+      (rv = set_signatures(t, err, errlen)) || (rv = set_identity(t, o, err, errlen)) ||
+      (rv = set_verification(t, o, err, errlen)) || (rv = nq_keylog_open(&t->keylog, o->keylog_path, err, errlen)))
+    return rv;
   if (t->keylog)
     SSL_CTX_set_keylog_callback(t->ctx, log_key);
   return 0;
@@ -208,23 +245,26 @@ int nq_tls_new(nq_tls **out, const nq_tls_options *o, char *err, size_t errlen) 
   *out = NULL;
   if (errlen)
     err[0] = 0;
+  ERR_clear_error(); /* of what this thread did before */
   if (!o->alpn || !alpn_well_formed(o->alpn, o->alpn_len))
     return nq_tls_fail(err, errlen, "alpn is missing or malformed: give at least one name of 1 to 255 bytes");
   nq_tls *t = calloc(1, sizeof *t + o->alpn_len);
   if (!t)
-    return nq_tls_fail(err, errlen, "no memory for a TLS context");
+    return nq_tls_lack(err, errlen, ENOMEM, "a TLS context");
   atomic_init(&t->refs, 1);
   t->server = o->server;
   t->insecure = !o->server && o->insecure;
   t->alpn_len = o->alpn_len;
   memcpy(t->alpn, o->alpn, o->alpn_len);
   t->ctx = SSL_CTX_new(TLS_method());
-  int rv = t->ctx ? configure(t, o, err, errlen) : nq_tls_fail(err, errlen, "no memory for a TLS context");
+  int rv = 0;
+  /* It may succeed and yet have had no memory for a part, which is missing then. */
+  if (nq_tls_no_memory() || !t->ctx || (!(rv = configure(t, o, err, errlen)) && nq_tls_no_memory()))
+    rv = nq_tls_lack(err, errlen, ENOMEM, "a TLS context");
   if (rv) {
     nq_tls_unref(t);
     return rv;
   }
-  ERR_clear_error();
   *out = t;
   return 0;
 }
@@ -245,22 +285,6 @@ void nq_tls_unref(nq_tls *t) {
 int nq_tls_is_server(const nq_tls *t) { return t->server; }
 
 /* ---- session ---- */
-
-static pthread_once_t host_once = PTHREAD_ONCE_INIT;
-static int host_index = -1; /* ex_data of a client's SSL: the name that was asked for */
-
-static void host_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int index, long argl, void *argp) {
-  (void)parent, (void)ad, (void)index, (void)argl, (void)argp;
-  free(ptr);
-}
-
-static void host_init(void) { host_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, host_free); }
-
-const char *nq_tls_host(const SSL *ssl) {
-  pthread_once(&host_once, host_init); /* a server that verifies clients may come here first */
-  const char *host = host_index < 0 ? NULL : SSL_get_ex_data(ssl, host_index);
-  return host ? host : "";
-}
 
 /* The bytes of an address literal: 4, 16 or, for a name, 0. "[::1]" and "fe80::1%eth0" are literals too. */
 static size_t parse_ip(const char *host, uint8_t ip[16]) {
@@ -284,8 +308,8 @@ static int is_dns_name(const char *s) {
   return n && n < 254 && !s[n] && s[0] != '.';
 }
 
-/* host ends without a dot. Returns 0 when there is no memory. */
-static int set_host(SSL *ssl, const nq_tls *t, char *host) {
+/* Returns 0 when there is no memory. */
+static int set_host(SSL *ssl, const nq_tls *t, const char *host) {
   uint8_t ip[16];
   size_t iplen = parse_ip(host, ip);
   if (!iplen && is_dns_name(host) && !SSL_set_tlsext_host_name(ssl, host))
@@ -297,46 +321,53 @@ static int set_host(SSL *ssl, const nq_tls *t, char *host) {
   return iplen ? X509_VERIFY_PARAM_set1_ip(param, ip, iplen) : X509_VERIFY_PARAM_set1_host(param, host, strlen(host));
 }
 
-static int init_client(SSL *ssl, const nq_tls *t, const char *server_name) {
-  SSL_set_connect_state(ssl);
-  size_t n = server_name ? strlen(server_name) : 0;
-  if (n && server_name[n - 1] == '.')
-    n--;
-  if (!n)
-    return t->insecure; /* without a name nothing could be verified: refused */
-  pthread_once(&host_once, host_init);
-  char *host = strndup(server_name, n);
-  if (!host || host_index < 0 || !SSL_set_ex_data(ssl, host_index, host)) {
-    free(host);
-    return 0;
-  }
-  return set_host(ssl, t, host);
+/* The length of a name without the dot at its end. */
+static size_t name_length(const char *name) {
+  size_t n = name ? strlen(name) : 0;
+  return n && name[n - 1] == '.' ? n - 1 : n;
+}
+
+int nq_tls_name_suffices(const nq_tls *t, const char *server_name) {
+  return t->server || t->insecure || name_length(server_name) > 0;
 }
 
 nq_tls_session *nq_tls_session_new(nq_tls *t, void *conn_ref, const char *server_name) {
-  SSL *ssl = SSL_new(t->ctx);
-  if (!ssl)
+  if (!nq_tls_name_suffices(t, server_name))
     return NULL;
-  if (t->server) {
+  size_t n = t->server ? 0 : name_length(server_name);
+  ERR_clear_error(); /* of what this thread did before */
+  session *s = calloc(1, sizeof *s + n + 1);
+  SSL *ssl = s ? SSL_new(t->ctx) : NULL;
+  if (!ssl || !SSL_set_app_data(ssl, s))
+    goto no_memory;
+  s->ref.get_conn = conn_of_session;
+  s->engine = conn_ref;
+  if (n)
+    memcpy(s->host, server_name, n);
+  if (t->server)
     SSL_set_accept_state(ssl);
-  } else if (!init_client(ssl, t, server_name)) {
-    SSL_free(ssl);
-    ERR_clear_error();
-    return NULL;
-  }
-  SSL_set_app_data(ssl, conn_ref);
+  else
+    SSL_set_connect_state(ssl);
+  if ((n && !set_host(ssl, t, s->host)) || nq_tls_no_memory())
+    goto no_memory;
   SSL_set_shed_handshake_config(ssl, 1);
-  nq_tls_ref(t);
+  s->tls = nq_tls_ref(t);
   return ssl;
+no_memory:
+  SSL_free(ssl);
+  free(s);
+  ERR_clear_error();
+  return NULL;
 }
 
-void nq_tls_session_free(nq_tls_session *s) {
-  if (!s)
+void nq_tls_session_free(nq_tls_session *native) {
+  if (!native)
     return;
-  SSL *ssl = s;
-  nq_tls *t = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
-  SSL_set_app_data(ssl, NULL);
-  SSL_free(ssl);
+  SSL *ssl = native;
+  session *s = SSL_get_app_data(ssl);
+  nq_tls *t = s->tls;
+  SSL_free(ssl); /* before its context, which it looks at, and before what its callbacks look at */
+  free(s);
   nq_tls_unref(t);
 }
 
@@ -413,13 +444,14 @@ static int add_name(text *t, const char *before, const GENERAL_NAME *g) {
 static void add_mismatch(text *t, SSL *ssl) {
   text_add(t, "certificate is not for '%s'", nq_tls_host(ssl));
   X509 *leaf = SSL_get_peer_certificate(ssl);
-  GENERAL_NAMES *names = leaf ? X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL) : NULL;
+  int found = 0; /* -1: there are none */
+  GENERAL_NAMES *names = leaf ? X509_get_ext_d2i(leaf, NID_subject_alt_name, &found, NULL) : NULL;
   int shown = 0;
   for (size_t i = 0; names && i < sk_GENERAL_NAME_num(names) && shown < 5; i++)
     shown += add_name(t, shown ? ", " : " but for ", sk_GENERAL_NAME_value(names, i));
   if (names && shown == 5 && sk_GENERAL_NAME_num(names) > 5)
     text_add(t, " and others");
-  else if (leaf && !shown)
+  else if (!shown && (names || found == -1)) /* else there was no memory to look */
     text_add(t, ": it has no subject alternative names (its common name does not count)");
   GENERAL_NAMES_free(names);
   X509_free(leaf);
@@ -520,10 +552,12 @@ void nq_tls_random(uint8_t *dst, size_t n) {
   pool.left -= n;
 }
 
-void nq_tls_hmac(uint8_t out[32], const uint8_t *key, size_t keylen, const uint8_t *msg, size_t len) {
+int nq_tls_hmac(uint8_t out[32], const uint8_t *key, size_t keylen, const uint8_t *msg, size_t len) {
   unsigned n = 32;
-  if (!HMAC(EVP_sha256(), key, keylen, msg, len, out, &n)) /* no memory; no caller could go on with a made-up result */
-    abort();
+  if (HMAC(EVP_sha256(), key, keylen, msg, len, out, &n))
+    return 0;
+  ERR_clear_error();
+  return -1;
 }
 
 const char *nq_tls_library(void) {

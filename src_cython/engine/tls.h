@@ -34,16 +34,19 @@ typedef struct nq_tls_options {
   const char *keylog_path;  /* NULL: the environment's SSLKEYLOGFILE, if any; appended to, a line a write */
 } nq_tls_options;
 
-/* 0, or -1 with one sentence in err that names the file or option at fault and what to do. */
+/* 0, or one sentence in err: -1: it names the file or option at fault and what to do; ENOMEM, EMFILE or ENFILE (above
+ * 0): nothing is at fault, but the system lacks memory or descriptors. */
 int nq_tls_new(nq_tls **out, const nq_tls_options *o, char *err, size_t errlen);
 nq_tls *nq_tls_ref(nq_tls *t);
 void nq_tls_unref(nq_tls *t); /* thread-safe; NULL is fine */
 int nq_tls_is_server(const nq_tls *t);
 
 /* A session. conn_ref is the ngtcp2_crypto_conn_ref that ngtcp2's TLS callbacks find through the session. server_name
- * (client): SNI and the name or IP address the certificate must be for. NULL: no memory, or a client that verifies was
- * given no name. The session holds t. */
+ * (client): SNI and the name or IP address the certificate must be for. NULL: no memory, or the name does not suffice.
+ * The session holds t. */
 nq_tls_session *nq_tls_session_new(nq_tls *t, void *conn_ref, const char *server_name);
+/* 0: a client that verifies was given no name that the certificate could be for. */
+int nq_tls_name_suffices(const nq_tls *t, const char *server_name);
 void nq_tls_session_free(nq_tls_session *s);
 
 /* After the handshake. Strings are copied to buf, always terminated, "" when there is none. */
@@ -61,8 +64,8 @@ const char *nq_tls_alert_name(unsigned alert, char *buf, size_t cap);
 /* Random bytes from the TLS library's generator, through a per-thread buffer (one call to it is several hundred ns). A
  * byte is handed out once, across fork too. */
 void nq_tls_random(uint8_t *dst, size_t n);
-/* Constant-time HMAC-SHA256(key, msg). */
-void nq_tls_hmac(uint8_t out[32], const uint8_t *key, size_t keylen, const uint8_t *msg, size_t len);
+/* Constant-time HMAC-SHA256(key, msg). 0, or -1: no memory, and out is not to be used. */
+int nq_tls_hmac(uint8_t out[32], const uint8_t *key, size_t keylen, const uint8_t *msg, size_t len);
 const char *nq_tls_library(void); /* "AWS-LC 5.1.0" */
 
 #endif

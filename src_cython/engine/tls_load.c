@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/bio.h>
+#include <openssl/bytestring.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/mem.h>
@@ -69,6 +70,8 @@ static int open_file(source *s, const char *path, char *err, size_t errlen) {
     e = fcntl(fd, F_SETFL, 0) ? errno : read_all(s, fd, size);
   if (fd >= 0)
     close(fd);
+  if (nq_tls_is_lack(e))
+    return nq_tls_lack(err, errlen, e, s->name);
   if (e == EFBIG)
     return nq_tls_fail(err, errlen, "%s is not a plain file of at most 16 MiB; check the path", s->name);
   if (e)
@@ -84,9 +87,10 @@ static int source_open(source *s, const nq_tls_blob *b, const char *what, char *
     s->len = b->len;
   } else {
     snprintf(s->name, sizeof s->name, "%s file '%s'", what, b->path);
-    if (open_file(s, b->path, err, errlen)) {
+    int rv = open_file(s, b->path, err, errlen);
+    if (rv) {
       source_close(s);
-      return -1;
+      return rv;
     }
   }
   if (s->len >= 3 && memcmp(s->data, "\xef\xbb\xbf", 3) == 0) /* a byte order mark */
@@ -114,10 +118,11 @@ static X509 *next_der(const source *s, size_t *off) {
   return x;
 }
 
-/* At the end of a PEM text the library complains that no block starts. */
+/* At the end of a PEM text the library complains that no block starts, and of nothing else: it does so too when it had
+ * no memory for the next one. */
 static int at_pem_end(void) {
   uint32_t e = ERR_peek_last_error();
-  return ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE;
+  return ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE && ERR_peek_error() == e;
 }
 
 static int no_certificate(const source *s, char *err, size_t errlen) {
@@ -129,38 +134,54 @@ static int no_certificate(const source *s, char *err, size_t errlen) {
   return nq_tls_fail(err, errlen, "%s holds no certificate; give PEM with a CERTIFICATE block, or DER", s->name);
 }
 
-/* All certificates of s in their order, NULL (with a sentence) when there is none or one is damaged. */
-static STACK_OF(X509) * read_certificates(const source *s, char *err, size_t errlen) {
+/* The library reads some parts of a certificate later or not at all if there is no memory, and remembers that it could
+ * not: such a certificate is no good as long as it lives. So they are read now. Returns 0 when there is no memory. */
+static int read_through(X509 *x) {
+  ERR_clear_error();
+  X509_check_purpose(x, -1, 0); /* its extensions */
+  if (nq_tls_no_memory())
+    return 0;
+  if (X509_get0_pubkey(x))
+    return 1;
+  uint8_t *der = NULL; /* is it of a kind that is not known, or was there no memory? */
+  int n = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(x), &der);
+  CBS cbs;
+  CBS_init(&cbs, der, n > 0 ? (size_t)n : 0);
+  EVP_PKEY *key = EVP_parse_public_key(&cbs);
+  EVP_PKEY_free(key);
+  OPENSSL_free(der);
+  return !nq_tls_no_memory() && !key;
+}
+
+/* All certificates of s in their order. A sentence when there is none or one is damaged. */
+static int read_certificates(STACK_OF(X509) * *out, const source *s, char *err, size_t errlen) {
   STACK_OF(X509) *all = sk_X509_new_null();
   BIO *bio = is_pem(s) ? BIO_new_mem_buf(s->data, (int)s->len) : NULL;
   size_t off = 0;
-  int ok = all && (bio || !is_pem(s));
-  if (!ok)
-    nq_tls_fail(err, errlen, "no memory for the certificates");
+  int rv = all && (bio || !is_pem(s)) ? 0 : nq_tls_lack(err, errlen, ENOMEM, s->name);
   ERR_clear_error();
-  while (ok) {
+  while (!rv) {
     X509 *x = bio ? PEM_read_bio_X509_AUX(bio, NULL, NULL, NULL) : next_der(s, &off);
     if (!x)
       break;
-    if (!sk_X509_push(all, x)) {
+    if (!read_through(x) || !sk_X509_push(all, x)) {
       X509_free(x);
-      ok = 0;
+      rv = nq_tls_lack(err, errlen, ENOMEM, s->name);
     }
   }
   size_t n = all ? sk_X509_num(all) : 0;
-  if (ok && !(bio ? at_pem_end() : off == s->len || !n)) {
-    nq_tls_fail(err, errlen, "certificate %zu in %s is damaged: %s", n + 1, s->name, nq_tls_reason());
-    ok = 0;
-  } else if (ok && !n) {
-    no_certificate(s, err, errlen);
-    ok = 0;
-  }
+  if (!rv && !(bio ? at_pem_end() : off == s->len || !n))
+    rv = nq_tls_fail(err, errlen, "certificate %zu in %s is damaged: %s", n + 1, s->name, nq_tls_reason());
+  else if (!rv && !n)
+    rv = no_certificate(s, err, errlen);
   BIO_free(bio);
   ERR_clear_error();
-  if (ok)
-    return all;
-  sk_X509_pop_free(all, X509_free);
-  return NULL;
+  if (rv) {
+    sk_X509_pop_free(all, X509_free);
+    all = NULL;
+  }
+  *out = all;
+  return rv;
 }
 
 /* ---- keys ---- */
@@ -189,7 +210,7 @@ static int no_key(const source *s, char *err, size_t errlen) {
                      s->name, nq_tls_reason());
 }
 
-static EVP_PKEY *read_key(const source *s, char *err, size_t errlen) {
+static int read_key(EVP_PKEY **out, const source *s, char *err, size_t errlen) {
   EVP_PKEY *key = NULL;
   ERR_clear_error();
   if (is_pem(s)) {
@@ -200,10 +221,10 @@ static EVP_PKEY *read_key(const source *s, char *err, size_t errlen) {
     const uint8_t *p = s->data;
     key = d2i_AutoPrivateKey(NULL, &p, (long)s->len);
   }
-  if (!key)
-    no_key(s, err, errlen);
+  int rv = key ? 0 : no_key(s, err, errlen);
   ERR_clear_error();
-  return key;
+  *out = key;
+  return rv;
 }
 
 /* ---- identity ---- */
@@ -243,15 +264,18 @@ static int open_key(source *s, const source *cert, const nq_tls_blob *key, const
 
 int nq_tls_load_identity(SSL_CTX *ctx, const nq_tls_blob *cert, const nq_tls_blob *key, char *err, size_t errlen) {
   source c, k;
-  if (source_open(&c, cert, "certificate", err, errlen))
-    return -1;
-  if (open_key(&k, &c, key, cert, err, errlen)) {
+  int rv = source_open(&c, cert, "certificate", err, errlen);
+  if (rv)
+    return rv;
+  rv = open_key(&k, &c, key, cert, err, errlen);
+  if (rv) {
     source_close(&c);
-    return -1;
+    return rv;
   }
-  STACK_OF(X509) *certs = read_certificates(&c, err, errlen);
-  EVP_PKEY *pkey = certs ? read_key(&k, err, errlen) : NULL;
-  int rv = pkey ? use(ctx, certs, pkey, &c, &k, err, errlen) : -1;
+  STACK_OF(X509) *certs = NULL;
+  EVP_PKEY *pkey = NULL;
+  if (!(rv = read_certificates(&certs, &c, err, errlen)) && !(rv = read_key(&pkey, &k, err, errlen)))
+    rv = use(ctx, certs, pkey, &c, &k, err, errlen);
   EVP_PKEY_free(pkey);
   sk_X509_pop_free(certs, X509_free);
   source_close(&k);
@@ -263,10 +287,11 @@ int nq_tls_load_identity(SSL_CTX *ctx, const nq_tls_blob *cert, const nq_tls_blo
 
 static int add_anchors(X509_STORE *store, const nq_tls_blob *b, char *err, size_t errlen) {
   source s;
-  if (source_open(&s, b, "CA", err, errlen))
-    return -1;
-  STACK_OF(X509) *certs = read_certificates(&s, err, errlen);
-  int rv = certs ? 0 : -1;
+  int rv = source_open(&s, b, "CA", err, errlen);
+  if (rv)
+    return rv;
+  STACK_OF(X509) *certs = NULL;
+  rv = read_certificates(&certs, &s, err, errlen);
   for (size_t i = 0; !rv && i < sk_X509_num(certs); i++)
     if (X509_STORE_add_cert(store, sk_X509_value(certs, i)) != 1)
       rv = nq_tls_fail(err, errlen, "certificate %zu of %s cannot be trusted: %s", i + 1, s.name, nq_tls_reason());
@@ -275,18 +300,18 @@ static int add_anchors(X509_STORE *store, const nq_tls_blob *b, char *err, size_
   return rv;
 }
 
-X509_STORE *nq_tls_load_anchors(const nq_tls_blob *ca, char *err, size_t errlen) {
+int nq_tls_load_anchors(X509_STORE **out, const nq_tls_blob *ca, char *err, size_t errlen) {
   X509_STORE *store = X509_STORE_new();
-  if (!store) {
-    nq_tls_fail(err, errlen, "no memory for the trust anchors");
-    return NULL;
-  }
+  if (!store)
+    return nq_tls_lack(err, errlen, ENOMEM, "the trust anchors");
   /* Whatever was given is trusted, be it a root, an intermediate or the peer's own certificate. */
   X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
-  if (add_anchors(store, ca, err, errlen) == 0)
-    return store;
-  X509_STORE_free(store);
-  return NULL;
+  int rv = add_anchors(store, ca, err, errlen);
+  if (rv)
+    X509_STORE_free(store);
+  else
+    *out = store;
+  return rv;
 }
 
 /* ---- the system's roots ---- */
@@ -313,34 +338,37 @@ static pthread_mutex_t roots_lock = PTHREAD_MUTEX_INITIALIZER;
 static X509_STORE *roots; /* holds a reference */
 static char roots_key[4096]; /* what roots was made from */
 
-/* Every file of the directory that holds certificates; what cannot be read is passed over. */
-static size_t add_dir(X509_STORE *store, const char *dir) {
+/* Every file of the directory that holds certificates. What cannot be read or is no certificate is passed over, but
+ * not for want of memory or descriptors: roots would be missing as long as the process lives. */
+static int add_dir(X509_STORE *store, const char *dir, size_t *n, char *err, size_t errlen) {
   DIR *d = opendir(dir);
-  size_t n = 0;
-  char path[4096], ignored[8];
-  for (struct dirent *e; d && (e = readdir(d));) {
+  int rv = d || !nq_tls_is_lack(errno) ? 0 : nq_tls_lack(err, errlen, errno, "the directory of trusted roots");
+  char path[4096];
+  for (struct dirent *e; d && rv <= 0 && (e = readdir(d));) {
     if (e->d_name[0] == '.' || snprintf(path, sizeof path, "%s/%s", dir, e->d_name) >= (int)sizeof path)
       continue;
     nq_tls_blob b = {path, NULL, 0};
-    n += add_anchors(store, &b, ignored, sizeof ignored) == 0;
+    rv = add_anchors(store, &b, err, errlen);
+    *n += rv == 0;
   }
   if (d)
     closedir(d);
-  return n;
+  return rv > 0 ? rv : 0;
 }
 
-static size_t add_dirs(X509_STORE *store, const char *list) {
+static int add_dirs(X509_STORE *store, const char *list, size_t *n, char *err, size_t errlen) {
   char dir[4096];
-  size_t n = 0;
   for (;;) {
     size_t len = strcspn(list, ":");
     if (len && len < sizeof dir) {
       memcpy(dir, list, len);
       dir[len] = 0;
-      n += add_dir(store, dir);
+      int rv = add_dir(store, dir, n, err, errlen);
+      if (rv)
+        return rv;
     }
     if (!list[len])
-      return n;
+      return 0;
     list += len + 1;
   }
 }
@@ -359,25 +387,30 @@ static void find_roots(const char **file, const char **dir) {
       *dir = dirs[i];
 }
 
-static X509_STORE *read_roots(const char *file, const char *dir, char *err, size_t errlen) {
+static int read_roots(X509_STORE **out, const char *file, const char *dir, char *err, size_t errlen) {
+  if (!file && !dir)
+    return nq_tls_fail(err, errlen,
+                       "no trusted roots found on this system: install its CA certificates package, set "
+                       "SSL_CERT_FILE or SSL_CERT_DIR, or give ca");
   X509_STORE *store = X509_STORE_new();
+  if (!store)
+    return nq_tls_lack(err, errlen, ENOMEM, "the system's trusted roots");
   nq_tls_blob b = {file, NULL, 0};
-  if (!store) {
-    nq_tls_fail(err, errlen, "no memory for the system's trusted roots");
-  } else if (!file && !dir) {
-    nq_tls_fail(err, errlen,
-                "no trusted roots found on this system: install its CA certificates package, set "
-                "SSL_CERT_FILE or SSL_CERT_DIR, or give ca");
-  } else if (file && add_anchors(store, &b, err, errlen)) {
-    ; /* the sentence is there */
-  } else if (dir && !add_dirs(store, dir) && !file) {
-    nq_tls_fail(err, errlen, "no trusted roots found in '%s': set SSL_CERT_FILE or SSL_CERT_DIR, or give ca", dir);
-  } else {
-    ERR_clear_error();
-    return store;
+  size_t n = 0;
+  int rv = file ? add_anchors(store, &b, err, errlen) : 0;
+  if (!rv && dir)
+    rv = add_dirs(store, dir, &n, err, errlen);
+  if (!rv && !n && !file)
+    rv = nq_tls_fail(err, errlen, "no trusted roots found in '%s': set SSL_CERT_FILE or SSL_CERT_DIR, or give ca", dir);
+  ERR_clear_error();
+  if (rv) {
+    X509_STORE_free(store);
+    return rv;
   }
-  X509_STORE_free(store);
-  return NULL;
+  if (errlen)
+    err[0] = 0; /* of what was passed over */
+  *out = store;
+  return 0;
 }
 
 static void make_key(char *key, size_t cap, const char *file, const char *dir) {
@@ -390,24 +423,25 @@ static void make_key(char *key, size_t cap, const char *file, const char *dir) {
            (long long)f.st_mtime, dir ? dir : "", (long long)d.st_mtime);
 }
 
-X509_STORE *nq_tls_system_roots(char *err, size_t errlen) {
+int nq_tls_system_roots(X509_STORE **out, char *err, size_t errlen) {
   char key[sizeof roots_key];
   const char *file, *dir;
   pthread_mutex_lock(&roots_lock);
   find_roots(&file, &dir);
   make_key(key, sizeof key, file, dir);
   if (!roots || strcmp(key, roots_key) != 0) {
-    X509_STORE *fresh = read_roots(file, dir, err, errlen);
-    if (!fresh) {
+    X509_STORE *fresh = NULL;
+    int rv = read_roots(&fresh, file, dir, err, errlen);
+    if (rv) {
       pthread_mutex_unlock(&roots_lock);
-      return NULL;
+      return rv;
     }
     X509_STORE_free(roots);
     roots = fresh;
     memcpy(roots_key, key, sizeof roots_key);
   }
-  X509_STORE *store = roots;
-  X509_STORE_up_ref(store);
+  *out = roots;
+  X509_STORE_up_ref(roots);
   pthread_mutex_unlock(&roots_lock);
-  return store;
+  return 0;
 }

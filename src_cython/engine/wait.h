@@ -20,8 +20,8 @@ void nq_wait_close(nq_loop *l);
 /* Sleeps at most ns (0: only looks) and marks the endpoints that can be read or written. How many things were ready
  * (sockets, wake-up, timer), or -1 with l->err. */
 int nq_wait(nq_loop *l, int64_t ns);
-/* Ends a sleep, or lets the next one end at once. From any thread. */
-void nq_wait_wake(nq_loop *l);
+/* Ends a sleep, or lets the next one end at once. From any thread. 0, or -1: it did not. */
+int nq_wait_wake(nq_loop *l);
 /* In the loop's thread, before it does what it was woken for: a wake from now on counts anew. */
 void nq_wait_woken(nq_loop *l);
 

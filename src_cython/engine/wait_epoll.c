@@ -39,16 +39,19 @@ void nq_wait_close(nq_loop *l) {
     close(l->epfd);
 }
 
-void nq_wait_wake(nq_loop *l) {
+int nq_wait_wake(nq_loop *l) {
   uint64_t one = 1;
-  ssize_t n = write(l->wakefd, &one, sizeof one);
-  (void)n; /* full means that it is readable, which is all we want */
+  ssize_t n;
+  do
+    n = write(l->wakefd, &one, sizeof one);
+  while (n < 0 && errno == EINTR);
+  return n < 0 && errno != EAGAIN ? -1 : 0; /* full means that it is readable, which is all we want */
 }
 
 void nq_wait_woken(nq_loop *l) {
   uint64_t n;
   ssize_t rv = read(l->wakefd, &n, sizeof n);
-  (void)rv;
+  (void)rv; /* nothing there: whoever wakes has not written yet; then the next wait ends at once, which costs a tick */
 }
 
 int nq_loop_watch(nq_loop *l, int fd, uint32_t endpoint, int writable, int modify) {
@@ -91,13 +94,13 @@ int nq_wait(nq_loop *l, int64_t ns) {
   }
   for (int i = 0; i < n; i++) {
     if (ev[i].data.u64 == WAKE) { /* the inbox reads it, also when it was emptied before this write came */
-      atomic_store_explicit(&l->inbox.woken, 1, memory_order_release);
+      atomic_store_explicit(&l->inbox.woken, NQ_WOKEN, memory_order_release);
       continue;
     }
     if (ev[i].data.u64 == TIMER) {
       uint64_t ticks;
       ssize_t rv = read(l->timerfd, &ticks, sizeof ticks);
-      (void)rv;
+      (void)rv; /* nothing there: it was armed anew; where it is left readable the next wait comes here again */
       l->timer_armed = NQ_NEVER;
       continue;
     }
@@ -113,24 +116,32 @@ int nq_wait(nq_loop *l, int64_t ns) {
 }
 
 int nq_loop_fd(nq_loop *l) {
-  if (l->timerfd < 0) {
-    l->timerfd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    if (l->timerfd < 0 || watch(l, l->timerfd, TIMER, EPOLLIN, EPOLL_CTL_ADD)) {
-      l->err = errno;
-      return -1;
-    }
+  if (l->timerfd >= 0)
+    return l->epfd;
+  int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+  if (fd < 0 || watch(l, fd, TIMER, EPOLLIN, EPOLL_CTL_ADD)) {
+    l->err = errno;
+    if (fd >= 0)
+      close(fd);
+    return -1;
   }
+  l->timerfd = fd;
   return l->epfd;
 }
 
-void nq_loop_arm(nq_loop *l) {
+int nq_loop_arm(nq_loop *l) {
   uint64_t next = nq_timers_next(&l->timers);
   /* An earlier wake-up than needed costs nothing but itself: only an earlier deadline is worth a system call. */
   if (l->timerfd < 0 || next >= l->timer_armed || nq_loop_inherited(l))
-    return;
-  struct itimerspec t = {.it_value = {.tv_sec = (time_t)(next / 1000000000u), .tv_nsec = (long)(next % 1000000000u)}};
-  if (!timerfd_settime(l->timerfd, TFD_TIMER_ABSTIME, &t, NULL))
-    l->timer_armed = next;
+    return NQ_DONE;
+  uint64_t at = next ? next : 1; /* 0 would disarm it */
+  struct itimerspec t = {.it_value = {.tv_sec = (time_t)(at / 1000000000u), .tv_nsec = (long)(at % 1000000000u)}};
+  if (timerfd_settime(l->timerfd, TFD_TIMER_ABSTIME, &t, NULL)) {
+    l->err = errno;
+    return NQ_ERR_SYS;
+  }
+  l->timer_armed = next;
+  return NQ_DONE;
 }
 #endif
 typedef int nq_wait_epoll_unit; /* a translation unit may not be empty */

@@ -13,12 +13,11 @@ int nq_wait_open(nq_loop *l) {
   int p[2];
   if (pipe(p))
     return -1;
-  for (int i = 0; i < 2; i++) {
-    fcntl(p[i], F_SETFL, O_NONBLOCK);
-    fcntl(p[i], F_SETFD, FD_CLOEXEC);
-  }
   l->epfd = p[0];
   l->wakefd = p[1];
+  for (int i = 0; i < 2; i++)
+    if (fcntl(p[i], F_SETFL, O_NONBLOCK) || fcntl(p[i], F_SETFD, FD_CLOEXEC))
+      return -1;
   return 0;
 }
 
@@ -29,9 +28,12 @@ void nq_wait_close(nq_loop *l) {
     close(l->epfd);
 }
 
-void nq_wait_wake(nq_loop *l) {
-  ssize_t n = write(l->wakefd, "", 1);
-  (void)n; /* full means that it is readable, which is all we want */
+int nq_wait_wake(nq_loop *l) {
+  ssize_t n;
+  do
+    n = write(l->wakefd, "", 1);
+  while (n < 0 && errno == EINTR);
+  return n < 0 && errno != EAGAIN ? -1 : 0; /* full means that it is readable, which is all we want */
 }
 
 void nq_wait_woken(nq_loop *l) {
@@ -66,7 +68,7 @@ int nq_wait(nq_loop *l, int64_t ns) {
     return -1;
   }
   if (p[0].revents & POLLIN)
-    atomic_store_explicit(&l->inbox.woken, 1, memory_order_release);
+    atomic_store_explicit(&l->inbox.woken, NQ_WOKEN, memory_order_release);
   for (nfds_t i = 1; i < n; i++) {
     if (p[i].revents & (POLLIN | POLLERR))
       l->endpoints[id[i]]->readable = 1;
@@ -77,6 +79,11 @@ int nq_wait(nq_loop *l, int64_t ns) {
 }
 
 int nq_loop_fd(nq_loop *l) { return l->epfd; }
-void nq_loop_arm(nq_loop *l) { (void)l; }
+int nq_loop_arm(nq_loop *l) { /* there is no timer behind the pipe: the caller keeps the deadlines */
+  if (nq_timers_next(&l->timers) == NQ_NEVER)
+    return NQ_DONE;
+  l->err = ENOSYS;
+  return NQ_ERR_SYS;
+}
 #endif
 typedef int nq_wait_poll_unit; /* a translation unit may not be empty */

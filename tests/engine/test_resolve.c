@@ -1,4 +1,4 @@
-// needs: resolve.c addr.c
+// needs: addr.c
 /* Lookups by chosen DNS servers: name servers of our own on loopback, UDP and TCP, that behave as the name says. */
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -7,11 +7,25 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-#include "check.h"
-#include "engine.h"
-#include "resolve.h"
+#include <errno.h>
+#include <limits.h>
 
-#define MS UINT64_C(1000000)
+static atomic_int polls_to_fail; /* of the resolver's thread */
+
+static int resolver_poll(struct pollfd *p, nfds_t n, int ms) {
+  if (atomic_load(&polls_to_fail) <= 0)
+    return poll(p, n, ms);
+  atomic_fetch_sub(&polls_to_fail, 1);
+  errno = EINVAL;
+  return -1;
+}
+
+#define poll resolver_poll
+#include "resolve.c"
+#undef poll
+
+#include "check.h"
+
 enum { CONNS = 16, A = 1, AAAA = 28 };
 
 /* ---- a name server. The first label of a name says what it does ---- */
@@ -528,6 +542,20 @@ static void test_bounds(void) {
   nq_resolver_free(r); /* with what is left */
 }
 
+/* Of more descriptors than the process may have now, say. */
+static void test_sockets_that_cannot_be_waited_for(void) {
+  server s;
+  REQUIRE(begin(&s, "127.0.0.1", 7) == 0);
+  nq_resolver *r = resolver(&s.addr, 1, 3600 * SEC, 0);
+  atomic_store(&polls_to_fail, INT_MAX);
+  nq_answer a = ask(r, "both.example");
+  CHECK(a.status == 0 && a.n == 2);
+  CHECK(atomic_load(&polls_to_fail) < INT_MAX);
+  atomic_store(&polls_to_fail, 0);
+  nq_resolver_free(r);
+  end(&s);
+}
+
 static int descriptors(void) {
   int n = 0;
   DIR *d = opendir("/dev/fd");
@@ -554,6 +582,7 @@ int main(void) {
   RUN(test_many_at_once);
   RUN(test_close_ends_waiting);
   RUN(test_bounds);
+  RUN(test_sockets_that_cannot_be_waited_for);
   CHECK_EQ(descriptors(), before);
   CHECK_DONE();
 }
