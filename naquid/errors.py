@@ -92,8 +92,9 @@ class StreamError(Error):
 
 
 class StreamReset(StreamError):
-    """The peer ended its sending side (RESET_STREAM) or asked this side to stop (STOP_SENDING). Or this side could not go
-    on with what the peer had sent, and ended the stream; the message says so.
+    """The peer ended its sending side (RESET_STREAM) or asked this side to stop (STOP_SENDING).
+
+    Or this side could not go on with what the peer had sent, and ended the stream: the message says so.
 
     Attributes:
         code: the application's error code.

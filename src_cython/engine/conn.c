@@ -229,7 +229,8 @@ int nq_conn_start_server(nq_conn *c, nq_endpoint *ep, const ngtcp2_pkt_hd *hd, c
     p.retry_scid_present = 1;
   }
   p.stateless_reset_token_present = 1;
-  ngtcp2_crypto_generate_stateless_reset_token(p.stateless_reset_token, ep->secret, NQ_SECRET_LEN, &scid);
+  if (ngtcp2_crypto_generate_stateless_reset_token(p.stateless_reset_token, ep->secret, NQ_SECRET_LEN, &scid))
+    return NQ_ERR_NOMEM; /* rather than a token that all connections share */
   ngtcp2_path path = path_of(c);
   int rv = ngtcp2_conn_server_new(&c->q, &hd->scid, &scid, &path, hd->version, &nq_conn_callbacks, &s, &p, NULL, c);
   if (rv)
@@ -402,7 +403,7 @@ void nq_conn_on_timer(nq_conn *c) {
     c->state = NQ_CONN_IDLE;
     int rv = nq_conn_start_client(c);
     if (rv)
-      nq_conn_end(c, NQ_WHY_SYSTEM, 0, nq_strerror(rv), 0, NULL);
+      nq_conn_end(c, NQ_WHY_SYSTEM, 0, rv == NQ_ERR_SYS ? strerror(l->err) : nq_strerror(rv), 0, NULL);
     return;
   }
   if (!c->q)

@@ -59,7 +59,11 @@ int nq_endpoint_attach(nq_loop *l, nq_io *io, const nq_endpoint_options *o, uint
   nq_endpoint *ep = calloc(1, sizeof *ep);
   if (ep)
     ep->l = l;
-  int rv = ep ? register_id(l, ep) : NQ_ERR_NOMEM;
+  int rv = ep ? NQ_DONE : NQ_ERR_NOMEM;
+  if (!rv && nq_timers_keep(&l->timers))
+    rv = NQ_ERR_NOMEM;
+  else if (!rv && (rv = register_id(l, ep)))
+    nq_timers_unkeep(&l->timers);
   if (rv) {
     io->ops->close(io);
     free(ep);
@@ -241,6 +245,7 @@ static nq_surplus *take_surplus(nq_endpoint *ep) {
 void nq_endpoint_free(nq_endpoint *ep) {
   nq_loop *l = ep->l;
   nq_timer_cancel(&l->timers, &ep->again);
+  nq_timers_unkeep(&l->timers);
   while (ep->closing)
     nq_closing_free(ep->closing);
   while (ep->surplus)
@@ -424,20 +429,15 @@ void nq_endpoint_wrote(nq_endpoint *ep, nq_conn *c) {
     nq_endpoint_flush(ep);
 }
 
-/* Every tick flushes: this makes one come soon. */
-static void try_again(nq_endpoint *ep) {
-  if (nq_timer_set(&ep->l->timers, &ep->again, ep->l->now + NQ_MSEC(1)))
-    ep->l->rx_again = 1; /* no memory, either: at once, then */
-}
-
 void nq_endpoint_flush(nq_endpoint *ep) {
   ep->written = 0;
   int blocked = ep->io->ops->flush(ep->io);
   if (blocked != ep->watching_write && ep->io->fd >= 0) {
     if (!nq_loop_watch(ep->l, ep->io->fd, ep->id, blocked, 1))
       ep->watching_write = blocked;
-    else if (blocked) /* nothing would wake whoever waits for the socket. What is watched in vain wakes by itself */
-      try_again(ep);
+    else if (blocked) /* nothing would wake whoever waits for the socket: every tick flushes, and one comes soon.
+                       * What is watched in vain wakes by itself. */
+      nq_timer_set(&ep->l->timers, &ep->again, ep->l->now + NQ_MSEC(1));
   }
   if (!blocked && ep->l->blocked)
     nq_conn_unblock(ep->l, ep);
