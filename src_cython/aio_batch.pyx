@@ -195,9 +195,14 @@ cdef class Many(Reply):
         cdef Py_ssize_t n = PyList_GET_SIZE(todo)
         cdef uint32_t k
         cdef bint ours = False
-        if n != self.left:
-            raise RuntimeError("the list of payloads changed while the calls were made")
+        cdef Loop loop = self.rpc.loop
+        cdef nq_loop *l
         while self.started < n:
+            if loop.schedule:  # own() begins a turn: code of the user's, which may end the calls before
+                node = NULL
+            l = own(loop)
+            if PyList_GET_SIZE(todo) != self.left:
+                raise RuntimeError("the list of payloads changed while the calls were made")
             k = 0
             while k < ROW_MOST and self.started + k < n:
                 item = borrowed_item(todo, self.started + k)
@@ -206,25 +211,25 @@ cdef class Many(Reply):
                 v[k] = nq_payload(<const uint8_t *>PyBytes_AS_STRING(<object>item), PyBytes_GET_SIZE(<object>item))
                 k += 1
             if k:
-                node = self.send(node, type, v, k, timeout)
+                node = self.send(l, node, type, v, k, timeout)
                 continue
             if not ours:  # a buffer's own code runs, and the list may be the caller's
                 todo = list(todo)
                 ours = True
+                continue
             view_get(&view, todo[self.started])
-            v[0] = nq_payload(view.p, view.n)
             try:
-                self.send(NULL, type, v, 1, timeout)
+                v[0] = nq_payload(view.p, view.n)
+                self.send(own(loop), NULL, type, v, 1, timeout)
             finally:
                 view_done(&view)
             node = NULL
         return 0
 
-    cdef CallNode *send(self, CallNode *node, int16_t type, const nq_payload *v, uint32_t n,
+    cdef CallNode *send(self, nq_loop *l, CallNode *node, int16_t type, const nq_payload *v, uint32_t n,
                         uint64_t timeout) except? NULL:
         """Makes n calls. node: of the row that the call before belongs to, or NULL; returns that of the last."""
         cdef Loop loop = self.rpc.loop
-        cdef nq_loop *l = own(loop)
         cdef uint32_t done = 0
         cdef uint32_t made = 0
         cdef uint32_t msgid

@@ -125,16 +125,17 @@ cdef class BaseRpc(AioStream):
     cdef int reply_now(self, uint32_t msgid, int result, object payload) except -1:
         """Sends a reply. One to a stream that is gone is dropped."""
         cdef View v
-        cdef int rc
-        cdef nq_loop *l
-        if self.closed or self.loop.l == NULL:
+        cdef int rc = NQ_DONE
+        if self.closed:
             return 0
-        l = own(self.loop)
         if not -32768 <= result <= 0:
             raise ValueError(f"the result of a reply is 0 or negative, down to -32768; not {result}")
         view_get(&v, payload)
-        rc = nq_rpc_reply(l, self.handle, msgid, <int16_t>result, v.p, v.n)
-        view_done(&v)
+        try:
+            if not self.closed and load_loop(&self.loop.l) != NULL:
+                rc = nq_rpc_reply(own(self.loop), self.handle, msgid, <int16_t>result, v.p, v.n)
+        finally:
+            view_done(&v)
         if rc < 0:
             return self.reply_failed(msgid, rc)
         return 0
@@ -147,7 +148,8 @@ cdef class BaseRpc(AioStream):
             engine_error(self.loop, rc, "replying to a request")
         except Exception as exc:
             self.loop.failed(exc, self.request_handler)
-        nq_rpc_reply(self.loop.l, self.handle, msgid, R_USER, NULL, 0)
+        if mine(self.loop):  # sys.unraisablehook may have closed it
+            nq_rpc_reply(own(self.loop), self.handle, msgid, R_USER, NULL, 0)
         return 0
 
     cdef int task_start(self) except -1:
@@ -217,7 +219,8 @@ cdef class BaseRpc(AioStream):
             self.heir.request_handler = self.request_handler
             self.heir.notify_handler = self.notify_handler
             self.heir.told = self.told
-            nq_rpc_last_msgid(self.loop.l, self.heir.handle, self.told)  # `cancel` takes old ones for no new calls
+            # `cancel` takes old ones for no new calls.
+            nq_rpc_last_msgid(peek(self.loop), self.heir.handle, self.told)
         return self.heir
 
     cdef int start_call(self, object type, object payload, object cb, int kind, object timeout,
@@ -230,16 +233,19 @@ cdef class BaseRpc(AioStream):
         cdef nq_loop *l
         if timeout is not None:
             ns = timeout_ns(timeout)
-        l = own(self.loop)  # after the timeout's own __float__, which may close the loop
         view_get(&v, payload)
-        if kind == CALL_CALLBACK:
-            node = self.loop.calls.again(self, cb)
-        else:
-            node = self.loop.calls.node(self, cb, kind)
-        rc = nq_rpc_call(l, self.handle, <int16_t>number, v.p, v.n, ns, <void *>node, msgid)
-        view_done(&v)
+        try:
+            l = own(self.loop)
+            if kind == CALL_CALLBACK:
+                node = self.loop.calls.again(self, cb)
+            else:
+                node = self.loop.calls.node(self, cb, kind)
+            rc = nq_rpc_call(l, self.handle, <int16_t>number, v.p, v.n, ns, <void *>node, msgid)
+            if rc < 0:
+                self.loop.calls.forget(node)
+        finally:
+            view_done(&v)
         if rc < 0:
-            self.loop.calls.forget(node)
             self.call_failed(rc)
         return 0
 
@@ -313,7 +319,7 @@ cdef class BaseRpc(AioStream):
         number = to_type(type, "request")
         if timeout is not None:
             ns = timeout_ns(timeout)
-        own(self.loop)  # what begins a turn lets other threads run: before the list and its payloads are looked at
+        own(self.loop)  # raises when nothing can be sent, also when there is nothing to send
         many = Many.__new__(Many)
         many.rpc = self
         many.aloop = self.loop.aloop
@@ -362,10 +368,11 @@ cdef class BaseRpc(AioStream):
         if self.closed and self.comes_back() and self.successor() is not None:
             self.heir.notify(number, payload)
             return
-        cdef nq_loop *l = own(self.loop)
         view_get(&v, payload)
-        rc = nq_rpc_notify(l, self.handle, <int16_t>number, v.p, v.n)
-        view_done(&v)
+        try:
+            rc = nq_rpc_notify(own(self.loop), self.handle, <int16_t>number, v.p, v.n)
+        finally:
+            view_done(&v)
         if rc < 0:
             if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
                 raise self._gone()

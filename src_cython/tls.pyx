@@ -43,8 +43,6 @@ cdef class Tls:
         cdef list keep = []
         cdef bytes wire = b""
         cdef bytes text
-        if self.t != NULL:
-            raise RuntimeError("a Tls is initialised once")
         memset(&o, 0, sizeof(o))
         memset(err, 0, sizeof(err))
         o.server = server
@@ -72,6 +70,8 @@ cdef class Tls:
             text = os.fsencode(keylog)
             keep.append(text)
             o.keylog_path = text
+        if self.t != NULL:  # asked after the code of the paths' and names' own classes has run
+            raise RuntimeError("a Tls is initialised once")
         if nq_tls_new(&self.t, &o, err, sizeof(err)) != 0:
             self.t = NULL
             raise errors.ConfigError((<bytes>err).decode("utf-8", "replace") or "the TLS context could not be made")
