@@ -81,13 +81,14 @@ cdef class RpcBatch:
     def __iter__(self):
         return zip(self.rpcs, self.types, self.payloads)
 
-    def defer(self, Py_ssize_t i):
+    def defer(self, i):
         """An object to reply with later to request i; the handler returns None for it."""
-        if not 0 <= i < self.n:
-            raise IndexError(f"request {i} of a batch of {self.n}")
+        cdef Py_ssize_t at = to_size(i)
         cdef Deferred d = Deferred.__new__(Deferred)
-        d.rpc = <BaseRpc>self.run_of(i).rpc
-        d.msgid = self.asked[i].msgid
+        if not 0 <= at < self.n:
+            raise IndexError(f"request {i} of a batch of {self.n}")
+        d.rpc = <BaseRpc>self.run_of(at).rpc
+        d.msgid = self.asked[at].msgid
         return d
 
 
@@ -165,7 +166,11 @@ cdef class BatchHandler:
         elif reply is None:
             rpc.unanswered += 1
         elif isinstance(reply, errors.RpcError):
-            rpc.reply_now(msgid, reply.code, reply.payload)
+            try:
+                rpc.reply_now(msgid, to_result(reply.code), reply.payload)
+            except Exception as exc:  # they were changed to what cannot be sent
+                loop.failed(exc, self.fn)
+                rpc.reply_now(msgid, R_USER, b"")
         else:
             try:
                 rpc.reply_now(msgid, 0, reply)

@@ -111,16 +111,16 @@ cdef class BaseRpc(AioStream):
 
     cdef int request_failed(self, uint32_t msgid, object where) except -1:
         """The handler raised (the error indicator is set): the caller gets an error reply."""
-        cdef int code = R_USER
-        payload = b""
         try:
             raise_set()
         except errors.RpcError as exc:
-            payload = exc.payload
-            code = exc.code
+            try:
+                return self.reply_now(msgid, to_result(exc.code), exc.payload)
+            except Exception as wrong:  # they were changed to what cannot be sent
+                self.loop.failed(wrong, where)
         except BaseException as exc:
             self.loop.failed(exc, where)
-        return self.reply_now(msgid, code, payload)
+        return self.reply_now(msgid, R_USER, b"")
 
     cdef int reply_now(self, uint32_t msgid, int result, object payload) except -1:
         """Sends a reply. One to a stream that is gone is dropped."""
@@ -167,10 +167,10 @@ cdef class BaseRpc(AioStream):
     def _begin(self, uint32_t msgid):
         self.msgid = msgid
 
-    def _answer(self, uint32_t msgid, int result, payload):
-        """The reply of a coroutine handler."""
+    def _answer(self, uint32_t msgid, result, payload):
+        """The reply to a request that was not answered at once. One that raises leaves it unanswered."""
+        self.reply_now(msgid, 0 if result == 0 else to_result(result), payload)
         self.unanswered -= 1
-        self.reply_now(msgid, result, payload)
         self.settle()
 
     @property
@@ -189,16 +189,15 @@ cdef class BaseRpc(AioStream):
         d.msgid = self.msgid
         return d
 
-    def reply(self, uint32_t msgid, payload=b""):
+    def reply(self, msgid, payload=b""):
         """Replies to a request whose handler returned None; msgid is what `current_msgid` was then. Dropped when the
-        stream is gone. Raises MessageTooBig or QueueFull through the error reply the caller gets."""
-        self._answer(msgid, 0, payload)
+        stream is gone. Raises MessageTooBig or QueueFull through the error reply the caller gets; TypeError and
+        ValueError for what is no message ID, or no buffer."""
+        self._answer(to_msgid(msgid), 0, payload)
 
-    def reply_error(self, uint32_t msgid, payload=b"", int code=R_USER):
-        """Replies with an error (code is negative): the caller's `call()` raises RpcError(payload, code)."""
-        if code >= 0:
-            raise ValueError("the code of an error reply is negative")
-        self._answer(msgid, code, payload)
+    def reply_error(self, msgid, payload=b"", code=R_USER):
+        """Replies with an error (code is -32768 to -1): the caller's `call()` raises RpcError(payload, code)."""
+        self._answer(to_msgid(msgid), to_result(code), payload)
 
     # ---- calls of this side ----
 
@@ -453,21 +452,22 @@ cdef class BaseRpc(AioStream):
 cdef class Deferred:
     """A request that waits for its reply: `reply(payload)` or `error(payload, code)`, once."""
 
-    cdef int take(self) except -1:
-        if self.msgid == 0:
+    cdef int answer(self, int result, object payload) except -1:
+        cdef uint32_t msgid = self.msgid
+        if msgid == 0:
             raise RuntimeError("this request has its reply already")
+        self.msgid = 0  # before the payload's own code runs, which may reply too
+        try:
+            self.rpc._answer(msgid, result, payload)
+        except BaseException:
+            self.msgid = msgid
+            raise
         return 0
 
     def reply(self, payload=b""):
-        """Sends the reply. Dropped when the stream is gone."""
-        self.take()
-        self.rpc._answer(self.msgid, 0, payload)
-        self.msgid = 0
+        """Sends the reply. Dropped when the stream is gone. After an exception it is still to be sent."""
+        self.answer(0, payload)
 
-    def error(self, payload=b"", int code=R_USER):
-        """Sends an error reply; code is negative."""
-        self.take()
-        if code >= 0:
-            raise ValueError("the code of an error reply is negative")
-        self.rpc._answer(self.msgid, code, payload)
-        self.msgid = 0
+    def error(self, payload=b"", code=R_USER):
+        """Sends an error reply; code is -32768 to -1."""
+        self.answer(to_result(code), payload)
