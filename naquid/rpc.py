@@ -54,7 +54,11 @@ class Rpc(_naquid.BaseRpc):
             if result is not None:
                 self._answer(msgid, 0, result)
         except RpcError as error:
-            self._answer(msgid, error.code, error.payload)
+            try:
+                self._answer(msgid, error.code, error.payload)
+            except Exception as wrong:  # they were changed to what cannot be sent
+                self._failed(wrong, handler)
+                self._answer(msgid, _naquid.EUSER, b"")
         except asyncio.CancelledError:
             self._answer(msgid, _naquid.EUSER, b"")
             raise

@@ -51,7 +51,7 @@ cdef class Many(Reply):
     cdef Py_ssize_t left
     cdef bint keep_errors
     cdef int start(self, int16_t type, list todo, uint64_t timeout) except -1
-    cdef CallNode *send(self, CallNode *node, int16_t type, const nq_payload *v, uint32_t n,
+    cdef CallNode *send(self, nq_loop *l, CallNode *node, int16_t type, const nq_payload *v, uint32_t n,
                         uint64_t timeout) except? NULL
     cdef int row(self, uint32_t msgid) except -1
     cdef int put(self, Py_ssize_t i, object value, bint failed) except -1

@@ -81,13 +81,14 @@ cdef class RpcBatch:
     def __iter__(self):
         return zip(self.rpcs, self.types, self.payloads)
 
-    def defer(self, Py_ssize_t i):
+    def defer(self, i):
         """An object to reply with later to request i; the handler returns None for it."""
-        if not 0 <= i < self.n:
-            raise IndexError(f"request {i} of a batch of {self.n}")
+        cdef Py_ssize_t at = to_size(i)
         cdef Deferred d = Deferred.__new__(Deferred)
-        d.rpc = <BaseRpc>self.run_of(i).rpc
-        d.msgid = self.asked[i].msgid
+        if not 0 <= at < self.n:
+            raise IndexError(f"request {i} of a batch of {self.n}")
+        d.rpc = <BaseRpc>self.run_of(at).rpc
+        d.msgid = self.asked[at].msgid
         return d
 
 
@@ -165,7 +166,11 @@ cdef class BatchHandler:
         elif reply is None:
             rpc.unanswered += 1
         elif isinstance(reply, errors.RpcError):
-            rpc.reply_now(msgid, reply.code, reply.payload)
+            try:
+                rpc.reply_now(msgid, to_result(reply.code), reply.payload)
+            except Exception as exc:  # they were changed to what cannot be sent
+                loop.failed(exc, self.fn)
+                rpc.reply_now(msgid, R_USER, b"")
         else:
             try:
                 rpc.reply_now(msgid, 0, reply)
@@ -195,9 +200,14 @@ cdef class Many(Reply):
         cdef Py_ssize_t n = PyList_GET_SIZE(todo)
         cdef uint32_t k
         cdef bint ours = False
-        if n != self.left:
-            raise RuntimeError("the list of payloads changed while the calls were made")
+        cdef Loop loop = self.rpc.loop
+        cdef nq_loop *l
         while self.started < n:
+            if loop.schedule:  # own() begins a turn: code of the user's, which may end the calls before
+                node = NULL
+            l = own(loop)
+            if PyList_GET_SIZE(todo) != self.left:
+                raise RuntimeError("the list of payloads changed while the calls were made")
             k = 0
             while k < ROW_MOST and self.started + k < n:
                 item = borrowed_item(todo, self.started + k)
@@ -206,25 +216,25 @@ cdef class Many(Reply):
                 v[k] = nq_payload(<const uint8_t *>PyBytes_AS_STRING(<object>item), PyBytes_GET_SIZE(<object>item))
                 k += 1
             if k:
-                node = self.send(node, type, v, k, timeout)
+                node = self.send(l, node, type, v, k, timeout)
                 continue
             if not ours:  # a buffer's own code runs, and the list may be the caller's
                 todo = list(todo)
                 ours = True
+                continue
             view_get(&view, todo[self.started])
-            v[0] = nq_payload(view.p, view.n)
             try:
-                self.send(NULL, type, v, 1, timeout)
+                v[0] = nq_payload(view.p, view.n)
+                self.send(own(loop), NULL, type, v, 1, timeout)
             finally:
                 view_done(&view)
             node = NULL
         return 0
 
-    cdef CallNode *send(self, CallNode *node, int16_t type, const nq_payload *v, uint32_t n,
+    cdef CallNode *send(self, nq_loop *l, CallNode *node, int16_t type, const nq_payload *v, uint32_t n,
                         uint64_t timeout) except? NULL:
         """Makes n calls. node: of the row that the call before belongs to, or NULL; returns that of the last."""
         cdef Loop loop = self.rpc.loop
-        cdef nq_loop *l = own(loop)
         cdef uint32_t done = 0
         cdef uint32_t made = 0
         cdef uint32_t msgid

@@ -131,8 +131,9 @@ cdef class BaseConnection(ConnCore):
 
     cdef int give_up(self) except -1:
         """From here on the engine's object is nothing of ours."""
-        nq_conn_set_user(self.loop.l, self.handle, NULL)
-        nq_conn_free(self.loop.l, self.handle)
+        if load_loop(&self.loop.l) != NULL:
+            nq_conn_set_user(self.loop.l, self.handle, NULL)
+            nq_conn_free(self.loop.l, self.handle)
         self.loop.unlink(self)
         return 0
 
@@ -308,11 +309,15 @@ cdef class BaseConnection(ConnCore):
     def _reconnect(self, str host, int port):
         """After a loss: starts to connect to a numeric address. A future of None, or of why it failed."""
         cdef nq_addr a
+        cdef int rc
         to_addr(&a, host, port)
-        cdef int rc = nq_conn_reconnect(own(self.loop), self.handle, 0, &a)
+        if self.loop.aloop is None:
+            raise self.lost()
+        attempt = self.loop.aloop.create_future()
+        rc = nq_conn_reconnect(own(self.loop), self.handle, 0, &a)
         if rc < 0:
             engine_error(self.loop, rc, "reconnecting")
-        self.attempt = self.loop.aloop.create_future()
+        self.attempt = attempt
         if self.watched:
             self.changed()
         return self.attempt
@@ -401,10 +406,11 @@ cdef class BaseConnection(ConnCore):
         cdef int rc
         if self.closing or not self.is_up():
             raise self.lost()
-        cdef nq_loop *l = own(self.loop)
         view_get(&v, data)
-        rc = nq_conn_send_datagram(l, self.handle, v.p, v.n)
-        view_done(&v)
+        try:
+            rc = nq_conn_send_datagram(own(self.loop), self.handle, v.p, v.n)
+        finally:
+            view_done(&v)
         if rc < 0:
             self.refused(rc)
             if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:  # it ends in this tick
@@ -420,16 +426,19 @@ cdef class BaseConnection(ConnCore):
         cdef uint64_t number = to_code(code)
         if len(text) > 1024:
             raise ValueError("the reason of a close is at most 1024 bytes long")
-        if not self.closed:
-            self.closing = True
-            if self.watched:
-                self.changed()
-            if self.lasting and not self.opened:  # no connection now that could be closed in order
-                self.keep_own_close(number, reason)
-                self.give_up()
-                self.ended()
-                return
-            nq_conn_close(own(self.loop), self.handle, number, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), now)
+        if self.closed:
+            return
+        self.closing = True
+        if self.watched:
+            self.changed()
+        if self.closed:  # code of the user's has closed the loop
+            return
+        if self.lasting and not self.opened:  # no connection now that could be closed in order
+            self.keep_own_close(number, reason)
+            self.give_up()
+            self.ended()
+            return
+        nq_conn_close(own(self.loop), self.handle, number, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), now)
 
     cdef int keep_own_close(self, uint64_t code, str reason) except -1:
         own(self.loop)

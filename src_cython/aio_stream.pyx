@@ -13,6 +13,8 @@ cdef object new_waiter(Loop loop, list waiters):
     if loop.aloop is None:
         raise errors.StreamClosed("the loop is closed")
     fut = loop.aloop.create_future()
+    if loop.aloop is None:  # closed by what ran meanwhile: who waited then was woken
+        raise errors.StreamClosed("the loop is closed")
     waiters.append(fut)
     return fut
 
@@ -102,10 +104,16 @@ cdef class AioStream(StreamCore):
     # ---- sending ----
 
     cdef int queue(self, object data) except -1:
-        cdef int rc = send_data(own(self.loop), self.handle, data)
-        if rc > 0:
-            self.above = True
-        elif rc < 0:
+        cdef View v
+        cdef int rc
+        view_get(&v, data)
+        try:
+            rc = send_view(own(self.loop), self.handle, data, &v)
+            if rc > 0:
+                self.above = True
+        finally:
+            view_done(&v)
+        if rc < 0:
             raise self.send_failure(rc, "sending on a stream")
         return 0
 
@@ -437,9 +445,10 @@ cdef class BaseRawStream(AioStream):
             self.resume()
         return 0
 
-    def _take(self, Py_ssize_t n):
+    def _take(self, n):
         """Up to n buffered bytes; all when n is negative."""
-        return self.take(self.buf.len if n < 0 else <size_t>n)
+        cdef Py_ssize_t most = to_size(n)
+        return self.take(self.buf.len if most < 0 else <size_t>most)
 
     def _room_in(self, buffer):
         """Bytes that fit into a writable buffer."""
@@ -456,24 +465,25 @@ cdef class BaseRawStream(AioStream):
         cdef size_t n
         writable(&v, buffer)
         n = min(<size_t>v.len, self.buf.len)
-        if n > 0:
-            memcpy(v.buf, self.buf.p + self.buf.head, n)
-        PyBuffer_Release(&v)
-        if n > 0:
-            self.read_done(n)
+        try:
+            if n > 0:
+                memcpy(v.buf, self.buf.p + self.buf.head, n)
+                self.read_done(n)
+        finally:
+            PyBuffer_Release(&v)
         return n
 
-    def _take_view(self, Py_ssize_t n):
+    def _take_view(self, n):
         """Up to n buffered bytes as a memoryview."""
+        cdef Py_ssize_t most = to_size(n)
         cdef ReceivedBytes part = ReceivedBytes.__new__(ReceivedBytes)
         part.block = self.block
         part.p = self.buf.p + self.buf.head
-        part.n = <Py_ssize_t>min(<size_t>n, self.buf.len)
-        view = memoryview(part)
+        part.n = <Py_ssize_t>min(<size_t>most, self.buf.len)
         if part.n > 0:
             self.shared = True
             self.read_done(part.n)
-        return view
+        return memoryview(part)
 
     def _find(self, bytes separator, Py_ssize_t start):
         """Index behind the first separator that begins at start or later in the buffer, or -1."""
@@ -491,9 +501,9 @@ cdef class BaseRawStream(AioStream):
             at = (hit - base) + 1
         return -1
 
-    def _need(self, Py_ssize_t n):
+    def _need(self, n):
         """A reader waits for n bytes at once: receive that much even above the usual bound."""
-        self.want = n
+        self.want = <size_t>to_size(n)
         if self.paused and self.buf.len <= self.want:
             self.resume()
 

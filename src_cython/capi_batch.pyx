@@ -76,8 +76,10 @@ cdef class CapiBatch(BatchHandler):
         cdef View v
         cdef int rc
         view_get(&v, reply)
-        rc = self.send(loop, i, 0, v.p, v.n)
-        view_done(&v)
+        try:
+            rc = self.send(loop, i, 0, v.p, v.n)
+        finally:
+            view_done(&v)
         if rc < 0:
             return send_failed(loop, rc, "replying to a request")
         return 0
@@ -137,27 +139,33 @@ cdef class CapiMany:
         return call_back(rpc.loop, on_replies, args, 3)
 
 
-cdef int rpc_call_many_now(nq_rpc_t rpc, int type, list payloads, CapiMany many, uint64_t timeout) except -1:
+cdef int rpc_send_many(nq_rpc_t rpc, int type, list payloads, CapiMany many, uint64_t timeout) except -1:
+    """In the loop's thread. payloads: nobody else's list."""
     cdef View v
     cdef CallNode *node
-    cdef Loop loop
+    cdef Loop loop = rpc.loop
     cdef Py_ssize_t i
     cdef int rc
-    if not rpc.live:
+    if not alive(rpc):
         return rpc_gone(rpc, many)
     if many.left == 0:
-        return (<CapiLoop>rpc.loop).post_op(CAPI_OP_GOAWAY, rpc, None, many, 0, 0, 0)
-    loop = rpc.loop
+        if not (<CapiLoop>loop).post_op(CAPI_OP_GOAWAY, rpc, None, many, 0, 0, 0):
+            many(rpc, R_GOAWAY, b"")  # the loop was closed meanwhile
+        return 0
     for i in range(len(payloads)):
         view_get(&v, payloads[i])
-        if rpc.live:
-            node = loop.calls.node(rpc.core, many, <int>i + 1)
-            rc = nq_rpc_call(loop.l, rpc.h, <int16_t>type, v.p, v.n, timeout, <void *>node, NULL)
-            if rc < 0:
-                loop.calls.release(node)
-        else:  # a buffer's own code has ended it
-            rc = NQ_ERR_STALE
-        view_done(&v)
+        try:
+            if here(rpc):
+                node = loop.calls.node(rpc.core, many, <int>i + 1)
+                rc = nq_rpc_call(loop.l, rpc.h, <int16_t>type, v.p, v.n, timeout, <void *>node, NULL)
+                if rc < 0:
+                    loop.calls.release(node)
+            elif alive(rpc):  # a buffer's own code gave the loop to another thread
+                bad_loop(loop)
+            else:
+                rc = NQ_ERR_STALE
+        finally:
+            view_done(&v)
         if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
             return rpc_gone(rpc, many)
         if rc < 0:
@@ -186,25 +194,23 @@ cdef class CapiBatchApi:
         cdef int number = type_of(type)
         cdef uint64_t ns = time_of(timeout, "timeout")
         cdef CapiMany many
-        cdef bint here
         if not callable(on_replies):
             raise TypeError("on_replies must be callable")
         if isinstance(payloads, (bytes, bytearray, memoryview, str)):
             raise TypeError("payloads must be an iterable of bytes-like objects, one for each request")
         cdef list todo = list(payloads)
-        here = alive(rpc) and mine(rpc.loop)
-        if not here:
-            todo = [bytes_of(data) for data in todo]
         many = CapiMany.__new__(CapiMany)
         many.on_replies = on_replies
         many.left = len(todo)
         many.results = [None] * many.left
         many.payloads = [b""] * many.left
-        if here:
+        if here(rpc):
             try:
-                rpc_call_many_now(rpc, number, todo, many, ns)
+                rpc_send_many(rpc, number, todo, many, ns)
             except BaseException:
                 many.on_replies = None
                 raise
-        elif not alive(rpc) or not (<CapiLoop>rpc.loop).post_op(CAPI_OP_CALL_MANY, rpc, todo, many, number, 0, ns):
+            return
+        todo = [bytes_of(data) for data in todo]
+        if not alive(rpc) or not (<CapiLoop>rpc.loop).post_op(CAPI_OP_CALL_MANY, rpc, todo, many, number, 0, ns):
             rpc_gone(rpc, many)

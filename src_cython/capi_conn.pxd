@@ -39,14 +39,12 @@ cdef class CapiConn(ConnCore):
     cdef bint waiting          # a reconnect is scheduled or under way
     cdef object race           # the attempt it belongs to, until one of its connections is open
     cdef uint64_t max_message  # largest record or payload
-    cdef int make_handle(self, CapiLoop loop) except -1
+    cdef int make_handle(self, CapiLoop loop, nq_conn_t h) except -1
     cdef int end(self, object how) except -1
     cdef int close_now(self) except -1
     cdef int destroy_now(self) except -1
     cdef int reset_now(self) except -1
-    cdef int modify_now(self, object cb) except -1
     cdef int reachability_now(self, int status) except -1
-    cdef int open_named(self, bytes name, object ctx) except -1
     cdef int call_close(self) except -1
     cdef int reconnect_after(self, uint64_t delay) except -1
     cdef int end_handle(self) except -1

@@ -161,8 +161,8 @@ cdef CapiStream stream_for(CapiConn conn, CapiEntry entry, object ctx):
 
 @cython.no_gc_clear
 cdef class CapiConn(ConnCore):
-    cdef int make_handle(self, CapiLoop loop) except -1:
-        cdef nq_conn_t h = nq_conn_t.__new__(nq_conn_t)
+    cdef int make_handle(self, CapiLoop loop, nq_conn_t h) except -1:
+        """h: a new one."""
         h.begin(loop, self.handle)
         h.client = self.client
         h.core = self
@@ -175,6 +175,7 @@ cdef class CapiConn(ConnCore):
                EngineLimits limits, on_open, on_close, on_finalize, race):
         """Connects to a numeric address. Raises what the engine says."""
         cdef nq_addr a
+        cdef nq_conn_t h = nq_conn_t.__new__(nq_conn_t)
         to_addr(&a, host, port)
         self.streams = streams
         self.on_open = on_open
@@ -183,7 +184,7 @@ cdef class CapiConn(ConnCore):
         self.race = race
         self.max_message = limits.values.max_message_size
         self.connect(loop, &a, server_name, tls, streams.map, &limits.values, 0, 0, True)
-        self.make_handle(loop)
+        self.make_handle(loop, h)
 
     def _drop(self):
         """An attempt that lost the race: no callback, no object."""
@@ -348,18 +349,6 @@ cdef class CapiConn(ConnCore):
         nq_conn_close(self.loop.l, self.handle, CLIENT_CLOSE[0], PyBytes_AS_STRING(reason), PyBytes_GET_SIZE(reason), 0)
         return 0
 
-    cdef int modify_now(self, object cb) except -1:
-        cdef nq_hdmap_t own = nq_hdmap_t.__new__(nq_hdmap_t)
-        own.loop = <CapiLoop>self.loop  # before others can see it: from now on only this thread fills it
-        cb(own)
-        if self.linked and self.loop.l != NULL:
-            self.streams = own
-            # Streams of before may still name the old map's entries.
-            own.map.replaced.append(self.hdmap)
-            self.hdmap = own.map
-            nq_conn_set_hdmap(self.loop.l, self.handle, own.map.m)
-        return 0
-
     cdef int reachability_now(self, int status) except -1:
         if not self.client or status == 0 or self.disconnected:
             return 0
@@ -368,22 +357,52 @@ cdef class CapiConn(ConnCore):
         store_int(&self.conn.fd, nq_conn_fd(self.loop.l, self.handle))
         return 0
 
-    cdef int open_named(self, bytes name, object ctx) except -1:
-        cdef CapiEntry entry = self.streams.raw
-        cdef CapiStream s
-        if entry is None:
-            entry = self.streams.entries.get(name)
-        if entry is None:
-            capi_log(3, "no handler of that name: the stream is not opened", {"name": name.decode("utf-8", "replace")})
-            return 0
-        if self.finalizing:
-            return 0
-        s = stream_for(self, entry, ctx)
-        try:
-            s.open_on(self, <nq_stream_kind>entry.kind, entry.name, False, entry.timeout)
-        except errors.StreamClosed:
-            pass  # the connection is being closed: as if the handle were stale
+
+# ---- what the application asks of a handle: at once in the loop's thread, queued from others ----
+
+cdef int conn_modify(nq_conn_t h, object modifier) except -1:
+    cdef nq_hdmap_t own
+    cdef nq_hdmap_t _old
+    cdef CapiConn core
+    if not here(h):
+        return handle_post(h, CAPI_OP_MODIFY, None, modifier)
+    own = nq_hdmap_t.__new__(nq_hdmap_t)
+    own.loop = <CapiLoop>h.loop  # before others can see it: from now on only this thread fills it
+    modifier(own)
+    if not here(h):
         return 0
+    core = h.core
+    if core.linked:
+        _old = core.streams  # code of the user's may run where the last reference to it goes: at the end
+        # Streams of before may still name the old map's entries.
+        own.map.replaced.append(core.hdmap)
+        nq_conn_set_hdmap(h.loop.l, h.h, own.map.m)
+        core.hdmap = own.map
+        core.streams = own
+    return 0
+
+
+cdef int conn_open(nq_conn_t h, bytes name, object ctx) except -1:
+    cdef CapiConn core
+    cdef CapiEntry entry
+    cdef CapiStream s
+    if not here(h):
+        return handle_post(h, CAPI_OP_OPEN, name, ctx)
+    core = h.core
+    entry = core.streams.raw
+    if entry is None:
+        entry = core.streams.entries.get(name)
+    if entry is None:
+        capi_log(3, "no handler of that name: the stream is not opened", {"name": name.decode("utf-8", "replace")})
+        return 0
+    s = stream_for(core, entry, ctx)
+    if core.finalizing:
+        return 0
+    try:
+        s.open_on(core, <nq_stream_kind>entry.kind, entry.name, False, entry.timeout)
+    except errors.StreamClosed:
+        pass  # the connection is being closed: as if the handle were stale
+    return 0
 
 
 @cython.no_gc_clear
@@ -408,7 +427,7 @@ cdef class CapiEndpoint(EndpointCore):
         c.on_open = self.on_open
         c.on_close = self.on_close
         c.max_message = self.max_message
-        c.make_handle(<CapiLoop>self.loop)
+        c.make_handle(<CapiLoop>self.loop, nq_conn_t.__new__(nq_conn_t))
         return c
 
     def _end(self):
@@ -435,7 +454,7 @@ cdef class CapiGroup:
         if self.g == NULL:
             raise ValueError(f"a server has 1 to 128 workers, not {len(loops)}")
         for loop in loops:
-            engine_check(loop, nq_group_join(self.g, loop.l, <uint32_t>i), "joining the workers")
+            engine_check(loop, nq_group_join(self.g, peek(loop), <uint32_t>i), "joining the workers")
             i += 1
 
     def _refuse(self):
@@ -472,11 +491,10 @@ cdef class CapiConnApi:
     def nq_conn_flush(nq_conn_t conn not None):
         """Sends what is buffered now, not at the end of the tick. Any thread: queued when it is not the loop's own.
         Original: nq_conn_flush."""
-        if alive(conn):
-            if mine(conn.loop):
-                nq_conn_flush(conn.loop.l, conn.h)
-            else:
-                handle_post(conn, CAPI_OP_FLUSH)
+        if here(conn):
+            nq_conn_flush(conn.loop.l, conn.h)
+        else:
+            handle_post(conn, CAPI_OP_FLUSH)
 
     @staticmethod
     def nq_conn_modify_hdmap(nq_conn_t conn not None, modifier):
@@ -485,11 +503,7 @@ cdef class CapiConnApi:
         queued from others. Raises TypeError. Original: nq_conn_modify_hdmap."""
         if not callable(modifier):
             raise TypeError("the modifier must be callable")
-        if alive(conn):
-            if mine(conn.loop):
-                conn.core.modify_now(modifier)
-            else:
-                handle_post(conn, CAPI_OP_MODIFY, None, modifier)
+        conn_modify(conn, modifier)
 
     @staticmethod
     def nq_conn_is_client(nq_conn_t conn not None):
@@ -525,11 +539,10 @@ cdef class CapiConnApi:
         """Client: the network changed. NQ_REACHABLE_WIFI and _WWAN move the connection to a new socket, its streams go
         on (RFC 9000 9); where that is not possible it is reset. NQ_NOT_REACHABLE does nothing. Raises ValueError for
         another status. Any thread: queued. Original: nq_conn_reachability_change."""
-        cdef int status
         need_int(new_status, "new_status")
-        if new_status not in (0, 1, 2):
-            raise ValueError(f"reachability {new_status}: use NQ_NOT_REACHABLE, NQ_REACHABLE_WIFI or NQ_REACHABLE_WWAN")
-        status = new_status
+        status = PyNumber_Index(new_status)
+        if status not in (0, 1, 2):
+            raise ValueError(f"reachability {status}: use NQ_NOT_REACHABLE, NQ_REACHABLE_WIFI or NQ_REACHABLE_WWAN")
         handle_post(conn, CAPI_OP_REACHABILITY, None, None, status)
 
     @staticmethod
@@ -544,20 +557,10 @@ cdef class CapiConnApi:
         which tells of its success. Not connected: opened after the next on_open. A stale handle or a name without a
         handler: dropped, the latter with a log record. Raises TypeError. Any thread: queued from others than the
         loop's. Original: nq_conn_stream."""
-        cdef bytes key = capi_name(name)
-        if alive(conn):
-            if mine(conn.loop):
-                conn.core.open_named(key, ctx)
-            else:
-                handle_post(conn, CAPI_OP_OPEN, key, ctx)
+        conn_open(conn, capi_name(name), ctx)
 
     @staticmethod
     def nq_conn_rpc(nq_conn_t conn not None, name, ctx=None):
         """Opens the RPC stream `name`; on_rpc_open tells of its success. Otherwise as nq_conn_stream.
         Original: nq_conn_rpc."""
-        cdef bytes key = capi_name(name)
-        if alive(conn):
-            if mine(conn.loop):
-                conn.core.open_named(key, ctx)
-            else:
-                handle_post(conn, CAPI_OP_OPEN, key, ctx)
+        conn_open(conn, capi_name(name), ctx)

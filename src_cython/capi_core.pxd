@@ -29,7 +29,8 @@ cdef class CapiStreamHandle(CapiHandle):
     cdef nq_conn_t conn
     cdef uint64_t sid
     cdef bint outgoing
-    cdef bint framed       # its entry's
+    cdef bint framed       # its entry's: a stream_writer gives records their form
+    cdef bint headed       # records get their head in the binding: the engine's stream is raw
 
 cdef class nq_stream_t(CapiStreamHandle):
     pass

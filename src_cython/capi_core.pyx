@@ -2,7 +2,7 @@
 #
 # The functions of the C API are static methods of classes (CapiConnApi, ...): the engine's have the same names.
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
-from cpython.number cimport PyIndex_Check
+from cpython.number cimport PyIndex_Check, PyNumber_Index
 from posix.types cimport clockid_t
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, nanosleep, timespec
 
@@ -123,10 +123,11 @@ cdef inline long long small_int(object value, str what, long long least, long lo
 cdef uint64_t time_of(object value, str what) except? 0xffffffffffffffff:
     """An nq_time_t: ns that 64 bits hold."""
     need_int(value, what)
+    number = PyNumber_Index(value)
     try:
-        return value
+        return number
     except OverflowError:
-        raise ValueError(f"{what} is {value}: it must be ns from 0 to 2**64-1") from None
+        raise ValueError(f"{what} is {number}: it must be ns from 0 to 2**64-1") from None
 
 
 # ---- handles ----
@@ -168,6 +169,12 @@ cdef class CapiHandle:
 cdef inline bint alive(CapiHandle h) noexcept:
     """From any thread."""
     return load_int(&h.live)
+
+
+cdef inline bint here(CapiHandle h) noexcept:
+    """Whether the calling thread may use what the handle names: it is there, its loop is open and this thread's. To be
+    asked after all code of the user's has run (common.pyx has the rule)."""
+    return load_int(&h.live) and mine(h.loop)
 
 
 cdef object ctx_of(CapiHandle h):
@@ -241,22 +248,22 @@ cdef class CapiPost(Posted):
             self.cb(h, R_GOAWAY, b"")
         elif op == CAPI_OP_CALL:
             try:
-                rpc_call_now(<nq_rpc_t>h, self.type, self.data, self.cb, self.timeout)
+                rpc_send_call(<nq_rpc_t>h, self.type, self.data, self.cb, self.timeout)
             except BaseException as exc:
                 self.refuse(loop, exc, self.cb)
         elif op == CAPI_OP_CALL_MANY:
             try:
-                rpc_call_many_now(<nq_rpc_t>h, self.type, self.data, self.cb, self.timeout)
+                rpc_send_many(<nq_rpc_t>h, self.type, self.data, self.cb, self.timeout)
             except BaseException as exc:
                 self.refuse(loop, exc, (<CapiMany>self.cb).on_replies)
         elif not h.live:
             return 0
         elif op == CAPI_OP_REPLY:
-            rpc_reply_now(<nq_rpc_t>h, self.msgid, self.type, self.data)
+            rpc_send_reply(<nq_rpc_t>h, self.msgid, self.type, self.data)
         elif op == CAPI_OP_NOTIFY:
-            rpc_notify_now(<nq_rpc_t>h, self.type, self.data)
+            rpc_send_notify(<nq_rpc_t>h, self.type, self.data)
         elif op == CAPI_OP_SEND:
-            (<CapiStreamHandle>h).core.send_now(self.data, self.cb)
+            stream_send(<CapiStreamHandle>h, self.data, self.cb)
         elif op == CAPI_OP_CLOSE:
             if isinstance(h, nq_conn_t):
                 (<nq_conn_t>h).core.close_now()
@@ -265,13 +272,13 @@ cdef class CapiPost(Posted):
         elif op == CAPI_OP_TASK:
             self.cb(h)
         elif op == CAPI_OP_OPEN:
-            (<nq_conn_t>h).core.open_named(self.data, self.cb)
+            conn_open(<nq_conn_t>h, self.data, self.cb)
         elif op == CAPI_OP_RESET:
             (<nq_conn_t>h).core.reset_now()
         elif op == CAPI_OP_FLUSH:
             nq_conn_flush(loop.l, h.h)
         elif op == CAPI_OP_MODIFY:
-            (<nq_conn_t>h).core.modify_now(self.cb)
+            conn_modify(<nq_conn_t>h, self.cb)
         elif op == CAPI_OP_REACHABILITY:
             (<nq_conn_t>h).core.reachability_now(self.type)
         elif op == CAPI_OP_ALARM_SET:

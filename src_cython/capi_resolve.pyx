@@ -9,15 +9,18 @@ cdef class CapiResolver:
         cdef nq_addr addrs[NQ_RESOLVE_SERVERS]
         cdef nq_resolver_options o
         cdef int rc
+        cdef Py_ssize_t i
+        cdef list chosen = list(servers)
+        if not 0 < len(chosen) <= NQ_RESOLVE_SERVERS:
+            raise ValueError(f"dns_hosts has {len(chosen)} servers: at most {NQ_RESOLVE_SERVERS} are asked")
+        for i in range(len(chosen)):
+            host, port = chosen[i]
+            to_addr(&addrs[i], host, port)
         if self.r != NULL:
             raise RuntimeError("a resolver is made once")
-        if not 0 < len(servers) <= NQ_RESOLVE_SERVERS:
-            raise ValueError(f"dns_hosts has {len(servers)} servers: at most {NQ_RESOLVE_SERVERS} are asked")
-        for i, (host, port) in enumerate(servers):
-            to_addr(&addrs[i], host, port)
         memset(&o, 0, sizeof(o))
         o.servers = addrs
-        o.nservers = len(servers)
+        o.nservers = len(chosen)
         o.timeout = timeout
         o.rotate = rotate
         rc = nq_resolver_new(&self.r, &o)

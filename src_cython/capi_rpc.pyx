@@ -37,7 +37,7 @@ cdef class CapiRpc(CapiStream):
         try:
             raise_set()
         except BaseException as exc:
-            rpc_reply_now(<nq_rpc_t>self.stream, msgid, R_USER, b"")
+            rpc_send_reply(<nq_rpc_t>self.stream, msgid, R_USER, b"")
             self.loop.failed(exc, self.request_fn)
         return 0
 
@@ -68,63 +68,31 @@ cdef class CapiRpc(CapiStream):
         return call_back(self.loop, cb, args, 3)
 
 
-# ---- in the loop's thread ----
+# ---- sending: at once in the loop's thread, queued with a copy from others ----
 
-cdef int rpc_answered(nq_rpc_t rpc) except -1:
-    cdef CapiStream core = rpc.core
-    if core is not None:
-        core.unanswered -= 1
-        if core.fin and core.unanswered <= 0:
-            core.close_now()
-    return 0
-
-
-cdef int rpc_reply_now(nq_rpc_t rpc, uint32_t msgid, int result, object data) except -1:
-    cdef View v
-    cdef int rc
-    if not rpc.live:
-        return 0
-    view_get(&v, data)
-    rc = nq_rpc_reply(rpc.loop.l, rpc.h, msgid, <int16_t>result, v.p, v.n)
-    view_done(&v)
-    if rc < 0:
-        return reply_failed(rpc, rc, msgid)
-    return rpc_answered(rpc)
-
-
-cdef int reply_failed(nq_rpc_t rpc, int rc, uint32_t msgid) except -1:
-    if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
-        return 0
-    return engine_error(rpc.loop, rc, "replying to a request")
-
-
-cdef int rpc_notify_now(nq_rpc_t rpc, int type, object data) except -1:
-    cdef View v
-    cdef int rc
-    if not rpc.live:
-        return 0
-    view_get(&v, data)
-    rc = nq_rpc_notify(rpc.loop.l, rpc.h, <int16_t>type, v.p, v.n)
-    view_done(&v)
-    if rc < 0:
-        return send_failed(rpc.loop, rc, "notifying")
-    return 0
-
-
-cdef int rpc_call_now(nq_rpc_t rpc, int type, object data, object cb, uint64_t timeout) except -1:
+cdef inline int rpc_send_call(nq_rpc_t rpc, int type, object data, object cb, uint64_t timeout) except -1:
+    """A stream that is gone: NQ_EGOAWAY."""
     cdef View v
     cdef CallNode *node
-    cdef Loop loop
-    cdef int rc
-    if not rpc.live:
-        return rpc_gone(rpc, cb)
-    loop = rpc.loop
+    cdef Loop loop = rpc.loop
+    cdef bytes copy = None
+    cdef int rc = NQ_DONE
     view_get(&v, data)
-    node = loop.calls.again(rpc.core, cb)
-    rc = nq_rpc_call(loop.l, rpc.h, <int16_t>type, v.p, v.n, timeout, <void *>node, NULL)
-    view_done(&v)
+    try:
+        if here(rpc):
+            node = loop.calls.again(rpc.core, cb)
+            rc = nq_rpc_call(loop.l, rpc.h, <int16_t>type, v.p, v.n, timeout, <void *>node, NULL)
+            if rc < 0:
+                loop.calls.forget(node)
+        else:
+            copy = view_bytes(&v, data)
+    finally:
+        view_done(&v)
+    if copy is not None:
+        if alive(rpc) and (<CapiLoop>loop).post_op(CAPI_OP_CALL, rpc, copy, cb, type, 0, timeout):
+            return 0
+        return rpc_gone(rpc, cb)
     if rc < 0:
-        loop.calls.forget(node)
         if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
             return rpc_gone(rpc, cb)
         return engine_error(loop, rc, "calling")
@@ -134,15 +102,62 @@ cdef int rpc_call_now(nq_rpc_t rpc, int type, object data, object cb, uint64_t t
 cdef int rpc_gone(nq_rpc_t rpc, object cb) except -1:
     """The reply of a call that cannot be sent: after on_rpc_close when the stream is ending, in the loop's next tick
     when it has ended, at once when there is no loop any more."""
-    if load_u64(&rpc.loop.owner) == PyThread_get_thread_ident() and rpc.live and not rpc.core.told:
-        if rpc.core.late is None:
-            rpc.core.late = []
-        rpc.core.late.append(cb)
-        return 0
+    cdef list waiting = [cb]  # made before it is asked: what makes it may run code of the user's
+    cdef CapiStream core
+    if load_u64(&rpc.loop.owner) == PyThread_get_thread_ident() and alive(rpc):
+        core = rpc.core
+        if core is not None and not core.told:
+            if core.late is None:
+                core.late = waiting
+            else:
+                core.late.append(cb)
+            return 0
     if rpc.serial != 0 and (<CapiLoop>rpc.loop).post_op(CAPI_OP_GOAWAY, rpc, None, cb, 0, 0, 0):
         return 0
     cb(rpc, R_GOAWAY, b"")
     return 0
+
+
+cdef inline int rpc_send_notify(nq_rpc_t rpc, int type, object data) except -1:
+    """A stream that is gone: dropped."""
+    cdef View v
+    cdef bytes copy = None
+    cdef int rc = NQ_DONE
+    view_get(&v, data)
+    try:
+        if here(rpc):
+            rc = nq_rpc_notify(rpc.loop.l, rpc.h, <int16_t>type, v.p, v.n)
+        else:
+            copy = view_bytes(&v, data)
+    finally:
+        view_done(&v)
+    if copy is not None:
+        return handle_post(rpc, CAPI_OP_NOTIFY, copy, None, type)
+    return send_failed(rpc.loop, rc, "notifying") if rc < 0 else 0
+
+
+cdef inline int rpc_send_reply(nq_rpc_t rpc, uint32_t msgid, int result, object data) except -1:
+    """A stream that is gone: dropped."""
+    cdef View v
+    cdef CapiStream core
+    cdef bytes copy = None
+    cdef int rc = NQ_DONE
+    view_get(&v, data)
+    try:
+        if here(rpc):
+            rc = nq_rpc_reply(rpc.loop.l, rpc.h, msgid, <int16_t>result, v.p, v.n)
+            if rc >= 0:
+                core = rpc.core
+                core.unanswered -= 1
+                if core.fin and core.unanswered <= 0:
+                    core.close_now()
+        else:
+            copy = view_bytes(&v, data)
+    finally:
+        view_done(&v)
+    if copy is not None:
+        return handle_post(rpc, CAPI_OP_REPLY, copy, None, result, msgid)
+    return send_failed(rpc.loop, rc, "replying to a request") if rc < 0 else 0
 
 
 cdef inline int type_of(object type) except -1:
@@ -190,26 +205,10 @@ cdef class CapiRpcApi:
         type: 1 to 32767. data: any contiguous bytes-like object. At once in the loop's thread, queued with a copy from
         others. Raises TypeError, ValueError, MessageTooBig, QueueFull. Original: nq_rpc_call.
         """
-        cdef View v
-        cdef CallNode *node
-        cdef Loop loop
-        cdef int rc
         cdef int number = type_of(type)
         if not callable(on_reply):
             raise TypeError("on_reply must be callable")
-        if not alive(rpc) or not mine(rpc.loop):
-            rpc_call_far(rpc, number, data, on_reply, 0)
-            return
-        view_get(&v, data)
-        loop = rpc.loop
-        node = loop.calls.again(rpc.core, on_reply)
-        rc = nq_rpc_call(loop.l, rpc.h, <int16_t>number, v.p, v.n, 0, <void *>node, NULL)
-        view_done(&v)
-        if rc < 0:
-            loop.calls.forget(node)
-            if rc != NQ_ERR_STALE and rc != NQ_ERR_STATE:
-                engine_error(loop, rc, "calling")
-            rpc_gone(rpc, on_reply)
+        rpc_send_call(rpc, number, data, on_reply, 0)
 
     @staticmethod
     def nq_rpc_call_ex(nq_rpc_t rpc not None, type, data, opts):
@@ -220,22 +219,13 @@ cdef class CapiRpcApi:
         on_reply = field_of(opts, "callback", "nq_rpc_opt_t")
         if not callable(on_reply):
             raise TypeError("opts.callback must be callable")
-        if alive(rpc) and mine(rpc.loop):
-            rpc_call_now(rpc, number, data, on_reply, timeout)
-        else:
-            rpc_call_far(rpc, number, data, on_reply, timeout)
+        rpc_send_call(rpc, number, data, on_reply, timeout)
 
     @staticmethod
     def nq_rpc_notify(nq_rpc_t rpc not None, type, data):
         """Sends a message that has no reply. type: 1 to 32767. Thread rule and errors as nq_rpc_call; stale: dropped.
         Original: nq_rpc_notify."""
-        cdef int number = type_of(type)
-        if not alive(rpc):
-            bytes_of(data)
-        elif mine(rpc.loop):
-            rpc_notify_now(rpc, number, data)
-        else:
-            handle_post(rpc, CAPI_OP_NOTIFY, bytes_of(data), None, number)
+        rpc_send_notify(rpc, type_of(type), data)
 
     @staticmethod
     def nq_rpc_reply(nq_rpc_t rpc not None, msgid, data):
@@ -243,37 +233,12 @@ cdef class CapiRpcApi:
         request; a second answer is ignored by the caller. At once in the loop's thread, queued with a copy from others.
         Stale: dropped. Raises TypeError, ValueError for a msgid that is not 1 to 2**32-1, MessageTooBig, QueueFull.
         Original: nq_rpc_reply."""
-        cdef View v
-        cdef int rc
-        cdef CapiStream core
-        cdef uint32_t number = msgid_of(msgid)
-        if not alive(rpc):
-            bytes_of(data)
-            return
-        if not mine(rpc.loop):
-            reply_far(rpc, number, 0, data)
-            return
-        view_get(&v, data)
-        rc = nq_rpc_reply(rpc.loop.l, rpc.h, number, 0, v.p, v.n)
-        view_done(&v)
-        if rc < 0:
-            reply_failed(rpc, rc, number)
-            return
-        core = rpc.core
-        core.unanswered -= 1
-        if core.fin and core.unanswered <= 0:
-            core.close_now()
+        rpc_send_reply(rpc, msgid_of(msgid), 0, data)
 
     @staticmethod
     def nq_rpc_error(nq_rpc_t rpc not None, msgid, data):
         """Answers the request msgid with NQ_EUSER and data; otherwise as nq_rpc_reply. Original: nq_rpc_error."""
-        cdef uint32_t number = msgid_of(msgid)
-        if not alive(rpc):
-            bytes_of(data)
-        elif mine(rpc.loop):
-            rpc_reply_now(rpc, number, R_USER, data)
-        else:
-            reply_far(rpc, number, R_USER, data)
+        rpc_send_reply(rpc, msgid_of(msgid), R_USER, data)
 
     @staticmethod
     def nq_rpc_task(nq_rpc_t rpc not None, cb):
@@ -297,15 +262,3 @@ cdef class CapiRpcApi:
     def nq_rpc_ctx(nq_rpc_t s not None):
         """What on_rpc_open put into pctx[0], or the ctx it was opened with. Any thread. Original: nq_rpc_ctx."""
         return ctx_of(s)
-
-
-cdef int reply_far(nq_rpc_t rpc, uint32_t msgid, int result, object data) except -1:
-    return handle_post(rpc, CAPI_OP_REPLY, bytes_of(data), None, result, msgid)
-
-
-cdef int rpc_call_far(nq_rpc_t rpc, int type, object data, object cb, uint64_t timeout) except -1:
-    """A call from another thread, or on a stale handle."""
-    cdef bytes copy = bytes_of(data)
-    if alive(rpc) and (<CapiLoop>rpc.loop).post_op(CAPI_OP_CALL, rpc, copy, cb, type, 0, timeout):
-        return 0
-    return rpc_gone(rpc, cb)

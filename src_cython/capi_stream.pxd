@@ -21,7 +21,6 @@ cdef class CapiStream(StreamCore):
     cdef int end(self) except -1
     cdef int refuse(self, uint64_t code) except -1
     cdef int close_now(self) except -1
-    cdef int send_now(self, object data, CapiMark mark) except -1
     cdef int record(self, object data) except -1
     cdef int read_records(self, bytes chunk) except -1
 

@@ -38,6 +38,7 @@ cdef class CapiStream(StreamCore):
                 self.made_by(entry)
                 entry = self.entry
             h.framed = entry.framed
+            h.headed = self.partial is not None
             self.shown = True
             accepted = True
             if entry.on_open is not None:
@@ -200,33 +201,63 @@ cdef class CapiStream(StreamCore):
     cdef uint64_t max_message(self) noexcept:
         return (<CapiConn>self.conn).max_message
 
-    # ---- what goes ----
 
-    cdef int send_now(self, object data, CapiMark mark) except -1:
-        cdef View v
-        cdef int rc
-        cdef nq_loop *loop = self.loop.l
-        if self.refused or self.told or loop == NULL:
-            return 0
-        if self.entry.framed:
-            data = self.entry.writer(self.stream, data)
-            if data is None or not len(data):
-                nq_stream_close(loop, self.handle)
-                return 0
-        if self.partial is not None:
-            raw = bytes_of(data)
-            data = record_head(len(raw)) + raw
-        if mark is None:
-            rc = send_data(loop, self.handle, data)
-        else:
-            view_get(&v, data)
-            rc = nq_stream_send_marked(loop, self.handle, v.p, v.n, <void *>mark)
-            view_done(&v)
-            if rc >= 0:
-                (<CapiLoop>self.loop).marks.add(mark)
-        if rc < 0:
-            return send_failed(self.loop, rc, "sending")
+# ---- what goes ----
+
+cdef inline int stream_send(CapiStreamHandle s, object data, CapiMark mark) except -1:
+    """One record: at once in the loop's thread, queued from others. A stream that is gone: dropped."""
+    if s.framed or s.headed:
+        return stream_form(s, data, mark)
+    return stream_put(s, data, mark, False)
+
+
+cdef int stream_form(CapiStreamHandle s, object data, CapiMark mark) except -1:
+    """Gives a record its form and sends it. A stream_writer runs in the loop's thread."""
+    cdef CapiStream core
+    if not here(s):
+        return handle_post(s, CAPI_OP_SEND, data if s.framed else bytes_of(data), mark)
+    core = s.core
+    if core.refused or core.told:
         return 0
+    if s.framed:
+        data = core.entry.writer(s, data)
+        if data is None or not len(data):
+            if here(s):
+                core.close_now()
+            return 0
+    else:
+        raw = bytes_of(data)
+        data = record_head(len(raw)) + raw
+    return stream_put(s, data, mark, True)
+
+
+cdef inline int stream_put(CapiStreamHandle s, object data, CapiMark mark, bint formed) except -1:
+    """Sends or queues what needs no form, or has it."""
+    cdef View v
+    cdef Loop loop = s.loop
+    cdef bytes copy = None
+    cdef int rc = NQ_DONE
+    view_get(&v, data)
+    try:
+        if here(s):
+            if s.core.refused:
+                pass
+            elif mark is None:
+                rc = send_view(loop.l, s.h, data, &v)
+            else:
+                (<CapiLoop>loop).marks.add(mark)  # the engine points at it
+                rc = nq_stream_send_marked(loop.l, s.h, v.p, v.n, <void *>mark)
+                if rc < 0:
+                    (<CapiLoop>loop).marks.discard(mark)
+        elif not formed:
+            copy = view_bytes(&v, data)
+        elif alive(s):  # the writer gave the loop away: queued, it would be formed again
+            bad_loop(loop)
+    finally:
+        view_done(&v)
+    if copy is not None:
+        return handle_post(s, CAPI_OP_SEND, copy, mark)
+    return send_failed(loop, rc, "sending a record") if rc < 0 else 0
 
 
 cdef bytes record_head(size_t n):
@@ -283,20 +314,8 @@ cdef class CapiStreamApi:
         them, are not copied but kept until all is acknowledged or the stream has ended. Stale: dropped. Raises
         TypeError, MessageTooBig (ValueError), QueueFull (BufferError); from another thread those are only logged.
         Original: nq_stream_send."""
-        cdef int rc
-        cdef CapiStream core
-        if not alive(s):
-            return
-        if mine(s.loop):
-            core = s.core
-            if core.entry.framed or core.partial is not None or core.refused:
-                core.send_now(data, None)
-                return
-            rc = send_data(s.loop.l, s.h, data)
-            if rc < 0:
-                send_failed(s.loop, rc, "sending a record")
-        else:
-            handle_post(s, CAPI_OP_SEND, data if s.framed else bytes_of(data))
+        if alive(s):
+            stream_send(s, data, None)
 
     @staticmethod
     def nq_stream_send_ex(nq_stream_t s not None, data, opt):
@@ -304,18 +323,13 @@ cdef class CapiStreamApi:
         its bytes (framing included, the name not) are acknowledged, delay_ns after they were sent;
         on_retransmit(nbytes) when some were lost and are sent again (an estimate). Errors and thread rule as
         nq_stream_send. Original: nq_stream_send_ex."""
-        cdef CapiMark mark
-        need_callable(field_of(opt, "on_ack", "nq_stream_opt_t"), "on_ack")
-        need_callable(field_of(opt, "on_retransmit", "nq_stream_opt_t"), "on_retransmit")
-        if not alive(s):
-            return
-        mark = CapiMark.__new__(CapiMark)
-        mark.on_ack = opt.on_ack
-        mark.on_retransmit = opt.on_retransmit
-        if mine(s.loop):
-            s.core.send_now(data, mark)
-        else:
-            handle_post(s, CAPI_OP_SEND, data if s.framed else bytes_of(data), mark)
+        cdef CapiMark mark = CapiMark.__new__(CapiMark)
+        mark.on_ack = field_of(opt, "on_ack", "nq_stream_opt_t")
+        need_callable(mark.on_ack, "on_ack")
+        mark.on_retransmit = field_of(opt, "on_retransmit", "nq_stream_opt_t")
+        need_callable(mark.on_retransmit, "on_retransmit")
+        if alive(s):
+            stream_send(s, data, mark)
 
     @staticmethod
     def nq_stream_task(nq_stream_t s not None, cb):
@@ -340,18 +354,6 @@ cdef class CapiStreamApi:
     def nq_stream_ctx(nq_stream_t s not None):
         """What on_stream_open put into pctx[0], or the ctx it was opened with. Any thread. Original: nq_stream_ctx."""
         return ctx_of(s)
-
-
-cdef bytes bytes_of(object data):
-    """A copy of any contiguous buffer."""
-    cdef View v
-    cdef bytes copy
-    if PyBytes_CheckExact(data):
-        return data
-    view_get(&v, data)
-    copy = PyBytes_FromStringAndSize(<const char *>v.p, v.n)
-    view_done(&v)
-    return copy
 
 
 cdef nq_conn_t conn_of(CapiStreamHandle s):

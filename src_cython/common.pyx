@@ -1,6 +1,7 @@
 # common.pyx: small helpers of every part, and Core.
 
 cdef extern from "Python.h":
+    Py_ssize_t PyNumber_AsSsize_t(object o, void *overflow) except? -1
     PyObject *PyObject_Vectorcall(PyObject *fn, PyObject **args, size_t nargsf, PyObject *kwnames) noexcept
     size_t PY_VECTORCALL_ARGUMENTS_OFFSET
     bint PyCoro_CheckExact(object o)
@@ -47,7 +48,22 @@ cdef enum:
     R_GOAWAY = -5
     R_USER = -7
 
-# ---- bytes-like arguments ----
+# ---- code of the user's, and pointers ----
+#
+# What a function is given may run the application's own code: a buffer's __buffer__ and __release_buffer__, __index__,
+# __float__, a property, an iterator, a stream_writer, a log callback, sys.unraisablehook. So may making an object that
+# the garbage collector knows (before Python 3.12 that runs finalizers), and dropping the last reference to one. Outside
+# the engine's events such code may close the loop, end the stream, or give the loop to another thread. Hence the rule
+# of every function that is called outside them:
+#
+# 1. Code of the user's runs first: arguments are read, objects are made, view_get is called.
+# 2. Only then is it asked whether the handle is alive and whose thread this is (own, peek, mine; in naquid.capi here).
+#    Then pointers are taken and the engine is called, and what its answer changes in our objects is changed.
+# 3. view_done comes last, and on every way out: try ... finally. After it only local variables are used, or it is asked
+#    again.
+#
+# A local variable holds a reference to its object; an attribute whose cdef method is called does not. Exact bytes run
+# no code, neither in view_get nor in view_done.
 
 cdef struct View:
     const uint8_t *p
@@ -57,7 +73,7 @@ cdef struct View:
 
 
 cdef inline int view_get(View *v, object o) except -1:
-    """Any contiguous buffer; exact bytes without the buffer protocol. view_done follows."""
+    """Any contiguous buffer; exact bytes without the buffer protocol. view_done follows. Code of the user's."""
     if PyBytes_CheckExact(o):
         v.p = <const uint8_t *>PyBytes_AS_STRING(o)
         v.n = PyBytes_GET_SIZE(o)
@@ -71,8 +87,26 @@ cdef inline int view_get(View *v, object o) except -1:
 
 
 cdef inline void view_done(View *v) noexcept:
+    """Code of the user's."""
     if v.held:
         PyBuffer_Release(&v.buf)
+
+
+cdef inline bytes view_bytes(const View *v, object o):
+    """The bytes of o, which v shows: a copy, unless they are exact bytes."""
+    if not v.held:
+        return <bytes>o
+    return PyBytes_FromStringAndSize(<const char *>v.p, v.n)
+
+
+cdef bytes bytes_of(object o):
+    """A copy of any contiguous buffer; exact bytes as they are. Code of the user's."""
+    cdef View v
+    view_get(&v, o)
+    try:
+        return view_bytes(&v, o)
+    finally:
+        view_done(&v)
 
 
 cdef inline bytes event_bytes(const nq_event *e):
@@ -137,7 +171,7 @@ cdef inline nq_loop *own(Loop loop) except NULL:
     if not mine(loop):
         bad_loop(loop)
     if loop.schedule:
-        loop.begin_turn()
+        loop.begin_turn()  # code of the user's: raises when that closed the loop
     return loop.l
 
 
@@ -168,7 +202,8 @@ cdef int engine_error(Loop loop, int rc, str what) except -1:
         raise errors.QueueFull(f"{what}: a bound is reached (Limits.max_send_queue, max_pending_calls or "
                                "max_pending_opens; 2**20 requests of other threads); wait with drain(), or for "
                                "the loop's next tick, before asking for more")
-    if rc == NQ_ERR_SYS and nq_loop_errno(loop.l) != 0:
+    # Without a loop it is what the last one of this thread could not be made for.
+    if rc == NQ_ERR_SYS and (load_loop(&loop.l) == NULL or mine(loop)) and nq_loop_errno(loop.l) != 0:
         number = nq_loop_errno(loop.l)
         if number == EMFILE or number == ENFILE:
             raise no_descriptor(number, what)
@@ -181,7 +216,11 @@ cdef int engine_error(Loop loop, int rc, str what) except -1:
 
 cdef uint64_t to_ns(object seconds, str name) except? 0xffffffffffffffff:
     """Float seconds to ns; 0 or more."""
-    cdef double s = seconds
+    cdef double s
+    try:
+        s = seconds
+    except OverflowError:  # an int that is larger than every float
+        s = -1
     if not 0 <= s <= 1e9:
         raise ValueError(f"{name} is {seconds} seconds: it must be between 0 and 1e9")
     return <uint64_t>(s * 1e9 + 0.5)
@@ -208,6 +247,29 @@ cdef int to_type(object type_, str what) except 0:
     if not 1 <= type_ <= 32767:
         raise ValueError(f"{what} type {type_}: use 1 to 32767")
     return type_
+
+
+cdef uint32_t to_msgid(object msgid) except 0:
+    """The message ID of a request, 1 to 2**32 - 1."""
+    if not isinstance(msgid, int):
+        raise TypeError(f"a message ID is an int, not {type(msgid).__name__}")
+    if not 1 <= msgid <= 0xffffffff:
+        raise ValueError(f"message ID {msgid}: what `current_msgid` was in the request's handler is needed")
+    return msgid
+
+
+cdef inline Py_ssize_t to_size(object n) except? -1:
+    """A number of bytes, or a place; what is larger than memory is the largest there is. TypeError for no int."""
+    return PyNumber_AsSsize_t(n, NULL)
+
+
+cdef int to_result(object code) except 0:
+    """The code of an error reply."""
+    if not isinstance(code, int):
+        raise TypeError(f"the code of an error reply is an int, not {type(code).__name__}")
+    if not -32768 <= code < 0:
+        raise ValueError(f"the code of an error reply is negative, down to -32768; not {code}")
+    return code
 
 
 # ---- addresses ----

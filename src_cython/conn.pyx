@@ -5,7 +5,7 @@ cdef class ConnCore(Core):
     cdef int connect(self, Loop loop, const nq_addr *remote, str server_name, Tls tls, HandlerMap hdmap,
                      const nq_limits *limits, uint32_t endpoint, uint32_t version, bint start) except -1:
         cdef nq_connect_options o
-        cdef nq_loop *l = own(loop)
+        cdef nq_loop *l
         cdef int rc
         cdef bytes name
         memset(&o, 0, sizeof(o))
@@ -24,6 +24,7 @@ cdef class ConnCore(Core):
         self.client = True
         self.tls = tls
         self.hdmap = hdmap
+        l = own(loop)  # after the codec of the name, which is written in Python
         loop.link(self)
         if start:
             rc = nq_conn_connect(l, &o, &self.handle)
@@ -83,7 +84,7 @@ cdef class EndpointCore(Core):
     cdef int open_at(self, Loop loop, const nq_addr *local, Tls tls, HandlerMap hdmap, const nq_limits *limits,
                      bint reuseport, bytes secret, bint always_retry) except -1:
         cdef nq_endpoint_options o
-        cdef nq_loop *l = own(loop)
+        cdef nq_loop *l
         cdef int rc
         memset(&o, 0, sizeof(o))
         o.local = local[0]
@@ -100,6 +101,7 @@ cdef class EndpointCore(Core):
         o.always_retry = always_retry
         self.tls = tls
         self.hdmap = hdmap
+        l = own(loop)
         loop.link(self)
         rc = nq_endpoint_open(l, &o, &self.id)
         if rc < 0:

@@ -477,10 +477,28 @@ cdef class Loop:
             engine_error(self, NQ_ERR_FORKED, "using a connection")
         self.schedule = False
         self.flush_due = True
-        self.call_soon(self.flush_fn)
+        try:
+            self.call_soon(self.flush_fn)  # code of the user's: what it makes may start the garbage collector
+        except BaseException:
+            if self.aloop is not None:  # nothing was scheduled: the next thing done tries again
+                self.schedule = True
+                self.flush_due = False
+            raise
+        if not mine(self):
+            bad_loop(self)
+        if swap_int(&self.ticking, 1):  # another thread is closing it
+            raise errors.StreamClosed("the loop is being closed: nothing can be sent any more")
+        if self.l == NULL or not self.flush_due:  # that thread has closed it; or it was detached
+            store_int(&self.ticking, 0)
+            return bad_loop(self) if self.l == NULL else 0
         with nogil:
             n = nq_loop_poll(self.l, 0)
         self.polled = n
+        store_int(&self.ticking, 0)
+        if load_int(&self.close_wanted):  # by another thread, meanwhile
+            self.close()
+            if not mine(self):
+                bad_loop(self)
         return 0
 
     def forked(self):

@@ -20,13 +20,13 @@ cdef const naquid_handler *native_table(object capsule) except NULL:
 
 def attach_native(AppCore app, name, capsule):
     """Gives the streams of a name (None: datagrams) to the functions of a capsule."""
-    cdef const naquid_handler *table = native_table(capsule)
     cdef bytes raw = b"" if name is None else name.encode()
+    cdef const naquid_handler *table = native_table(capsule)
+    app.hdmap.natives.append(capsule)  # the engine points into it
     cdef int rc = nq_hdmap_native(app.hdmap.m, NULL if name is None else PyBytes_AS_STRING(raw),
                                   PyBytes_GET_SIZE(raw), table)
     if rc < 0:
         engine_error(no_loop, rc, "adding a native handler")
-    app.hdmap.natives.append(capsule)
 
 
 def native_api():

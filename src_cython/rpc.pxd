@@ -30,4 +30,4 @@ cdef class BaseRpc(AioStream):
 cdef class Deferred:
     cdef BaseRpc rpc
     cdef uint32_t msgid
-    cdef int take(self) except -1
+    cdef int answer(self, int result, object payload) except -1

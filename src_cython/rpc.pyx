@@ -127,30 +127,31 @@ cdef class BaseRpc(AioStream):
 
     cdef int request_failed(self, uint32_t msgid, object where) except -1:
         """The handler raised (the error indicator is set): the caller gets an error reply."""
-        cdef int code = R_USER
-        payload = b""
         try:
             raise_set()
         except errors.RpcError as exc:
-            payload = exc.payload
-            code = exc.code
+            try:
+                return self.reply_now(msgid, to_result(exc.code), exc.payload)
+            except Exception as wrong:  # they were changed to what cannot be sent
+                self.loop.failed(wrong, where)
         except BaseException as exc:
             self.loop.failed(exc, where)
-        return self.reply_now(msgid, code, payload)
+        return self.reply_now(msgid, R_USER, b"")
 
     cdef int reply_now(self, uint32_t msgid, int result, object payload) except -1:
         """Sends a reply. One to a stream that is gone is dropped."""
         cdef View v
-        cdef int rc
-        cdef nq_loop *l
-        if self.closed or self.loop.l == NULL:
+        cdef int rc = NQ_DONE
+        if self.closed:
             return 0
-        l = own(self.loop)
         if not -32768 <= result <= 0:
             raise ValueError(f"the result of a reply is 0 or negative, down to -32768; not {result}")
         view_get(&v, payload)
-        rc = nq_rpc_reply(l, self.handle, msgid, <int16_t>result, v.p, v.n)
-        view_done(&v)
+        try:
+            if not self.closed and load_loop(&self.loop.l) != NULL:
+                rc = nq_rpc_reply(own(self.loop), self.handle, msgid, <int16_t>result, v.p, v.n)
+        finally:
+            view_done(&v)
         if rc < 0:
             return self.reply_failed(msgid, rc)
         return 0
@@ -163,7 +164,8 @@ cdef class BaseRpc(AioStream):
             engine_error(self.loop, rc, "replying to a request")
         except Exception as exc:
             self.loop.failed(exc, self.request_handler)
-        nq_rpc_reply(self.loop.l, self.handle, msgid, R_USER, NULL, 0)
+        if mine(self.loop):  # sys.unraisablehook may have closed it
+            nq_rpc_reply(own(self.loop), self.handle, msgid, R_USER, NULL, 0)
         return 0
 
     cdef int task_start(self) except -1:
@@ -181,10 +183,10 @@ cdef class BaseRpc(AioStream):
     def _begin(self, uint32_t msgid):
         self.msgid = msgid
 
-    def _answer(self, uint32_t msgid, int result, payload):
-        """The reply of a coroutine handler."""
+    def _answer(self, uint32_t msgid, result, payload):
+        """The reply to a request that was not answered at once. One that raises leaves it unanswered."""
+        self.reply_now(msgid, 0 if result == 0 else to_result(result), payload)
         self.unanswered -= 1
-        self.reply_now(msgid, result, payload)
         self.settle()
 
     @property
@@ -203,16 +205,15 @@ cdef class BaseRpc(AioStream):
         d.msgid = self.msgid
         return d
 
-    def reply(self, uint32_t msgid, payload=b""):
+    def reply(self, msgid, payload=b""):
         """Replies to a request whose handler returned None; msgid is what `current_msgid` was then. Dropped when the
-        stream is gone. Raises MessageTooBig or QueueFull through the error reply the caller gets."""
-        self._answer(msgid, 0, payload)
+        stream is gone. Raises MessageTooBig or QueueFull through the error reply the caller gets; TypeError and
+        ValueError for what is no message ID, or no buffer."""
+        self._answer(to_msgid(msgid), 0, payload)
 
-    def reply_error(self, uint32_t msgid, payload=b"", int code=R_USER):
-        """Replies with an error (code is negative): the caller's `call()` raises RpcError(payload, code)."""
-        if code >= 0:
-            raise ValueError("the code of an error reply is negative")
-        self._answer(msgid, code, payload)
+    def reply_error(self, msgid, payload=b"", code=R_USER):
+        """Replies with an error (code is -32768 to -1): the caller's `call()` raises RpcError(payload, code)."""
+        self._answer(to_msgid(msgid), to_result(code), payload)
 
     # ---- calls of this side ----
 
@@ -233,7 +234,8 @@ cdef class BaseRpc(AioStream):
             self.heir.request_handler = self.request_handler
             self.heir.notify_handler = self.notify_handler
             self.heir.told = self.told
-            nq_rpc_last_msgid(self.loop.l, self.heir.handle, self.told)  # `cancel` takes old ones for no new calls
+            # `cancel` takes old ones for no new calls.
+            nq_rpc_last_msgid(peek(self.loop), self.heir.handle, self.told)
         return self.heir
 
     cdef int start_call(self, object type, object payload, object cb, int kind, object timeout,
@@ -246,16 +248,19 @@ cdef class BaseRpc(AioStream):
         cdef nq_loop *l
         if timeout is not None:
             ns = timeout_ns(timeout)
-        l = own(self.loop)  # after the timeout's own __float__, which may close the loop
         view_get(&v, payload)
-        if kind == CALL_CALLBACK:
-            node = self.loop.calls.again(self, cb)
-        else:
-            node = self.loop.calls.node(self, cb, kind)
-        rc = nq_rpc_call(l, self.handle, <int16_t>number, v.p, v.n, ns, <void *>node, msgid)
-        view_done(&v)
+        try:
+            l = own(self.loop)
+            if kind == CALL_CALLBACK:
+                node = self.loop.calls.again(self, cb)
+            else:
+                node = self.loop.calls.node(self, cb, kind)
+            rc = nq_rpc_call(l, self.handle, <int16_t>number, v.p, v.n, ns, <void *>node, msgid)
+            if rc < 0:
+                self.loop.calls.forget(node)
+        finally:
+            view_done(&v)
         if rc < 0:
-            self.loop.calls.forget(node)
             self.call_failed(rc)
         return 0
 
@@ -330,7 +335,7 @@ cdef class BaseRpc(AioStream):
         number = to_type(type, "request")
         if timeout is not None:
             ns = timeout_ns(timeout)
-        own(self.loop)  # what begins a turn lets other threads run: before the list and its payloads are looked at
+        own(self.loop)  # raises when nothing can be sent, also when there is nothing to send
         many = Many.__new__(Many)
         many.rpc = self
         many.aloop = self.loop.aloop
@@ -394,10 +399,11 @@ cdef class BaseRpc(AioStream):
         if self.closed and self.comes_back() and self.successor() is not None:
             self.heir.notify(number, payload)
             return
-        cdef nq_loop *l = own(self.loop)
         view_get(&v, payload)
-        rc = nq_rpc_notify(l, self.handle, <int16_t>number, v.p, v.n)
-        view_done(&v)
+        try:
+            rc = nq_rpc_notify(own(self.loop), self.handle, <int16_t>number, v.p, v.n)
+        finally:
+            view_done(&v)
         if rc < 0:
             if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
                 raise self._gone()
@@ -470,21 +476,22 @@ cdef class BaseRpc(AioStream):
 cdef class Deferred:
     """A request that waits for its reply: `reply(payload)` or `error(payload, code)`, once."""
 
-    cdef int take(self) except -1:
-        if self.msgid == 0:
+    cdef int answer(self, int result, object payload) except -1:
+        cdef uint32_t msgid = self.msgid
+        if msgid == 0:
             raise RuntimeError("this request has its reply already")
+        self.msgid = 0  # before the payload's own code runs, which may reply too
+        try:
+            self.rpc._answer(msgid, result, payload)
+        except BaseException:
+            self.msgid = msgid
+            raise
         return 0
 
     def reply(self, payload=b""):
-        """Sends the reply. Dropped when the stream is gone."""
-        self.take()
-        self.rpc._answer(self.msgid, 0, payload)
-        self.msgid = 0
+        """Sends the reply. Dropped when the stream is gone. After an exception it is still to be sent."""
+        self.answer(0, payload)
 
-    def error(self, payload=b"", int code=R_USER):
-        """Sends an error reply; code is negative."""
-        self.take()
-        if code >= 0:
-            raise ValueError("the code of an error reply is negative")
-        self.rpc._answer(self.msgid, code, payload)
-        self.msgid = 0
+    def error(self, payload=b"", code=R_USER):
+        """Sends an error reply; code is -32768 to -1."""
+        self.answer(to_result(code), payload)

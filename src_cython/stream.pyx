@@ -19,22 +19,19 @@ cdef PyObject *lender_of(object data, const View *v) noexcept:
     return base
 
 
-cdef int send_data(nq_loop *l, nq_handle h, object data) except? -1000:
-    """nq_stream_send. Large bytes that cannot change are lent to the engine, with a reference to whose they are."""
-    cdef View v
+cdef inline int send_view(nq_loop *l, nq_handle h, object data, const View *v) noexcept:
+    """nq_stream_send of data, which v shows. Large bytes that cannot change are lent to the engine, with a reference to
+    whose they are."""
     cdef int rc
     cdef PyObject *lender = NULL
-    view_get(&v, data)
     if LEND_MIN <= v.n <= <size_t>LEND_MAX:
-        lender = lender_of(data, &v)
+        lender = lender_of(data, v)
     if lender == NULL:
-        rc = nq_stream_send(l, h, v.p, v.n)
-    else:
-        Py_INCREF(<object>lender)
-        rc = nq_stream_lend(l, h, v.p, v.n, lender)
-        if rc < 0:
-            Py_DECREF(<object>lender)
-    view_done(&v)
+        return nq_stream_send(l, h, v.p, v.n)
+    Py_INCREF(<object>lender)
+    rc = nq_stream_lend(l, h, v.p, v.n, lender)
+    if rc < 0:
+        Py_DECREF(<object>lender)  # never the last one
     return rc
 
 
@@ -57,8 +54,9 @@ cdef class StreamCore(Core):
     cdef int open_on(self, ConnCore conn, nq_stream_kind kind, bytes name, bint uni, uint64_t call_timeout) except -1:
         cdef nq_stream_options o
         cdef Loop loop = conn.loop
-        cdef nq_loop *l = own(loop)
+        cdef nq_loop *l
         cdef int rc
+        cdef set opening = set() if conn.opening is None else conn.opening
         memset(&o, 0, sizeof(o))
         if name is not None and (not 1 <= len(name) <= 255 or b"\0" in name):
             raise ValueError(bad_name(name))
@@ -72,6 +70,7 @@ cdef class StreamCore(Core):
         self.conn = conn
         self.outgoing = True
         self.uni = uni
+        l = own(loop)
         loop.link(self)
         rc = nq_stream_open(l, conn.handle, &o, &self.handle)
         if rc < 0:
@@ -79,7 +78,7 @@ cdef class StreamCore(Core):
             loop.unlink(self)
             engine_error(loop, rc, "opening a stream")
         if conn.opening is None:
-            conn.opening = set()
+            conn.opening = opening
         conn.opening.add(self)
         return 0
 

@@ -44,8 +44,6 @@ cdef class Tls:
         cdef bytes wire = b""
         cdef bytes text
         cdef int rc
-        if self.t != NULL:
-            raise RuntimeError("a Tls is initialised once")
         memset(&o, 0, sizeof(o))
         memset(err, 0, sizeof(err))
         o.server = server
@@ -73,6 +71,8 @@ cdef class Tls:
             text = os.fsencode(keylog)
             keep.append(text)
             o.keylog_path = text
+        if self.t != NULL:  # asked after the code of the paths' and names' own classes has run
+            raise RuntimeError("a Tls is initialised once")
         rc = nq_tls_new(&self.t, &o, err, sizeof(err))
         if rc != 0:
             self.t = NULL

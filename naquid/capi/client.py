@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from ..errors import Error
 from . import log
 from ._native import (
     CapiConn,
@@ -261,9 +262,18 @@ def nq_client_poll(cl: nq_client_t) -> None:
         return
     if loop._ticking:
         raise RuntimeError("nq_client_poll inside a callback, or while another thread polls")
-    loop.poll(_POLL_WAIT)
+    _tick(loop, _POLL_WAIT)
     if cl._destroy_wanted:
         nq_client_destroy(cl)
+
+
+def _tick(loop: CapiLoop, max_wait: float) -> None:
+    """Runs one tick. A handler of a signal or a finalizer may have destroyed the client in between: then nothing."""
+    try:
+        loop.poll(max_wait)
+    except Error:
+        if not loop.closed:
+            raise
 
 
 def nq_client_destroy(cl: nq_client_t) -> None:
@@ -284,11 +294,11 @@ def nq_client_destroy(cl: nq_client_t) -> None:
         cl._watcher = None
     for attempt in list(cl._attempts):
         attempt._cancel()
-    loop.poll(0.0)  # what was queued before goes first
+    _tick(loop, 0.0)  # what was queued before goes first
     loop._destroy_conns()
     for _ in range(100):
-        loop.poll(0.0)
-        if loop._live_conns == 0:
+        _tick(loop, 0.0)
+        if loop._live_conns == 0 or loop.closed:
             break
     loop.close()
 
@@ -322,11 +332,13 @@ def nq_client_connect(cl: nq_client_t, addr: nq_addr_t, conf: nq_clconf_t) -> bo
     )  # fmt: skip
     if cl._loop.closed:
         return False
+    conf = replace(conf)  # as C copies it: what becomes of the caller's changes nothing here
+    attempt = _Attempt(cl, addr, conf, cl._context(conf.insecure, addr.ca), limits)
+    if cl._loop.closed:  # also by the log's callback, just now
+        return False
     if conf.busy_poll > cl._busy_poll:
         cl._busy_poll = conf.busy_poll
         cl._loop.set_busy_poll(conf.busy_poll / 1e9)
-    conf = replace(conf)  # as C copies it: what becomes of the caller's changes nothing here
-    attempt = _Attempt(cl, addr, conf, cl._context(conf.insecure, addr.ca), limits)
     cl._attempts.add(attempt)
     if parse_address(addr.host, addr.port) is not None:
         # As every lookup does, this one ends in a later poll: on_close never comes before this returns.
