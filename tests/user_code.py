@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,14 @@ def at_allocation(k: int, fn: Callable[[], object], call: Callable[..., object],
     """call(*args), within which the garbage collector starts at the k-th object that is made and finalizes one whose
     __del__ is fn. Since Python 3.12 the collector waits for the next instruction of Python code."""
 
+    thread = threading.get_ident()
+    finalized: list[int] = []
+
     class Dying:
         def __del__(self) -> None:
-            fn()
+            finalized.append(threading.get_ident())
+            if finalized == [thread]:
+                fn()
 
     gc.disable()
     gc.collect()
@@ -77,8 +83,11 @@ def at_allocation(k: int, fn: Callable[[], object], call: Callable[..., object],
     finally:
         gc.disable()
         gc.set_threshold(*before)
-        gc.collect()  # when it did not start: now
+        while not finalized:
+            gc.collect()  # when it did not start: now
         gc.enable()
+        if finalized != [thread]:  # it started in another thread, which has no business with what fn uses
+            fn()
 
 
 def report(name: str, outcome: object) -> None:
