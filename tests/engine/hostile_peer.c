@@ -153,6 +153,8 @@ int hostile_update_keys(hostile *p) {
 
 void hostile_retry(hostile *p, const uint8_t *token, size_t len) {
   uint8_t buf[1024];
+  if (!len)
+    return;
   ngtcp2_ssize n = ngtcp2_crypto_write_retry(buf, sizeof buf, NGTCP2_PROTO_VER_V1, &p->dcid, &p->scid, &p->odcid, token,
                                              len < 512 ? len : 512);
   if (n > 0)

@@ -87,6 +87,7 @@ typedef struct hostile {
   int close_level;
   uint64_t cid_seq; /* of the last NEW_CONNECTION_ID */
   ngtcp2_cid cid;
+  uint8_t challenge[8]; /* of the last PATH_CHALLENGE */
 } hostile;
 
 /* Contexts of both roles. Freed with SSL_CTX_free. leaf NULL: a client, which verifies nothing. */

@@ -101,7 +101,9 @@ static void frame_arrived(hostile *p, hostile_level level, uint64_t type, reader
   } else if (type == 0x18) {
     new_cid_arrived(p, r);
   } else if (type == 0x1a || type == 0x1b) {
-    take_bytes(r, 8);
+    const uint8_t *data = take_bytes(r, 8);
+    if (data && type == 0x1a)
+      memcpy(p->challenge, data, 8);
   } else if (type == 0x1c || type == 0x1d) {
     close_arrived(p, level, type, r);
   } else if (type == 0x30 || type == 0x31) {
