@@ -493,15 +493,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   return 0;
 }
 
-#ifndef __clang__
-static void run(const uint8_t *p, size_t n) {
-  uint8_t *exact = malloc(n ? n : 1);
-  MUST(exact != NULL);
-  memcpy(exact, p, n);
-  LLVMFuzzerTestOneInput(exact, n);
-  free(exact);
-}
-
 static uint64_t luck = 88172645463325252u;
 static uint32_t draw(void) {
   luck ^= luck << 13;
@@ -510,33 +501,80 @@ static uint32_t draw(void) {
   return (uint32_t)(luck >> 20);
 }
 
-/* Programs of which most steps do what goes on: streams with messages, calls, ticks. */
-static size_t likely_input(uint8_t *p, size_t cap) {
+/* A step that mostly does what goes on: streams with messages, calls, ticks. */
+static void likely_step(uint8_t v[STEP]) {
   static const uint8_t likely[] = {OP_FRAME, OP_FRAME, OP_NOW, OP_NOW, OP_NOW, OP_TICK, OP_SIDE, OP_SIDE, OP_HONEST};
-  size_t n = 0;
-  p[n++] = (uint8_t)(draw() % 4 ? draw() | 0x0e : draw());
-  p[n++] = (uint8_t)(draw() % 4 ? (draw() & 0xf8) | 7 : draw());
-  while (n + STEP <= cap && draw() % 60) {
-    uint8_t *v = p + n;
-    for (int i = 0; i < STEP; i++)
-      v[i] = (uint8_t)draw();
-    if (draw() % 8)
-      v[0] = (uint8_t)(likely[draw() % sizeof likely] + OPS * (draw() % 18));
-    if (draw() % 2 && (v[0] % OPS == OP_FRAME || v[0] % OPS == OP_NOW)) {
-      v[1] = 24;
-      v[2] = (uint8_t)(draw() % 3 * 4);
-    }
-    if (v[0] % OPS == OP_WAIT)
-      v[1] = (uint8_t)(draw() % 10 ? v[1] % 4 : v[1]);
-    n += STEP;
+  for (int i = 0; i < STEP; i++)
+    v[i] = (uint8_t)draw();
+  if (draw() % 8)
+    v[0] = (uint8_t)(likely[draw() % sizeof likely] + OPS * (draw() % 18));
+  if (draw() % 2 && (v[0] % OPS == OP_FRAME || v[0] % OPS == OP_NOW)) {
+    v[1] = 24;
+    v[2] = (uint8_t)(draw() % 3 * 4);
   }
+  if (v[0] % OPS == OP_WAIT)
+    v[1] = (uint8_t)(draw() % 10 ? v[1] % 4 : v[1]);
+}
+
+/* Mostly after a whole handshake, with the usual limits. */
+static size_t likely_program(uint8_t *p, size_t cap) {
+  size_t n = 2;
+  p[0] = (uint8_t)(draw() % 4 ? draw() | 0x0e : draw());
+  p[1] = (uint8_t)(draw() % 4 ? (draw() & 0xf8) | 7 : draw());
+  for (; n + STEP <= cap && draw() % 60; n += STEP)
+    likely_step(p + n);
   return n;
+}
+
+#ifdef __clang__
+size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t cap);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t cap, unsigned seed);
+
+/* Whole steps come, go and move: otherwise all that follows a change of length would mean something else. */
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t cap, unsigned seed) {
+  luck = UINT64_C(88172645463325252) ^ (uint64_t)seed << 16;
+  draw();
+  if (cap < 2 + STEP || size > cap || size < 2 + STEP || draw() % 50 == 0)
+    return likely_program(data, cap);
+  size_t steps = (size - 2) / STEP, from = draw() % steps, to = draw() % steps;
+  uint8_t step[STEP], *at = data + 2 + to * STEP;
+  memcpy(step, data + 2 + from * STEP, STEP);
+  switch (draw() % 8) {
+  case 0:
+    likely_step(at);
+    return size;
+  case 1:
+    likely_step(step); /* falls through */
+  case 2:
+    if (size + STEP > cap)
+      break;
+    memmove(at + STEP, at, (size_t)(data + size - at));
+    memcpy(at, step, STEP);
+    return size + STEP;
+  case 3:
+    memmove(at, at + STEP, (size_t)(data + size - at) - STEP);
+    return size - STEP;
+  case 4: /* one byte */
+    at[draw() % STEP] = (uint8_t)draw();
+    return size;
+  default:
+    break;
+  }
+  return LLVMFuzzerMutate(data, size, cap);
+}
+#else
+static void run(const uint8_t *p, size_t n) {
+  uint8_t *exact = malloc(n ? n : 1);
+  MUST(exact != NULL);
+  memcpy(exact, p, n);
+  LLVMFuzzerTestOneInput(exact, n);
+  free(exact);
 }
 
 static void run_random(long runs) {
   static uint8_t p[MAX_PROGRAM];
   for (long i = 0; i < runs; i++)
-    run(p, likely_input(p, sizeof p));
+    run(p, likely_program(p, sizeof p));
   printf("%ld random programs\n", runs);
 }
 
