@@ -226,6 +226,7 @@ _VARIANTS = {
     "release": ("-O3", "-DNDEBUG", *HARDENING),
     "debug": ("-O1", "-g"),
     "asan": ("-O1", "-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"),
+    "fuzz": ("-O1", "-g", "-fsanitize=address,undefined,fuzzer-no-link", "-fno-omit-frame-pointer"),  # clang only
     "tsan": ("-O1", "-g", "-fsanitize=thread", "-fno-omit-frame-pointer"),
 }
 VARIANTS = tuple(_VARIANTS)
