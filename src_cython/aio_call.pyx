@@ -31,7 +31,7 @@ cdef class Reply:
         return 0
 
     cdef int wake(self) except -1:
-        """Whoever waits goes on in this turn of the event loop, or, if there is no memory to say so, in one after it."""
+        """Whoever waits goes on in this turn of the event loop; if there is no memory to say so, in a later one."""
         cdef Loop loop = self.rpc.loop
         try:
             if self.wakeup is not None:

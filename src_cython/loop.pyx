@@ -104,8 +104,8 @@ cdef class Loop:
         return 0
 
     cdef int undelivered(self, int i, object exc) except -1:
-        """Dispatching event i raised exc, which is no exception of a handler: there was no memory, as a rule. Nothing is
-        lost in silence: a stream ends with an error, a datagram is counted."""
+        """Dispatching event i raised exc, which is no exception of a handler: there was no memory, as a rule. Nothing
+        is lost in silence: a stream ends with an error, a datagram is counted."""
         cdef nq_event e = nq_loop_events(self.l)[i]
         cdef void *p
         cdef bint goes_on = False
