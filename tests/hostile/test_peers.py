@@ -244,6 +244,36 @@ def test_streams_cut_off(run: Variant, bench: Bench) -> None:
     run(main)
 
 
+def test_stopped_streams_pin_nothing(run: Variant, bench: Bench) -> None:
+    """A client stops streams whose handler sends, and keeps its own half of each open: what nobody wants is freed."""
+    streams = 60
+
+    async def main() -> None:
+        handlers = app()
+
+        @handlers.raw_stream("flood")
+        async def flood(stream: naquid.RawStream) -> None:
+            stream.write(bytes(MIB))
+            await stream.wait_closed()
+
+        async with (
+            bench.serve(handlers) as server,
+            client(server.port, bench.ca.ca, max_data=MIB, max_stream_data=1024) as peer,
+        ):
+            flooded = [peer.open(b"flood\0") for _ in range(streams)]
+            await peer.until(lambda: all(peer.received[stream] for stream in flooded))
+            assert engine().stats()["send_buffer_bytes"] > streams * MIB // 2
+            for stream in flooded:
+                peer.stop(stream, 0)
+            await peer.until(lambda: all(stream in peer.resets for stream in flooded))
+            assert engine().stats()["send_buffer_bytes"] == 0
+            assert engine().stats()["streams"] == streams, "they are the client's to end"
+            (conn,) = server.connections
+            assert conn.stats().queued == 0
+
+    run(main)
+
+
 def test_more_streams_than_allowed(run: Variant, bench: Bench) -> None:
     """A peer that ignores the stream limit is closed with the transport's code for that."""
 
