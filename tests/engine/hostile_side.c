@@ -304,9 +304,9 @@ static void on_stream(hostile_side *x, const nq_event *e) {
 }
 
 static void dispatch(hostile_side *x, const nq_event *e) {
-  volatile uint8_t sum = 0; /* what an event shows can be read */
+  static volatile uint8_t sum; /* what an event shows can be read */
   for (size_t i = 0; e->data && i < e->len; i++)
-    sum ^= e->data[i];
+    sum = (uint8_t)(sum ^ e->data[i]);
   switch (e->kind) {
   case NQ_EV_CONN_OPEN:
   case NQ_EV_CONN_CLOSE:
