@@ -14,8 +14,8 @@
 #define HOSTILE_CID 8       /* length of its connection IDs */
 #define HOSTILE_CRYPTO 4096 /* bytes of handshake messages in one direction of one level */
 #define HOSTILE_PNS 4096     /* of the other side: later ones are not acknowledged */
-#define HOSTILE_ROOM 4096    /* of a datagram */
-#define HOSTILE_KEEP 2048    /* bytes of a stream, from its beginning */
+#define HOSTILE_ROOM 2048    /* of a datagram */
+#define HOSTILE_KEEP 512     /* bytes of a stream, from its beginning */
 #define HOSTILE_STREAMS 8
 
 typedef enum hostile_level { HOSTILE_INITIAL, HOSTILE_HANDSHAKE, HOSTILE_1RTT, HOSTILE_LEVELS } hostile_level;

@@ -218,10 +218,10 @@ static size_t packet_arrived(hostile *p, uint8_t *data, size_t len) {
 }
 
 void hostile_read(hostile *p) {
+  static uint8_t copy[65536]; /* too large for a stack that the address sanitizer looks after */
   const nq_datagram *v;
   for (int n; (n = p->io->ops->recv(p->io, &v)) > 0;)
     for (int i = 0; i < n; i++) {
-      uint8_t copy[65536];
       size_t len = v[i].len;
       memcpy(copy, v[i].data, len);
       p->datagrams++;
