@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Builds the native libraries and prints the folder that holds them.
 
-    python3 vendor/build.py [--variant release|debug|asan|tsan] [--tls aws-lc|boringssl] [--fetch]
+    python3 vendor/build.py [--variant release|debug|asan|tsan|fuzz] [--tls aws-lc|boringssl] [--fetch]
 
 The folder has include/ (ngtcp2, cares, openssl), lib/ (libngtcp2.a, libcares.a, libssl.a, libcrypto.a) and
 versions.json.

@@ -204,7 +204,7 @@ void hostile_side_do(hostile_side *x, const uint8_t v[5]) {
     nq_conn_flush(l, x->conn);
     break;
   case 17:
-    cancel(x, s, 1u + v[3] % 8);
+    cancel(x, s, v[3] % 8);
     break;
   case 18:
     x->policy = v[2];

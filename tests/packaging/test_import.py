@@ -178,7 +178,7 @@ def test_versions_tell_how_it_was_built() -> None:
     assert pins["c-ares"]["version"].partition("-")[0] == told["c-ares"]
     assert {"ngtcp2", "c-ares"} < set(pins) <= {"ngtcp2", "c-ares", "aws-lc", "boringssl"}
     assert all(len(bytes.fromhex(pin["sha256"])) == 32 for pin in pins.values())
-    assert told["variant"] in ("release", "debug", "asan", "tsan")
+    assert told["variant"] in ("release", "debug", "asan", "tsan", "fuzz")
     assert "-fvisibility=hidden" in told["flags"]
     assert told["compiler"]
     json.dumps(told)
