@@ -391,15 +391,20 @@ def test_a_long_answer_comes_by_tcp(small: Any) -> None:
             question = got[0][12 : got[0].index(b"\0", 12) + 5]
             udp.sendto(got[0][:2] + struct.pack("!HHHHH", 0x8380, 1, 0, 0, 0) + question, got[1])
 
-    def run_tcp() -> None:
-        conn = tcp.accept()[0]
-        stream = conn.makefile("rwb")
-        while head := stream.read(2):
-            answer = a_record(stream.read(int.from_bytes(head, "big")), bytes([9, 8, 7, 6]))
-            stream.write(len(answer).to_bytes(2, "big") + answer)
-            stream.flush()
-        stream.close()
-        conn.close()
+    over = threading.Event()
+
+    def run_tcp() -> None:  # a connection for each question, unless they come together
+        while True:
+            conn = tcp.accept()[0]
+            stream = conn.makefile("rwb")
+            while head := stream.read(2):
+                answer = a_record(stream.read(int.from_bytes(head, "big")), bytes([9, 8, 7, 6]))
+                stream.write(len(answer).to_bytes(2, "big") + answer)
+                stream.flush()
+            stream.close()
+            conn.close()
+            if over.is_set():
+                return
 
     threads = [threading.Thread(target=fn, daemon=True) for fn in (run_udp, run_tcp)]
     for thread in threads:
@@ -408,6 +413,8 @@ def test_a_long_answer_comes_by_tcp(small: Any) -> None:
     small.clients.append(client)
     assert resolve(client, "long.example") == (NQ_OK, None, bytes([9, 8, 7, 6]))
     udp.sendto(b"", udp.getsockname())
+    over.set()
+    socket.create_connection(tcp.getsockname()).close()
     for thread in threads:
         thread.join()
     udp.close()
