@@ -188,11 +188,10 @@ void nq_conn_end(nq_conn *c, uint32_t why, uint64_t code, const char *reason, in
   nq_timer_set(&l->timers, &c->timer, NQ_NEVER);
   if (c->q)
     nq_conn_drop_quic(c, linger);
-  l->batch.oom = 0;
   stop_streams(c);
   nq_conn_drop_dgrams(c);
-  if (l->batch.oom) { /* something that had arrived could not be told: no end in order */
-    l->batch.oom = 0;
+  if (l->batch.oom || c->oom) { /* something that had arrived could not be told: no end in order */
+    l->batch.oom = c->oom = 0;
     why = NQ_WHY_SYSTEM;
     code = 0;
     remote = 0;

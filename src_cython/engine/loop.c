@@ -235,6 +235,15 @@ static void run_timers(nq_loop *l) {
   }
 }
 
+/* If an event of this connection was lost for want of memory just now. */
+static void end_when_written(nq_conn *c) {
+  if (!c->l->batch.oom)
+    return;
+  c->l->batch.oom = 0;
+  c->oom = 1;
+  nq_conn_mark(c);
+}
+
 static void run_resumed(nq_loop *l) {
   nq_stream *s = l->resumed;
   l->resumed = NULL;
@@ -244,11 +253,7 @@ static void run_resumed(nq_loop *l) {
     s->in_resumed = 0;
     if (!s->paused && !s->closed)
       nq_stream_continue(s);
-    if (l->batch.oom) { /* it ends when it is written: others of its streams are in this list */
-      l->batch.oom = 0;
-      s->c->oom = 1;
-      nq_conn_mark(s->c);
-    }
+    end_when_written(s->c); /* not here: others of its streams are in this list */
     s = next;
   }
 }
@@ -306,6 +311,7 @@ void nq_loop_undelivered(nq_loop *l, uint32_t i) {
       b->v[k].kind = NQ_EV_NONE;
   if (!s->closed)
     nq_stream_refuse(s, NQ_CODE_OVERLOAD);
+  end_when_written(s->c);
 }
 
 int nq_loop_poll(nq_loop *l, int64_t max_wait) {
