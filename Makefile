@@ -2,7 +2,7 @@
 
 PY := .venv/bin/python
 ENGINE_TESTS := $(MAKE) --no-print-directory -C tests/engine PYTHON=../../.venv/bin/python
-C_FILES := src_cython/engine/*.[ch] tests/engine/*.[ch]
+C_FILES := src_cython/engine/*/*.[ch] tests/engine/*.[ch]
 WORKFLOWS := .github/workflows/*.yml
 
 .DEFAULT_GOAL := help

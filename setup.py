@@ -35,6 +35,9 @@ from recipe.report import VendorError, say  # noqa: E402
 MODULE = "naquid._naquid"
 CYTHON = Path("src_cython")
 ENGINE = CYTHON / "engine"
+# An include of the engine names the floor it is from; its public headers stand in a folder of their own.
+ENGINE_FOLDERS = (f"-I{ENGINE}", f"-I{ENGINE / 'include'}")
+NATIVE_HEADER = "include/naquid_native.h"
 # freethreading_compatible: tests/threads has passed under the thread sanitizer, on a CPython built with it.
 DIRECTIVES = {
     "language_level": "3",
@@ -116,12 +119,13 @@ class BuildExtension(build_ext):
     def _engine(self, compiler: tools.Compiler, common: list[str], facts: str, native: Path, kind: str) -> list[Path]:
         """The engine's objects; they know no Python, so every Python version shares them."""
         folder = Path("build") / f"objects-{kind}"
-        flags = ["-std=c11", *common, "-Wall", "-Wextra", "-Wconversion", f"-I{ENGINE}",
+        flags = ["-std=c11", *common, "-Wall", "-Wextra", "-Wconversion", *ENGINE_FOLDERS,
                  "-isystem", str(native / "include"), *words("CFLAGS")]  # fmt: skip
         extra = {"version": [f"-DNQ_BUILD_FACTS={facts}"]}
         steps = [
-            self._compile(compiler, [*flags, *extra.get(source.stem, ())], source, folder / f"{source.stem}.o")
-            for source in sorted(ENGINE.glob("*.c"))
+            self._compile(compiler, [*flags, *extra.get(source.stem, ())], source,
+                          folder / source.relative_to(ENGINE).with_suffix(".o"))
+            for source in sorted(ENGINE.rglob("*.c"))
         ]
         made = incremental.run(steps)
         say(f"engine: {made} of {len(steps)} files compiled")
@@ -146,7 +150,7 @@ class BuildExtension(build_ext):
         headers = dict.fromkeys(sysconfig.get_path(name) for name in ("include", "platinclude"))
         # Generated code: its warnings are nobody's to mend.
         trace = ["-DCYTHON_TRACE=1"] if kind == "debug" else []
-        folders = [f"-I{path}" for path in (CYTHON, ENGINE, *headers)]
+        folders = [f"-I{CYTHON}", *ENGINE_FOLDERS, *(f"-I{path}" for path in headers)]
         flags = [*common, *trace, "-w", *folders, *words("CFLAGS")]
         step = self._compile(compiler, flags, generated, folder / "_naquid.o")
         if incremental.run([step]):
@@ -204,6 +208,14 @@ def place(built: Path, target: Path) -> None:
     say(f"ready: {os.path.relpath(target)}")
 
 
+def copy_native_header() -> None:
+    """The package carries a copy of the one header of the engine that users compile against."""
+    source, target = HERE / ENGINE / NATIVE_HEADER, HERE / "naquid" / NATIVE_HEADER
+    if not target.is_file() or target.read_bytes() != source.read_bytes():
+        shutil.copyfile(source, target)
+
+
+copy_native_header()
 setup(
     ext_modules=[Extension(MODULE, [str(CYTHON / "_naquid.pyx")])],
     cmdclass={"build_ext": BuildExtension},

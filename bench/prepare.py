@@ -209,14 +209,15 @@ HOT_PATH_FLAGS = ["-std=gnu11", "-O3", "-DNDEBUG", "-D_GNU_SOURCE", "-DNGTCP2_ST
 def hot_path(shared: bool = False) -> Path:
     """The engine's hot path over the simulated network: a program, or a library for ctypes."""
     root = HERE.parent
+    engine = root / "src_cython" / "engine"
     prefix = native_libraries()
     tests = [root / "tests" / "engine" / name for name in ("sim.c", "world.c", "certs.c")]
-    sources = [HERE / "engine" / "hot_path.c", *sorted((root / "src_cython" / "engine").glob("*.c")), *tests]
-    headers = [*(root / "src_cython" / "engine").glob("*.h"), *(root / "tests" / "engine").glob("*.h")]
+    sources = [HERE / "engine" / "hot_path.c", *sorted(engine.rglob("*.c")), *tests]
+    headers = [*engine.rglob("*.h"), *(root / "tests" / "engine").glob("*.h")]
     libraries = [prefix / "lib" / name for name in ("libngtcp2.a", "libcares.a", "libssl.a", "libcrypto.a")]
     program = BUILD / ("hot_path.so" if shared else "hot_path")
     if not _current(program, [*sources, *headers, *libraries]):
-        include = [f"-I{root}/src_cython/engine", f"-I{root}/tests/engine", f"-I{prefix}/include"]
+        include = [f"-I{engine}", f"-I{engine}/include", f"-I{root}/tests/engine", f"-I{prefix}/include"]
         kind = ["-fPIC", "-fvisibility=hidden", "-shared", "-Wl,--exclude-libs,ALL"] if shared else []
         link = [*libraries, "-lpthread", "-ldl", "-lm"]
         command = [compiler(), *HOT_PATH_FLAGS, *kind, *include, *sources, *link]

@@ -75,7 +75,7 @@ def docs_of_binding() -> dict[str, str]:
     """Docstrings of the functions and classes that are written in Cython."""
     found: dict[str, str] = {}
     pattern = re.compile(r'(?:def|class) (nq_\w+)[^\n]*:\n\s+"""(.*?)"""', re.S)
-    for path in sorted((ROOT / "src_cython").rglob("capi_*.pyx")):
+    for path in sorted((ROOT / "src_cython" / "capi").glob("*.pyx")):
         found.update(pattern.findall(path.read_text()))
     return found
 

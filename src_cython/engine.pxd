@@ -1,7 +1,7 @@
-# engine.pxd: what the binding uses of engine/engine.h, the one header it may include.
+# engine.pxd: what the binding uses of engine/include/engine.h, the one header it may include.
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-cdef extern from "engine/engine.h" nogil:
+cdef extern from "engine.h" nogil:
     ctypedef uint64_t nq_handle
 
     ctypedef struct nq_loop:

@@ -10,11 +10,11 @@
 #include <string.h>
 #include <time.h>
 
-#include "cidmap.h"
+#include "base/cidmap.h"
 #include "engine.h"
-#include "hdmap.h"
+#include "app/hdmap.h"
 #include "sim.h"
-#include "timer.h"
+#include "base/timer.h"
 #include "world.h"
 
 /* What is set up before is not looked at: 10,000 handshakes would take callgrind minutes. */

@@ -1,6 +1,6 @@
 /* certs.c: see certs.h. */
 #include "certs.h"
-#include "tls_impl.h"
+#include "tls/tls_impl.h"
 
 #include <arpa/inet.h>
 #include <openssl/asn1.h>

@@ -5,9 +5,9 @@
  * programs as -runs=N says. */
 #include <string.h>
 
+#include "app/wire.h"
 #include "hostile_peer.h"
 #include "hostile_side.h"
-#include "wire.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -2,7 +2,7 @@
  * paused, the events are the same, and every byte is credited once. The first byte says what kind of stream it is.
  * With clang -fsanitize=fuzzer it is a libFuzzer target; otherwise main runs the files it is given, or as many random
  * inputs as -runs=N says. */
-#include "stream.h"
+#include "quic/stream.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
-// needs: wire.c
+// needs: app/wire.c
 /* Fuzzes the frame decoders. With clang -fsanitize=fuzzer it is a libFuzzer target; otherwise main runs the files it
  * is given, or as many random inputs as -runs=N says. */
-#include "wire.h"
+#include "app/wire.h"
 
 #include <stdio.h>
 #include <stdlib.h>

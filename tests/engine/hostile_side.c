@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-#include "conn.h"
 #include "hostile_peer.h"
+#include "quic/conn.h"
 
 #define SERVER_HOST 1
 #define CLIENT_HOST 2

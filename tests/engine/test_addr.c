@@ -1,7 +1,7 @@
-// needs: addr.c
+// needs: base/addr.c
 /* Socket addresses: text to address and back, equality. */
 #include "check.h"
-#include "io.h"
+#include "io/io.h"
 
 static void expect(const char *host, uint16_t port, const char *text) {
   nq_addr a;

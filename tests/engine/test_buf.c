@@ -1,5 +1,5 @@
-// needs: buf.c
-#include "buf.h"
+// needs: base/buf.c
+#include "base/buf.h"
 
 #include "check.h"
 

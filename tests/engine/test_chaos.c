@@ -1,7 +1,7 @@
 /* test_chaos.c: everything the engine can be asked for, by chance, on handles old and new, from inside and outside of
  * handlers, on a bad network. Nothing crashes; every call ends once; in the end nothing is left. */
 #include "check.h"
-#include "loop.h"
+#include "loop/loop.h"
 #include "sim.h"
 #include "world.h"
 

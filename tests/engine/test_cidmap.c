@@ -1,5 +1,5 @@
-// needs: cidmap.c
-#include "cidmap.h"
+// needs: base/cidmap.c
+#include "base/cidmap.h"
 
 #include "check.h"
 

@@ -2,7 +2,7 @@
  * every state, reconnecting. test_path.c has what happens on the way. */
 #include "certs.h"
 #include "check.h"
-#include "endpoint.h"
+#include "quic/endpoint.h"
 #include "sim.h"
 #include "world.h"
 

@@ -1,8 +1,8 @@
 /* test_given_up.c: streams that one side gives up: by a message that is none or too large, by what could not be
  * delivered, by RESET_STREAM and STOP_SENDING. Whoever waits is told at once, and what nobody will send is freed. */
 #include "check.h"
+#include "quic/stream.h"
 #include "sim.h"
-#include "stream.h"
 #include "world.h"
 
 #define MS UINT64_C(1000000)

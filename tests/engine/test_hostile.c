@@ -1,7 +1,7 @@
 /* test_hostile.c: packets from strangers and from peers that mean no good: every one ends in a counted drop or an
  * answer, no answer is larger than what it answers, and nothing grows. */
 #include "check.h"
-#include "conn.h"
+#include "quic/conn.h"
 #include "sim.h"
 #include "world.h"
 

@@ -1,8 +1,8 @@
 /* test_hostile_peer.c: a peer that has the keys and breaks the protocol: each violation ends the connection with the
  * error that RFC 9000 names, or does nothing; never in a crash, and all is freed. */
 #include "check.h"
-#include "conn.h"
 #include "hostile_peer.h"
+#include "quic/conn.h"
 #include "world.h"
 
 #define MS UINT64_C(1000000)

@@ -1,5 +1,5 @@
-// needs: limit.c
-#include "limit.h"
+// needs: base/limit.c
+#include "base/limit.h"
 
 #include "check.h"
 

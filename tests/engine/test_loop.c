@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "endpoint.h"
+#include "quic/endpoint.h"
 #include "world.h"
 
 static void test_connect_and_call(void) {

@@ -2,7 +2,7 @@
  * arrives once, whole and in order, and the same seed gives the same trace. */
 #include "certs.h"
 #include "check.h"
-#include "loop.h"
+#include "loop/loop.h"
 #include "sim.h"
 #include "world.h"
 

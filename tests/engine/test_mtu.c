@@ -1,8 +1,8 @@
 /* test_mtu.c: how large packets become, on paths of any MTU, and what happens when a path's MTU shrinks (RFC 8899, RFC
  * 9000 14): everything arrives, and the size follows. */
 #include "check.h"
-#include "conn.h"
-#include "loop.h"
+#include "loop/loop.h"
+#include "quic/conn.h"
 #include "sim.h"
 #include "world.h"
 

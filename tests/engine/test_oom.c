@@ -1,4 +1,4 @@
-// needs: wire.c
+// needs: app/wire.c
 /* Memory that runs out, at every place where it can. The modules under test are not linked but included here, on an
  * allocator that fails when told to and counts what is not given back. */
 #include <stdint.h>
@@ -37,10 +37,10 @@ static void test_free(void *p) {
 #define calloc test_calloc
 #define realloc test_realloc
 #define free test_free
-#include "buf.c"
-#include "cidmap.c"
-#include "table.c"
-#include "timer.c"
+#include "base/buf.c"
+#include "base/cidmap.c"
+#include "base/table.c"
+#include "base/timer.c"
 #undef malloc
 #undef calloc
 #undef realloc

@@ -1,6 +1,3 @@
-// needs: addr.c cidmap.c hdmap.c limit.c table.c tls.c tls_keylog.c process.c
-// needs: native.c tls_load.c tls_verify.c udp.c udp_linux.c wait_epoll.c wait_kqueue.c wait_poll.c wire.c
-// needs: loop.c group.c inbox.c conn_callbacks.c conn_write.c mtu.c conn_api.c accept.c certs.c sim.c world.c
 /* Memory that runs out at every place in the life of connections and streams: the modules that allocate most are
  * included here on an allocator that fails once, or from some point on. Nothing crashes, nothing is leaked, everything
  * that was accepted is told its end once; and when memory is back, new connections work. */
@@ -29,22 +26,22 @@ static void *test_realloc(void *old, size_t n) { return refused() ? NULL : reall
 #define malloc test_malloc
 #define calloc test_calloc
 #define realloc test_realloc
-#include "buf.c"
-#include "conn.c"
-#include "conn_close.c"
-#include "endpoint.c"
-#include "event.c"
+#include "base/buf.c"
+#include "quic/conn.c"
+#include "quic/conn_close.c"
+#include "quic/endpoint.c"
+#include "quic/event.c"
 #define put calls_put /* names that other files have, too */
 #define place calls_place
 #define grow calls_grow
-#include "rpc.c"
+#include "app/calls.c"
 #undef put
 #undef place
 #undef grow
-#include "stream.c"
-#include "stream_in.c"
-#include "stream_out.c"
-#include "timer.c"
+#include "base/timer.c"
+#include "quic/stream.c"
+#include "quic/stream_in.c"
+#include "quic/stream_out.c"
 #undef malloc
 #undef calloc
 #undef realloc

@@ -12,9 +12,9 @@
 
 #include "certs.h"
 #include "check.h"
-#include "loop.h"
+#include "loop/loop.h"
 #include "sim.h"
-#include "tls_impl.h"
+#include "tls/tls_impl.h"
 #include "world.h"
 
 /* ---- the library's memory: it takes these, where the linker has weak symbols ---- */

@@ -1,6 +1,6 @@
 /* test_pace.c: packets of a long path keep their distance (RFC 9002 7.7), and who has nothing to send does not wait. */
 #include "check.h"
-#include "conn.h"
+#include "quic/conn.h"
 #include "sim.h"
 #include "world.h"
 

@@ -1,6 +1,6 @@
 /* test_path.c: what happens on the way: Retry and tokens, versions, stateless reset, datagrams, ping, migration. */
 #include "check.h"
-#include "conn.h"
+#include "quic/conn.h"
 #include "sim.h"
 #include "world.h"
 

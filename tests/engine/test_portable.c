@@ -1,7 +1,7 @@
 /* test_portable.c: the same traffic over real UDP by every way packets can come and go: all that the system offers,
  * without GSO, without GRO, the portable calls only; over IPv4 and IPv6. */
 #include "check.h"
-#include "endpoint.h"
+#include "quic/endpoint.h"
 #include "world.h"
 
 static uint8_t byte_at(uint64_t seed, uint64_t i) { return (uint8_t)((i * 2654435761u + seed * 40503u) >> 13); }

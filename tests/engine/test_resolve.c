@@ -1,4 +1,4 @@
-// needs: addr.c
+// needs: base/addr.c
 /* Lookups by chosen DNS servers: name servers of our own on loopback, UDP and TCP, that behave as the name says. */
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -21,7 +21,7 @@ static int resolver_poll(struct pollfd *p, nfds_t n, int ms) {
 }
 
 #define poll resolver_poll
-#include "resolve.c"
+#include "dns/resolve.c"
 #undef poll
 
 #include "check.h"

@@ -1,6 +1,6 @@
 /* test_rpc.c: the table of calls against a model; requests, replies, timeouts and ends over the simulated network. */
+#include "app/calls.h"
 #include "check.h"
-#include "rpc.h"
 #include "sim.h"
 #include "world.h"
 

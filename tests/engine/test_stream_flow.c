@@ -1,8 +1,8 @@
 /* test_stream_flow.c: streams under pressure: pausing, windows, watermarks, limits, many at once. */
 #include "check.h"
-#include "loop.h"
+#include "loop/loop.h"
+#include "quic/stream.h"
 #include "sim.h"
-#include "stream.h"
 #include "world.h"
 
 #define MS UINT64_C(1000000)

@@ -1,5 +1,5 @@
-// needs: table.c
-#include "table.h"
+// needs: base/table.c
+#include "base/table.h"
 
 #include <pthread.h>
 

@@ -13,8 +13,8 @@
 
 #include "certs.h"
 #include "check.h"
-#include "loop.h"
-#include "wait.h"
+#include "loop/loop.h"
+#include "loop/wait.h"
 #include "world.h"
 
 #define MS UINT64_C(1000000)

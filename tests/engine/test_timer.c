@@ -1,5 +1,5 @@
-// needs: timer.c
-#include "timer.h"
+// needs: base/timer.c
+#include "base/timer.h"
 
 #include "check.h"
 

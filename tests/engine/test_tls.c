@@ -1,4 +1,4 @@
-/* needs: tls.c process.c tls_load.c tls_verify.c tls_keylog.c certs.c quic_pair.c */
+/* needs: tls/context.c base/fork.c tls/identity.c tls/verify.c tls/keylog.c certs.c quic_pair.c */
 /* Contexts and sessions through whole QUIC handshakes in memory; randomness and words. */
 #include "tls_util.h"
 

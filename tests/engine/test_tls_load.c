@@ -1,4 +1,4 @@
-/* needs: tls.c process.c tls_load.c tls_verify.c tls_keylog.c certs.c quic_pair.c */
+/* needs: tls/context.c base/fork.c tls/identity.c tls/verify.c tls/keylog.c certs.c quic_pair.c */
 /* Certificates, keys and roots in every form, what is refused and how it is said; the key log. */
 #include "tls_util.h"
 

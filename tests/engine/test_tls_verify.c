@@ -1,4 +1,4 @@
-/* needs: tls.c process.c tls_load.c tls_verify.c tls_keylog.c certs.c quic_pair.c */
+/* needs: tls/context.c base/fork.c tls/identity.c tls/verify.c tls/keylog.c certs.c quic_pair.c */
 /* Chains that were verified are remembered: for how long, for which names, and for no other chain. */
 #include "tls_util.h"
 

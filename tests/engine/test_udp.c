@@ -1,4 +1,4 @@
-// needs: udp.c udp_linux.c process.c addr.c
+// needs: io/udp.c io/udp_linux.c base/fork.c base/addr.c
 /* UDP sockets over loopback: the same datagrams arrive whole by every path. */
 #include <fcntl.h>
 

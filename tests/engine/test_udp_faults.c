@@ -1,4 +1,4 @@
-// needs: udp.c udp_linux.c process.c addr.c
+// needs: io/udp.c io/udp_linux.c base/fork.c base/addr.c
 /* UDP sockets whose system calls fail on demand: what can be sent is, what cannot is counted, nothing hangs. */
 #include "udp_util.h"
 

@@ -1,10 +1,6 @@
-// needs: accept.c addr.c buf.c certs.c cidmap.c conn.c conn_api.c conn_callbacks.c conn_close.c conn_write.c endpoint.c
-// needs: event.c group.c hdmap.c inbox.c limit.c loop.c mtu.c native.c process.c rpc.c sim.c stream.c stream_in.c
-// needs: stream_out.c table.c timer.c tls.c tls_keylog.c tls_load.c tls_verify.c udp.c udp_linux.c wait_kqueue.c
-// needs: wait_poll.c wire.c world.c
 /* System calls of the wait that fail: each failure is told or made good, and keeps no descriptor. Nothing here measures
  * time: a deadline or a wake-up that is forgotten makes the test wait for ever. */
-#include "wait.h"
+#include "loop/wait.h"
 
 #ifdef NQ_WAIT_EPOLL
 #include <dirent.h>
@@ -18,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "conn.h"
+#include "quic/conn.h"
 
 /* How many calls succeed before one fails (below 0: all do), and how many fail then. */
 typedef struct fault {
@@ -62,7 +58,7 @@ static ssize_t test_write(int fd, const void *p, size_t n) {
 #define epoll_ctl test_epoll_ctl
 #define timerfd_settime test_timerfd_settime
 #define write test_write
-#include "wait_epoll.c"
+#include "loop/wait_epoll.c"
 #undef epoll_create1
 #undef eventfd
 #undef timerfd_create

@@ -1,8 +1,8 @@
 /* test_window.c: receive windows that grow with what a path holds and a program reads, up to a bound (RFC 9000 4). */
 #include "check.h"
-#include "conn.h"
+#include "quic/conn.h"
+#include "quic/stream.h"
 #include "sim.h"
-#include "stream.h"
 #include "world.h"
 
 #define MS UINT64_C(1000000)

@@ -1,5 +1,5 @@
-// needs: wire.c
-#include "wire.h"
+// needs: app/wire.c
+#include "app/wire.h"
 
 #include "check.h"
 

@@ -5,7 +5,7 @@
 #include "certs.h"
 #include "check.h"
 #include "quic_pair.h"
-#include "tls_impl.h"
+#include "tls/tls_impl.h"
 
 #include <openssl/err.h>
 #include <sys/stat.h>

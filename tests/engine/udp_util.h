@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "udp_impl.h"
+#include "io/udp_impl.h"
 
 static nq_udp_buffers *shared;
 

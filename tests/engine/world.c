@@ -7,7 +7,7 @@
 
 #include "certs.h"
 #include "check.h"
-#include "loop.h"
+#include "loop/loop.h"
 #include "sim.h"
 
 nq_loop_options world_loop;

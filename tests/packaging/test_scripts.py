@@ -147,7 +147,7 @@ def test_gdb_sees_into_a_loop() -> None:
     """The helper reads the engine's structures by the names of their fields."""
     shift = re.search(r"^SHIFT = (\d+)", (ROOT / "scripts" / "gdb_naquid.py").read_text(), re.MULTILINE)
     assert shift is not None
-    assert f"#define NQ_TABLE_SHIFT {shift[1]} " in (ROOT / "src_cython" / "engine" / "table.h").read_text()
+    assert f"#define NQ_TABLE_SHIFT {shift[1]} " in (ROOT / "src_cython" / "engine" / "base" / "table.h").read_text()
     program = ROOT / "build" / "engine-none" / "test_rpc"
     gdb = shutil.which("gdb")
     if gdb is None or not program.is_file():

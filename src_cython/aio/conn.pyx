@@ -1,0 +1,616 @@
+# conn.pyx: connections and servers of the asyncio facade. The coroutines are in naquid/connection.py, client.py and
+# server.py.
+
+# Made before it is needed, as there may be no memory for it then.
+cdef object NO_MEMORY_AT_THE_END = errors.ConnectionLost("the connection has ended; there was no memory to say why")
+
+
+cdef class HandlerEntry:
+    def __init__(self, cls, name, handler, notify=None):
+        self.cls = cls
+        self.name = name
+        self.handler = handler
+        self.notify = notify
+
+
+cdef class AppCore:
+    """Handlers in the form the engine reads. Filled once, before it is used.
+
+    task_limit: coroutine handlers of one RPC stream that may run at once; above it the stream delivers no requests.
+    call_timeout: seconds, the default of RPC streams.
+    """
+
+    def __init__(self, Py_ssize_t task_limit=1024, double call_timeout=30.0):
+        self.hdmap = HandlerMap()
+        self.rpcs = {}
+        self.tasks = set()
+        self.task_limit = task_limit
+        self.call_timeout = call_timeout
+
+    def add_rpc(self, cls, str name, handler, notify):
+        """An RPC stream name; handler or notify may be None."""
+        entry = HandlerEntry(cls, name, handler, notify)
+        self.hdmap.add(name.encode(), NQ_KIND_RPC, to_ns(self.call_timeout, "call_timeout"), entry)
+        self.rpcs[name] = entry
+        self.named = True
+
+    def add_stream(self, cls, str name, handler, bint raw):
+        """A record stream name, or with raw a raw stream that has a name."""
+        entry = HandlerEntry(cls, name, handler)
+        self.hdmap.add(name.encode(), NQ_KIND_RAW if raw else NQ_KIND_RECORD, 0, entry)
+        self.named = True
+
+    def set_raw(self, cls, handler):
+        """Every bidirectional stream goes to handler; streams have no names."""
+        self.hdmap.set_raw(NQ_KIND_RAW, HandlerEntry(cls, None, handler))
+
+    def set_uni(self, cls, handler):
+        """Incoming unidirectional streams."""
+        self.hdmap.set_uni(HandlerEntry(cls, None, handler))
+
+    def set_events(self, datagram, connect, disconnect):
+        """Handlers of the connection itself; each may be None."""
+        self.datagram_fn = datagram
+        self.connect_fn = connect
+        self.disconnect_fn = disconnect
+
+    cdef object spawn(self, Loop loop, object coro):
+        if loop.aloop is None:
+            coro.close()
+            raise RuntimeError("a coroutine handler needs an asyncio event loop")
+        task = loop.aloop.create_task(coro)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        loop.woken = True
+        return task
+
+
+cdef class Life:
+    pass
+
+
+@cython.no_gc_clear
+cdef class BaseConnection(ConnCore):
+    """A connection's state; naquid.Connection adds the coroutines."""
+
+    # ---- events ----
+
+    cdef int ev_open(self, const nq_event *e) except -1:
+        self.opened = True
+        self.close_error = None
+        if self.server is not None:
+            self.server.live.add(self)
+        if self.open_waiters is not None:
+            wake_waiters(self.loop, self.open_waiters, None)
+        if self.attempt is not None:
+            self.attempted(None)
+        if not self.quiet:
+            self.announce()
+        if self.watched:
+            self.changed()
+        return 0
+
+    cdef int announce(self) except -1:
+        if not self.announced:
+            self.announced = True
+            self.run_handler(self.app.connect_fn, (self,))
+        return 0
+
+    cdef int run_handler(self, object fn, tuple args) except -1:
+        if fn is None:
+            return 0
+        try:
+            result = fn(*args)
+            if is_coroutine(result):
+                self.app.spawn(self.loop, self._serve(result, fn))
+        except BaseException as exc:
+            self.loop.failed(exc, fn)
+        return 0
+
+    cdef int learn(self, const nq_event *e) except -1:
+        """Keeps why the connection ended."""
+        self.keep_close(e)
+        try:
+            self.close_error = errors.from_close(self.why, self.code, self.reason,
+                                                 (self.close_flags & NQ_EVF_REMOTE) != 0, self.opened)
+        except MemoryError:
+            self.close_error = NO_MEMORY_AT_THE_END
+        if self.lasting and not self.closing and not (self.why == NQ_WHY_APP and self.code == 0):
+            self.closed = False
+            self.life.error = self.close_error
+        return 0
+
+    cdef int ev_close(self, const nq_event *e) except -1:
+        self.learn(e)
+        if self.client:
+            self.end_opening()
+            if not self.closed:
+                return self.interrupted()
+            self.give_up()
+        return self.ended()
+
+    cdef int give_up(self) except -1:
+        """From here on the engine's object is nothing of ours."""
+        if load_loop(&self.loop.l) != NULL:
+            nq_conn_set_user(self.loop.l, self.handle, NULL)
+            nq_conn_free(self.loop.l, self.handle)
+        self.loop.unlink(self)
+        return 0
+
+    cdef int interrupted(self) except -1:
+        """The connection was lost and is to come back, or an attempt at that failed."""
+        cdef bint was_open = self.opened
+        self.opened = False
+        self.life = Life.__new__(Life)
+        if self.attempt is not None:
+            self.attempted(self.close_error)
+        if self.watched:
+            self.changed()
+        if not was_open:
+            return 0
+        if self.ping_waiters is not None:
+            wake_waiters(self.loop, self.ping_waiters, None)
+        self._interrupted()
+        if self.announced:
+            self.announced = False
+            self.run_handler(self.app.disconnect_fn, (self, self.close_error))
+        return 0
+
+    cdef int changed(self) except -1:
+        self.loop.woken = True
+        self._changed()
+        return 0
+
+    cdef int attempted(self, object error) except -1:
+        cdef object attempt = self.attempt
+        self.attempt = None
+        self.loop.woken = True
+        if not attempt.done():
+            attempt.set_result(error)
+        return 0
+
+    cdef bint is_up(self) noexcept:
+        return self.opened and not self.closed and (self.life is None or self.life.error is None)
+
+    cdef int detached(self) except -1:
+        if self.close_error is None:
+            self.close_error = errors.ConnectionLost("the event loop's engine was closed")
+        self.ended()
+        return 0
+
+    cdef int ended(self) except -1:
+        self.closed = True
+        if self.attempt is not None:
+            self.attempted(self.close_error)
+        if self.watched:
+            self.changed()
+        if self.server is not None:
+            self.server.live.discard(self)
+            if not self.server.live and self.server.idle_waiters is not None:
+                wake_waiters(self.loop, self.server.idle_waiters, None)
+        for waiters in (self.open_waiters, self.close_waiters, self.ping_waiters):
+            if waiters is not None:
+                wake_waiters(self.loop, waiters, None)
+        if self.announced:
+            self.run_handler(self.app.disconnect_fn, (self, self.error))
+        self._released()
+        return 0
+
+    # ---- for subclasses ----
+
+    def _released(self):
+        """The connection needs its event loop's engine no more."""
+
+    def _changed(self):
+        """`_state` is another one. Only called once `_watch` was."""
+
+    def _interrupted(self):
+        """The connection was lost, and `_survive` was called before: bring it back by `_reconnect`, or end it by
+        `_end`."""
+
+    cdef int ev_datagram(self, const nq_event *e) except -1:
+        cdef PyObject *args[3]
+        cdef PyObject *r
+        cdef object handler = self.app.datagram_fn
+        cdef bytes data
+        if handler is None:
+            return 0
+        data = event_bytes(e)
+        args[0] = NULL
+        args[1] = <PyObject *>self
+        args[2] = <PyObject *>data
+        r = PyObject_Vectorcall(<PyObject *>handler, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
+        if r == NULL:
+            return callback_failed(self.loop, handler)
+        result = <object>r
+        Py_XDECREF(r)
+        if result is not None and is_coroutine(result):
+            self.app.spawn(self.loop, self._serve(result, handler))
+        return 0
+
+    cdef int ev_pong(self, const nq_event *e) except -1:
+        if self.ping_waiters is not None:
+            wake_waiters(self.loop, self.ping_waiters, e.value / 1e9)
+        return 0
+
+    cdef StreamCore accept_stream(self, const nq_event *e):
+        cdef HandlerEntry entry = <HandlerEntry>e.user
+        cdef AioStream s = entry.cls.__new__(entry.cls)
+        s.conn = self
+        s.life = self.life
+        s.app = self.app
+        s.name = entry.name
+        if isinstance(s, BaseRpc):
+            (<BaseRpc>s).use(entry)
+        else:
+            s.handler = entry.handler
+        return s
+
+    cdef object lost(self):
+        """A new exception that says why the connection is gone."""
+        if self.close_error is not None:
+            return errors.again(self.close_error)
+        if self.closing and not self.closed:
+            return errors.ConnectionLost("this side is closing the connection: it takes nothing new")
+        if not self.opened and not self.closed:
+            return errors.ConnectionLost("the connection is not established yet")
+        return errors.ConnectionLost("the connection is closed", code=self.code, reason=self.reason,
+                                     remote=(self.close_flags & NQ_EVF_REMOTE) != 0)
+
+    cdef int look_ahead(self) except -1:
+        """Learns of the end that is in events of this turn which are not dispatched yet."""
+        cdef const nq_event *e
+        cdef int i
+        if self.loop.l == NULL:
+            return 0
+        for i in range(self.loop.polled):
+            e = nq_loop_events(self.loop.l) + i
+            if e.kind == NQ_EV_CONN_CLOSE and e.handle == self.handle:
+                self.learn(e)
+        return 0
+
+    cdef int refused(self, int rc) except -1:
+        """The engine said no: raises the end of the connection when that is the reason."""
+        if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
+            self.look_ahead()
+            if not self.is_up():
+                raise self.lost()
+        return 0
+
+    # ---- opening ----
+
+    def _connect(self, Loop loop, str host, int port, str server_name, Tls tls, AppCore app, EngineLimits limits,
+                 bint quiet, uint32_t version, BaseServer server):
+        """Starts to connect to a numeric address. quiet: on_connect waits for _announce(). server: None, or the one
+        whose socket is used and whose end ends the connection."""
+        cdef nq_addr a
+        to_addr(&a, host, port)
+        self.app = app
+        self.quiet = quiet
+        self.life = Life.__new__(Life)
+        self.server = server
+        self.connect(loop, &a, server_name, tls, app.hdmap, &limits.values, 0 if server is None else server.id,
+                     version, True)
+
+    def _announce(self):
+        self.quiet = False
+        self.announce()
+
+    def _lost(self):
+        return self.lost()
+
+    def _survive(self):
+        """From now on the loss of the connection is not its end: `_interrupted` is called."""
+        self.lasting = True
+
+    def _watch(self):
+        self.watched = True
+
+    def _reconnect(self, str host, int port):
+        """After a loss: starts to connect to a numeric address. A future of None, or of why it failed."""
+        cdef nq_addr a
+        cdef int rc
+        to_addr(&a, host, port)
+        if self.loop.aloop is None:
+            raise self.lost()
+        attempt = self.loop.aloop.create_future()
+        rc = nq_conn_reconnect(own(self.loop), self.handle, 0, &a)
+        if rc < 0:
+            engine_error(self.loop, rc, "reconnecting")
+        self.attempt = attempt
+        if self.watched:
+            self.changed()
+        return self.attempt
+
+    def _end(self, error):
+        """After a loss: the connection is not to come back; error says why."""
+        if not self.closed:
+            self.close_error = error
+            self.why = 0
+            own(self.loop)
+            self.give_up()
+            self.ended()
+
+    def _open_wait(self):
+        """None when the handshake is completed, else a future. Raises why it failed."""
+        if self.closed or self.closing:
+            raise self.lost()
+        if self.is_up():
+            return None
+        if self.open_waiters is None:
+            self.open_waiters = []
+        return new_waiter(self.loop, self.open_waiters)
+
+    def _refusal(self):
+        """For who waits for the handshake: the connection was completed and has ended before it could be used, and why.
+        None when it has not ended by the engine's word."""
+        if not self.closed or self.why == 0:
+            return None
+        return errors.from_close(self.why, self.code, self.reason, (self.close_flags & NQ_EVF_REMOTE) != 0, False)
+
+    def _close_wait(self):
+        if self.closed:
+            return None
+        if self.close_waiters is None:
+            self.close_waiters = []
+        return new_waiter(self.loop, self.close_waiters)
+
+    def _ping(self):
+        """A future of the round trip in seconds (None when the connection ended)."""
+        if self.closing or not self.is_up():
+            raise self.lost()
+        cdef nq_loop *l = own(self.loop)
+        cdef int rc = nq_conn_ping(l, self.handle)
+        if rc < 0:
+            self.refused(rc)
+            engine_error(self.loop, rc, "sending a PING")
+        if self.ping_waiters is None:
+            self.ping_waiters = []
+        return new_waiter(self.loop, self.ping_waiters)
+
+    def _open_stream(self, cls, int kind, name, bint uni, double call_timeout):
+        """A new outgoing stream object of class cls; kind: 0 raw, 1 record, 2 RPC."""
+        cdef AioStream s = cls.__new__(cls)
+        cdef HandlerEntry entry
+        if self.closing or not self.is_up():
+            raise self.lost()
+        if not isinstance(name, str) and (name is not None or kind != 0):
+            raise TypeError(f"a stream name is a str, not {type(name).__name__}")
+        s.app = self.app
+        s.name = name
+        if isinstance(s, BaseRpc):
+            (<BaseRpc>s).call_timeout = call_timeout
+            entry = self.app.rpcs.get(name)
+            if entry is not None:
+                (<BaseRpc>s).use(entry)
+        s.life = self.life
+        try:
+            s.open_on(self, NQ_KIND_RAW if kind == 0 else NQ_KIND_RECORD if kind == 1 else NQ_KIND_RPC,
+                      None if name is None else name.encode(), uni, to_ns(call_timeout, "call_timeout"))
+        except errors.StreamClosed:
+            self.refused(NQ_ERR_STATE)
+            raise
+        if name is not None:
+            self.used_names = True
+        return s
+
+    # ---- doing ----
+
+    def send_datagram(self, data):
+        """Sends an unreliable datagram (RFC 9221), any contiguous bytes-like object; never waits.
+
+        When Limits.datagram_queue are waiting, the oldest is dropped. Raises MessageTooBig above
+        `max_datagram_size`, ConnectionLost.
+        """
+        cdef View v
+        cdef int rc
+        if self.closing or not self.is_up():
+            raise self.lost()
+        view_get(&v, data)
+        try:
+            rc = nq_conn_send_datagram(own(self.loop), self.handle, v.p, v.n)
+        finally:
+            view_done(&v)
+        if rc < 0:
+            self.refused(rc)
+            if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:  # it ends in this tick
+                raise self.lost()
+            if rc == NQ_ERR_TOOBIG:
+                most = self.max_datagram_size
+                raise errors.MessageTooBig(f"a datagram of {v.n} bytes: at most {most} fit now (max_datagram_size)"
+                                           if most else "the peer takes no datagrams (its max_datagram_size is 0)")
+            engine_error(self.loop, rc, "sending a datagram")
+
+    def _close(self, code, str reason, bint now):
+        cdef bytes text = reason.encode()
+        cdef uint64_t number = to_code(code)
+        if len(text) > 1024:
+            raise ValueError("the reason of a close is at most 1024 bytes long")
+        if self.closed:
+            return
+        self.closing = True
+        if self.watched:
+            self.changed()
+        if self.closed:  # code of the user's has closed the loop
+            return
+        if self.lasting and not self.opened:  # no connection now that could be closed in order
+            self.keep_own_close(number, reason)
+            self.give_up()
+            self.ended()
+            return
+        nq_conn_close(own(self.loop), self.handle, number, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), now)
+
+    cdef int keep_own_close(self, uint64_t code, str reason) except -1:
+        own(self.loop)
+        self.why = NQ_WHY_APP
+        self.code = code
+        self.reason = reason
+        self.close_flags = NQ_EVF_LOCAL
+        self.close_error = errors.from_close(self.why, code, reason, False, True)
+        return 0
+
+    def flush(self):
+        """Writes what is queued into packets now, not at the end of the event loop's turn."""
+        if not self.closed:
+            nq_conn_flush(own(self.loop), self.handle)
+
+    def _failed(self, exc, where):
+        self.loop.failed(exc, where)
+
+    # ---- knowing ----
+
+    def _info(self):
+        """nq_conn_info as a dict; None when the connection is gone."""
+        cdef nq_conn_info i
+        if self.loop.l == NULL or nq_conn_get_info(peek(self.loop), self.handle, &i) != 0:
+            return None
+        return {
+            "local": from_addr(&i.local), "remote": from_addr(&i.remote), "version": i.version,
+            "smoothed_rtt": i.smoothed_rtt / 1e9, "latest_rtt": i.latest_rtt / 1e9, "min_rtt": i.min_rtt / 1e9,
+            "rttvar": i.rttvar / 1e9, "cwnd": i.cwnd, "bytes_in_flight": i.bytes_in_flight,
+            "packets_sent": i.packets_sent, "packets_received": i.packets_received,
+            "packets_lost": i.packets_lost, "bytes_sent": i.bytes_sent, "bytes_received": i.bytes_received,
+            "bytes_lost": i.bytes_lost, "streams": i.streams, "queued": i.queued,
+            "max_udp_payload": i.max_udp_payload,
+            "alpn": (<bytes>i.alpn).decode("ascii", "replace"), "cipher": (<bytes>i.cipher).decode(),
+            "group": (<bytes>i.group).decode(),
+        }
+
+    def loop_stats(self):
+        """Counters of the event loop's engine, as a dict: packets, system calls, what is alive (Loop.stats)."""
+        return self.loop.stats()
+
+    @property
+    def peer_certificates(self):
+        """The peer's certificate chain as DER bytes, leaf first; empty when it showed none."""
+        cdef list chain = []
+        cdef bytes der
+        cdef size_t n
+        if self.loop.l == NULL:
+            return chain
+        cdef nq_loop *l = peek(self.loop)
+        while len(chain) < 64:
+            n = nq_conn_peer_cert(l, self.handle, <unsigned int>len(chain), NULL, 0)
+            if n == 0:
+                break
+            der = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n)
+            nq_conn_peer_cert(l, self.handle, <unsigned int>len(chain), <uint8_t *>PyBytes_AS_STRING(der), n)
+            chain.append(der)
+        return chain
+
+    @property
+    def max_datagram_size(self):
+        """Bytes that one datagram may carry now; 0 when the peer takes none."""
+        return 0 if self.loop.l == NULL else nq_conn_max_datagram(peek(self.loop), self.handle)
+
+    @property
+    def is_client(self):
+        """True on the side that connected."""
+        return self.client
+
+    @property
+    def is_open(self):
+        """True from the completed handshake to the end, or to its loss when the connection is one that comes back."""
+        return self.is_up()
+
+    @property
+    def is_closed(self):
+        """True once the connection has ended."""
+        return self.closed
+
+    @property
+    def error(self):
+        """Why the connection ended, or was lost last while it is not back: an exception. None while it is open and
+        after a close in order (code 0)."""
+        if self.is_up() or (self.why == NQ_WHY_APP and self.code == 0):
+            return None
+        return self.close_error
+
+    @property
+    def _state(self):
+        if self.closed:
+            return "closed"
+        if self.closing:
+            return "closing"
+        if self.is_up():
+            return "open"
+        return "connecting" if self.attempt is not None or not self.lasting else "waiting"
+
+    @property
+    def _lasting(self):
+        return self.lasting
+
+    @property
+    def _call_timeout(self):
+        return self.app.call_timeout
+
+    @property
+    def _closing(self):
+        return self.closing
+
+    @property
+    def _named(self):
+        return self.app.named or self.used_names
+
+
+@cython.no_gc_clear
+cdef class BaseServer(EndpointCore):
+    """A listening UDP address; naquid.Server adds the coroutines."""
+
+    def __cinit__(self):
+        self.live = set()
+
+    def _listen(self, Loop loop, str host, int port, Tls tls, AppCore app, EngineLimits limits, conn_class,
+                bint always_retry, bytes secret):
+        cdef nq_addr a
+        to_addr(&a, host, port)
+        self.app = app
+        self.conn_class = conn_class
+        self.open_at(loop, &a, tls, app.hdmap, &limits.values, False, secret, always_retry)
+
+    cdef ConnCore accept_conn(self, const nq_event *e):
+        cdef BaseConnection c
+        if self.closed:
+            return None
+        c = self.conn_class.__new__(self.conn_class)
+        c.app = self.app
+        c.server = self
+        return c
+
+    def _refuse(self):
+        """New clients are refused from now on."""
+        if not self.closed and self.loop.l != NULL:
+            nq_endpoint_refuse(own(self.loop), self.id)
+
+    def _end(self):
+        """Closes the socket."""
+        if not self.closed:
+            self.closed = True
+            if self.loop.l != NULL:
+                nq_endpoint_close(own(self.loop), self.id)
+
+    cdef int detached(self) except -1:
+        self.closed = True
+        if self.idle_waiters is not None:
+            wake_waiters(self.loop, self.idle_waiters, None)
+        return 0
+
+    def _idle_wait(self):
+        """None when no connection is open, else a future."""
+        if not self.live or self.loop.l == NULL:
+            return None
+        if self.idle_waiters is None:
+            self.idle_waiters = []
+        return new_waiter(self.loop, self.idle_waiters)
+
+    @property
+    def _tasks(self):
+        return set(self.app.tasks)
+
+    @property
+    def address(self):
+        """(host, port) it is bound to."""
+        cdef nq_addr a
+        if self.loop.l == NULL or nq_endpoint_address(peek(self.loop), self.id, &a) != 0:
+            return None
+        return from_addr(&a)

@@ -1,0 +1,531 @@
+# stream.pyx: streams of the asyncio facade: record streams and raw streams. The coroutines are in naquid/stream.py
+# and naquid/raw_stream.py; here is what they wait for.
+
+cdef enum:
+    PAUSE_BYTES = 256 * 1024   # received and not read yet: above it the peer is stopped by flow control,
+    RESUME_BYTES = 128 * 1024  # at it the peer may go on
+    PAUSE_RECORDS = 1024
+    RESUME_RECORDS = 512
+    KEEP_BYTES = 64 * 1024     # an empty buffer larger than this is given back
+
+
+cdef object new_waiter(Loop loop, list waiters):
+    if loop.aloop is None:
+        raise errors.StreamClosed("the loop is closed")
+    fut = loop.aloop.create_future()
+    if loop.aloop is None:  # closed by what ran meanwhile: who waited then was woken
+        raise errors.StreamClosed("the loop is closed")
+    waiters.append(fut)
+    return fut
+
+
+cdef int wake_waiters(Loop loop, list waiters, object value) except -1:
+    cdef object failure = None
+    for fut in waiters:
+        if not fut.done():
+            try:
+                fut.set_result(value)
+            except MemoryError as exc:  # the others are woken all the same
+                failure = exc
+    waiters.clear()
+    loop.woken = True
+    if failure is not None:
+        raise failure
+    return 0
+
+
+@cython.no_gc_clear
+cdef class AioStream(StreamCore):
+    def __cinit__(self):
+        self.reset_code = -1
+        self.stop_code = -1
+
+    # ---- events ----
+
+    cdef int ev_open(self, const nq_event *e) except -1:
+        if self.open_waiters is not None:
+            wake_waiters(self.loop, self.open_waiters, None)
+        if not self.outgoing and self.handler is not None:
+            result = self.handler(self)
+            if is_coroutine(result):
+                self.app.spawn(self.loop, self._serve(result))
+        return 0
+
+    cdef int ev_fin(self, const nq_event *e) except -1:
+        self.fin = True
+        if self.read_waiters is not None:
+            wake_waiters(self.loop, self.read_waiters, None)
+        return 0
+
+    cdef int ev_reset(self, const nq_event *e) except -1:
+        self.reset_code = <int64_t>e.code
+        self.given_up = (e.flags & NQ_EVF_LOCAL) != 0
+        if self.read_waiters is not None:
+            wake_waiters(self.loop, self.read_waiters, None)
+        return 0
+
+    cdef bint ev_undelivered(self, const nq_event *e) except -1:
+        if StreamCore.ev_undelivered(self, e):
+            return True
+        self.reset_code = NQ_CODE_OVERLOAD
+        self.given_up = True
+        if self.read_waiters is not None:
+            wake_waiters(self.loop, self.read_waiters, None)
+        return False
+
+    cdef int ev_stop(self, const nq_event *e) except -1:
+        self.stop_code = <int64_t>e.code
+        self.above = False
+        if self.write_waiters is not None:
+            wake_waiters(self.loop, self.write_waiters, None)
+        return 0
+
+    cdef int ev_writable(self, const nq_event *e) except -1:
+        self.above = False
+        if self.write_waiters is not None:
+            wake_waiters(self.loop, self.write_waiters, None)
+        return 0
+
+    cdef int ev_close(self, const nq_event *e) except -1:
+        self.closed = True
+        self.close_code = <int64_t>e.code
+        return self.wake_all()
+
+    cdef int detached(self) except -1:
+        self.closed = True
+        return self.wake_all()
+
+    cdef int wake_all(self) except -1:
+        for waiters in (self.open_waiters, self.read_waiters, self.write_waiters, self.close_waiters):
+            if waiters is not None:
+                wake_waiters(self.loop, waiters, None)
+        return 0
+
+    # ---- sending ----
+
+    cdef int queue(self, object data) except -1:
+        cdef View v
+        cdef int rc
+        view_get(&v, data)
+        try:
+            rc = send_view(own(self.loop), self.handle, data, &v)
+            if rc > 0:
+                self.above = True
+        finally:
+            view_done(&v)
+        if rc < 0:
+            raise self.send_failure(rc, "sending on a stream")
+        return 0
+
+    cdef int look_ahead(self) except -1:
+        """The engine refuses something: the reason may be in events of this turn that are not dispatched yet."""
+        cdef const nq_event *e
+        cdef int i
+        if self.loop.l == NULL:
+            return 0
+        for i in range(self.loop.polled):
+            e = nq_loop_events(self.loop.l) + i
+            if e.handle == self.handle:
+                if e.kind == NQ_EV_STREAM_RESET:
+                    self.reset_code = <int64_t>e.code
+                    self.given_up = (e.flags & NQ_EVF_LOCAL) != 0
+                elif e.kind == NQ_EV_STREAM_STOP:
+                    self.stop_code = <int64_t>e.code
+                elif e.kind == NQ_EV_STREAM_CLOSE:
+                    self.close_code = <int64_t>e.code
+        if not self.is_lost():
+            (<BaseConnection>self.conn).look_ahead()
+        return 0
+
+    def use_native(self, capsule):
+        """Gives the events of this stream to the C functions of a PyCapsule (see naquid_native.h), or with None back to
+        Python. Replies to calls that Python made still come to Python. Raises TypeError, ConfigError, StreamClosed."""
+        cdef const naquid_handler *table = NULL
+        if capsule is not None:
+            table = native_table(capsule)
+        if nq_stream_set_native(own(self.loop), self.handle, table) < 0:
+            raise errors.StreamClosed("the stream has ended: it has no events any more")
+        self.native = capsule
+
+    def native_address(self):
+        """(loop, stream): what the functions of naquid_native.h take, as integers. Good while the stream is, and only
+        in the thread that runs its loop."""
+        return <size_t>peek(self.loop), self.handle
+
+    cdef bint is_lost(self) noexcept:
+        """Whether the connection is gone, or is not the one any more that this stream was opened on."""
+        return self.conn.closed or (self.life is not None and self.life.error is not None)
+
+    cdef object lost(self):
+        if self.life is not None and self.life.error is not None:
+            return errors.again(self.life.error)
+        return (<BaseConnection>self.conn).lost()
+
+    cdef object send_failure(self, int rc, str what):
+        """The exception for a send that was not accepted."""
+        self.look_ahead()
+        if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
+            if self.is_lost() or (<BaseConnection>self.conn).closing:
+                return self.lost()
+            if self.stop_code >= 0 and not self.ours:
+                return errors.StreamReset(self.stop_code, "the peer stopped reading this stream")
+            if self.given_up and not self.finished:
+                return errors.StreamReset(self.reset_code, errors.given_up(self.reset_code))
+            return errors.StreamClosed(f"{what}: this side has closed it already" if self.finished
+                                       else f"{what}: it is closed, or was opened by the peer to send only")
+        try:
+            engine_error(self.loop, rc, what)
+        except Exception as exc:
+            return exc
+
+    cdef object read_failure(self):
+        """Why nothing more can be read: an exception, or None at the end of the stream."""
+        if self.given_up:
+            return errors.StreamReset(self.reset_code, errors.given_up(self.reset_code))
+        if self.fin:
+            return None
+        if self.deaf and not self.is_lost():
+            return errors.StreamClosed("this side has closed the stream, or stopped reading it")
+        if self.reset_code >= 0:
+            return errors.StreamReset(self.reset_code, "the peer reset this stream")
+        if self.is_lost():
+            return self.lost()
+        if self.close_code != 0:
+            return errors.StreamReset(self.close_code, "the peer reset this stream")
+        return errors.StreamClosed("this side has closed the stream")
+
+    cdef int pause(self) except -1:
+        if not self.paused and not self.closed and not self.fin:
+            self.paused = True
+            nq_stream_pause(self.loop.l, self.handle)
+        return 0
+
+    cdef int resume(self) except -1:
+        self.paused = False
+        if not self.closed and self.loop.l != NULL:
+            nq_stream_resume(own(self.loop), self.handle)
+        return 0
+
+    cdef int stop_reading(self) except -1:
+        """Whoever waits for more is told that none will come."""
+        self.deaf = self.deaf or not (self.fin or self.reset_code >= 0)
+        if self.read_waiters is not None:
+            wake_waiters(self.loop, self.read_waiters, None)
+        return 0
+
+    # ---- what the coroutines use ----
+
+    def _open_wait(self):
+        """None when the stream has its ID, else a future to await before asking again. Raises when it never will."""
+        if self.closed:
+            if self.is_lost():
+                raise self.lost()
+            raise errors.StreamClosed("the stream was closed before it was opened")
+        if self.opened or nq_stream_id(peek(self.loop), self.handle) >= 0:
+            return None
+        if self.open_waiters is None:
+            self.open_waiters = []
+        return new_waiter(self.loop, self.open_waiters)
+
+    def _drain_wait(self):
+        """None when the send queue is not above its high watermark, else a future. Raises when sending is over."""
+        if self.closed or self.stop_code >= 0:
+            if self.closed and self.finished and self.stop_code < 0 and not self.is_lost():
+                return None
+            raise self.send_failure(NQ_ERR_STALE, "draining a stream")
+        if not self.above:
+            return None
+        if self.write_waiters is None:
+            self.write_waiters = []
+        return new_waiter(self.loop, self.write_waiters)
+
+    def _read_wait(self):
+        """None at the end of the stream, else a future. Raises when it ended in another way."""
+        if self.uni and self.outgoing:
+            raise errors.StreamClosed("nothing can be read: this side opened the stream to send only")
+        if self.fin or self.closed or self.deaf or self.reset_code >= 0:
+            failure = self.read_failure()
+            if failure is not None:
+                raise failure
+            return None
+        peek(self.loop)
+        if self.read_waiters is None:
+            self.read_waiters = []
+        return new_waiter(self.loop, self.read_waiters)
+
+    def _close_wait(self):
+        if self.closed:
+            return None
+        if self.close_waiters is None:
+            self.close_waiters = []
+        return new_waiter(self.loop, self.close_waiters)
+
+    def _failed(self, exc, where):
+        self.loop.failed(exc, where)
+
+    def _finish(self):
+        """FIN after what is queued; once."""
+        if not self.closed and not self.finished and self.stop_code < 0:
+            self.finished = True
+            nq_stream_finish(own(self.loop), self.handle)
+
+    def close(self):
+        """Closes both directions: what was sent is delivered, then FIN; what still comes is refused (STOP_SENDING).
+
+        Returns at once; `wait_closed()` waits. Closing twice does nothing.
+        """
+        if not self.closed:
+            self.ours = self.ours or not (self.fin or self.reset_code >= 0 or self.stop_code >= 0)
+            self.finished = True
+            nq_stream_close(own(self.loop), self.handle)
+            self.stop_reading()
+
+    def reset(self, code=0):
+        """Ends the sending side at once (RESET_STREAM, RFC 9000 3.1) with an application error code of 62 bits.
+
+        What was not delivered yet may be lost. Does nothing on a closed stream.
+        """
+        cdef uint64_t number = to_code(code)
+        if not self.closed:
+            self.finished = True
+            self.above = False
+            nq_stream_reset(own(self.loop), self.handle, number)
+            if self.write_waiters is not None:
+                wake_waiters(self.loop, self.write_waiters, None)
+
+    def stop_sending(self, code=0):
+        """Asks the peer to send no more (STOP_SENDING, RFC 9000 3.5); what still comes is dropped."""
+        cdef uint64_t number = to_code(code)
+        if not self.closed:
+            nq_stream_stop(own(self.loop), self.handle, number)
+            self.stop_reading()
+
+    @property
+    def connection(self):
+        """The connection of the stream."""
+        return self.conn
+
+    @property
+    def is_closed(self):
+        """True when both directions have ended."""
+        return self.closed
+
+    @property
+    def is_outgoing(self):
+        """True when this side opened the stream."""
+        return self.outgoing
+
+    @property
+    def stream_id(self):
+        """The QUIC stream ID (RFC 9000 2.1), -1 while the stream waits for the peer's limit or when it is gone."""
+        return -1 if self.closed or self.loop.l == NULL else nq_stream_id(peek(self.loop), self.handle)
+
+    @property
+    def queued(self):
+        """Bytes given to this stream that the peer has not acknowledged yet."""
+        return 0 if self.closed or self.loop.l == NULL else nq_stream_queued(peek(self.loop), self.handle)
+
+    def __repr__(self):
+        state = "closed" if self.closed else "open"
+        return f"<naquid.{type(self).__name__} {self.name!r} {state}>"
+
+
+@cython.no_gc_clear
+cdef class BaseStream(AioStream):
+    """A record stream's queue; naquid.Stream adds the coroutines."""
+
+    def __cinit__(self):
+        self.records = collections.deque()
+
+    cdef int ev_record(self, const nq_event *e) except -1:
+        self.records.append(event_bytes(e))
+        self.held += e.len
+        if not self.paused and (self.held > PAUSE_BYTES or len(self.records) > PAUSE_RECORDS):
+            self.pause()
+        if self.read_waiters:
+            wake_waiters(self.loop, self.read_waiters, None)
+        return 0
+
+    cdef object take(self):
+        if not self.records:
+            return None
+        cdef bytes record = self.records.popleft()
+        self.held -= len(record)
+        if self.paused and self.held <= RESUME_BYTES and len(self.records) <= RESUME_RECORDS:
+            self.resume()
+        return record
+
+    def _take(self):
+        return self.take()
+
+    def send_nowait(self, data):
+        """Queues one record (any contiguous bytes-like object), without waiting. See `send`.
+
+        A record of 64 KiB or more is not copied when it is bytes, or a memoryview of bytes: it is kept until all of it
+        is acknowledged, or the stream has ended.
+        """
+        self.queue(data)
+
+
+cdef int writable(Py_buffer *v, object buffer) except -1:
+    try:
+        PyObject_GetBuffer(buffer, v, PyBUF_WRITABLE)
+    except (BufferError, TypeError) as exc:
+        raise TypeError("readinto() needs a writable, contiguous buffer, such as a bytearray or a memoryview of one, "
+                        f"not {type(buffer).__name__}: {exc}") from None
+    return 0
+
+
+@cython.final
+cdef class ReceivedBytes:
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, <void *>self.p, self.n, True, flags)
+
+
+@cython.no_gc_clear
+cdef class BaseRawStream(AioStream):
+    """A raw stream's receive buffer; naquid.RawStream adds the coroutines."""
+
+    cdef int room(self, size_t n) except -1:
+        """For n bytes more."""
+        cdef ByteBuf *b = &self.buf
+        cdef size_t cap = max(<size_t>16384, 2 * (b.len + n), self.usual)
+        cdef bytes block
+        if not self.shared and b.head > 0 and b.len + n <= b.cap // 2:
+            memmove(b.p, b.p + b.head, b.len)
+        else:
+            block = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>cap)
+            if b.len > 0:
+                memcpy(PyBytes_AS_STRING(block), b.p + b.head, b.len)
+            self.block = block
+            self.shared = False
+            b.p = <uint8_t *>PyBytes_AS_STRING(block)
+            b.cap = cap
+        b.head = 0
+        return 0
+
+    cdef int ev_data(self, const nq_event *e) except -1:
+        cdef ByteBuf *b = &self.buf
+        if e.len == 0:
+            return 0
+        if b.head + b.len + e.len > b.cap:
+            self.room(e.len)
+        memcpy(b.p + b.head + b.len, e.data, e.len)
+        b.len += e.len
+        if not self.paused and b.len > PAUSE_BYTES and b.len > self.want:
+            self.pause()
+        if self.read_waiters:
+            wake_waiters(self.loop, self.read_waiters, None)
+        return 0
+
+    cdef bytes take(self, size_t n):
+        cdef ByteBuf *b = &self.buf
+        cdef bytes out
+        if n > b.len:
+            n = b.len
+        if n == 0:
+            return b""
+        out = PyBytes_FromStringAndSize(<const char *>(b.p + b.head), <Py_ssize_t>n)
+        self.read_done(n)
+        return out
+
+    cdef int read_done(self, size_t n) except -1:
+        """The first n bytes of the buffer were read."""
+        cdef ByteBuf *b = &self.buf
+        b.head += n
+        b.len -= n
+        if b.len == 0:
+            if b.cap > KEEP_BYTES and not self.paused:
+                self.usual = min(b.head, <size_t>PAUSE_BYTES)
+                memset(b, 0, sizeof(ByteBuf))
+                self.block = None
+            elif not self.shared:
+                b.head = 0
+        if self.paused and b.len <= RESUME_BYTES:
+            self.resume()
+        return 0
+
+    def _take(self, n):
+        """Up to n buffered bytes; all when n is negative."""
+        cdef Py_ssize_t most = to_size(n)
+        return self.take(self.buf.len if most < 0 else <size_t>most)
+
+    def _room_in(self, buffer):
+        """Bytes that fit into a writable buffer."""
+        cdef Py_buffer v
+        cdef size_t n
+        writable(&v, buffer)
+        n = v.len
+        PyBuffer_Release(&v)
+        return n
+
+    def _take_into(self, buffer):
+        """Moves buffered bytes into a writable buffer, as many as fit; how many."""
+        cdef Py_buffer v
+        cdef size_t n
+        writable(&v, buffer)
+        n = min(<size_t>v.len, self.buf.len)
+        try:
+            if n > 0:
+                memcpy(v.buf, self.buf.p + self.buf.head, n)
+                self.read_done(n)
+        finally:
+            PyBuffer_Release(&v)
+        return n
+
+    def _take_view(self, n):
+        """Up to n buffered bytes as a memoryview."""
+        cdef Py_ssize_t most = to_size(n)
+        cdef ReceivedBytes part = ReceivedBytes.__new__(ReceivedBytes)
+        part.block = self.block
+        part.p = self.buf.p + self.buf.head
+        part.n = <Py_ssize_t>min(<size_t>most, self.buf.len)
+        if part.n > 0:
+            self.shared = True
+            self.read_done(part.n)
+        return memoryview(part)
+
+    def _find(self, bytes separator, Py_ssize_t start):
+        """Index behind the first separator that begins at start or later in the buffer, or -1."""
+        cdef size_t n = len(separator)
+        cdef size_t at = start
+        cdef const char *sep = PyBytes_AS_STRING(separator)
+        cdef const uint8_t *base = self.buf.p + self.buf.head
+        cdef const uint8_t *hit
+        while at + n <= self.buf.len:
+            hit = <const uint8_t *>memchr(base + at, sep[0], self.buf.len - n + 1 - at)
+            if hit == NULL:
+                return -1
+            if memcmp(hit, sep, n) == 0:
+                return (hit - base) + n
+            at = (hit - base) + 1
+        return -1
+
+    def _need(self, n):
+        """A reader waits for n bytes at once: receive that much even above the usual bound."""
+        self.want = <size_t>to_size(n)
+        if self.paused and self.buf.len <= self.want:
+            self.resume()
+
+    @property
+    def _buffered(self):
+        return self.buf.len
+
+    def write(self, data):
+        """Queues bytes (any contiguous bytes-like object). Never waits: follow it by `await drain()`.
+
+        What can change, such as a bytearray, is copied, and so is what has less than 64 KiB. bytes, and memoryviews of
+        bytes or from `read_view`, are kept instead until all of it is acknowledged, or the stream has ended.
+        Raises StreamReset when the peer asked to stop, StreamClosed after write_eof(), ConnectionLost, and QueueFull
+        above Limits.max_send_queue.
+        """
+        self.queue(data)
+
+    def at_eof(self):
+        """True when the peer has finished and everything was read."""
+        return self.fin and self.buf.len == 0
+
+    @property
+    def is_unidirectional(self):
+        """True when only the side that opened the stream sends."""
+        return self.uni

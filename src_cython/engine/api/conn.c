@@ -1,0 +1,195 @@
+/* conn.c: what the user asks of a connection that is no more than a look at it, or the start of one. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "quic/conn.h"
+#include "quic/stream.h"
+
+static nq_conn *client_new(nq_loop *l, const nq_connect_options *o, int *err) {
+  *err = NQ_ERR_ARG;
+  if (!o->tls || nq_tls_is_server(o->tls) || nq_limits_check(&o->limits) ||
+      (o->version && !ngtcp2_is_supported_version(o->version)))
+    return NULL;
+  nq_endpoint *ep = NULL;
+  if (o->endpoint && !(ep = nq_endpoint_get(l, o->endpoint)))
+    return NULL;
+  *err = NQ_ERR_NOMEM;
+  nq_conn *c = nq_conn_new(l, &o->limits);
+  if (!c)
+    return NULL;
+  c->client = 1;
+  c->ep = ep;
+  c->pinned_ep = ep != NULL;
+  c->version = o->version;
+  c->user = o->user;
+  c->tls = nq_tls_ref(o->tls);
+  c->hdmap = nq_hdmap_ref(o->hdmap);
+  c->server_name = o->server_name ? strdup(o->server_name) : NULL;
+  if (o->server_name && !c->server_name) {
+    nq_conn_release(c);
+    return NULL;
+  }
+  return c;
+}
+
+int nq_conn_create(nq_loop *l, const nq_connect_options *o, nq_handle *conn) {
+  int err;
+  nq_conn *c = client_new(l, o, &err);
+  if (!c)
+    return err;
+  *conn = c->h;
+  return NQ_DONE;
+}
+
+int nq_conn_start(nq_loop *l, nq_handle h, const nq_addr *remote) {
+  nq_conn *c = nq_conn_get(l, h);
+  if (!c)
+    return NQ_ERR_STALE;
+  if (!c->client || c->q || c->state != NQ_CONN_IDLE || c->free_wanted)
+    return NQ_ERR_STATE;
+  c->remote = *remote;
+  return nq_conn_start_client(c);
+}
+
+int nq_conn_connect(nq_loop *l, const nq_connect_options *o, nq_handle *conn) {
+  int err;
+  nq_conn *c = client_new(l, o, &err);
+  if (!c)
+    return err;
+  c->remote = o->remote;
+  err = nq_conn_start_client(c);
+  if (err) {
+    nq_conn_release(c);
+    return err;
+  }
+  *conn = c->h;
+  return NQ_DONE;
+}
+
+int nq_conn_alive(const nq_loop *l, nq_handle h) { return nq_table_alive(&l->conns, h); }
+
+void *nq_conn_user(const nq_loop *l, nq_handle h) {
+  nq_conn *c = nq_conn_get(l, h);
+  return c ? c->user : NULL;
+}
+
+int nq_conn_set_user(nq_loop *l, nq_handle h, void *user) {
+  nq_conn *c = nq_conn_get(l, h);
+  if (!c)
+    return NQ_ERR_STALE;
+  c->user = user;
+  return NQ_DONE;
+}
+
+int nq_conn_set_hdmap(nq_loop *l, nq_handle h, nq_hdmap *m) {
+  nq_conn *c = nq_conn_get(l, h);
+  if (!c)
+    return NQ_ERR_STALE;
+  nq_hdmap_ref(m);
+  nq_hdmap_unref(c->hdmap);
+  c->hdmap = m;
+  return NQ_DONE;
+}
+
+int nq_conn_is_client(const nq_loop *l, nq_handle h) {
+  nq_conn *c = nq_conn_get(l, h);
+  return c && c->client;
+}
+
+int nq_conn_fd(const nq_loop *l, nq_handle h) {
+  nq_conn *c = nq_conn_get(l, h);
+  return c && c->ep ? c->ep->io->fd : -1;
+}
+
+int nq_conn_get_info(const nq_loop *l, nq_handle h, nq_conn_info *info) {
+  memset(info, 0, sizeof *info);
+  nq_conn *c = nq_conn_get(l, h);
+  if (!c)
+    return NQ_ERR_STALE;
+  info->state = c->state;
+  info->local = c->local;
+  info->remote = c->remote;
+  info->streams = c->n_streams;
+  info->queued = c->queued;
+  memcpy(info->alpn, c->alpn, sizeof c->alpn);
+  memcpy(info->cipher, c->cipher, sizeof c->cipher);
+  memcpy(info->group, c->group, sizeof c->group);
+  if (!c->q)
+    return NQ_DONE;
+  const ngtcp2_path *path = ngtcp2_conn_get_path2(c->q);
+  memcpy(&info->local, path->local.addr, path->local.addrlen);
+  info->local.len = (socklen_t)path->local.addrlen;
+  memcpy(&info->remote, path->remote.addr, path->remote.addrlen);
+  info->remote.len = (socklen_t)path->remote.addrlen;
+  info->version = ngtcp2_conn_get_negotiated_version2(c->q);
+  info->max_udp_payload = nq_mtu_payload(c);
+  ngtcp2_conn_info i;
+  ngtcp2_conn_get_conn_info2(c->q, &i);
+  info->smoothed_rtt = i.smoothed_rtt;
+  info->latest_rtt = i.latest_rtt;
+  info->min_rtt = i.min_rtt == UINT64_MAX ? 0 : i.min_rtt;
+  info->rttvar = i.rttvar;
+  info->cwnd = i.cwnd;
+  info->bytes_in_flight = i.bytes_in_flight;
+  info->packets_sent = i.pkt_sent;
+  info->packets_received = i.pkt_recv;
+  info->packets_lost = i.pkt_lost;
+  info->bytes_sent = i.bytes_sent;
+  info->bytes_received = i.bytes_recv;
+  info->bytes_lost = i.bytes_lost;
+  return NQ_DONE;
+}
+
+size_t nq_conn_peer_cert(const nq_loop *l, nq_handle h, unsigned i, uint8_t *buf, size_t cap) {
+  nq_conn *c = nq_conn_get(l, h);
+  if (!c)
+    return 0;
+  for (size_t off = 0; off < c->certs_len; i--) {
+    uint32_t n;
+    memcpy(&n, c->certs + off, 4);
+    if (i == 0) {
+      if (n <= cap)
+        memcpy(buf, c->certs + off + 4, n);
+      return n;
+    }
+    off += 4 + n;
+  }
+  return 0;
+}
+
+/* conn_write.c makes ngtcp2 send a PING, conn.c watches for its acknowledgement. Calls before the answer share it. */
+int nq_conn_ping(nq_loop *l, nq_handle h) {
+  nq_conn *c = nq_conn_get(l, h);
+  if (!c)
+    return NQ_ERR_STALE;
+  if (c->state != NQ_CONN_OPEN)
+    return NQ_ERR_STATE;
+  if (!c->pinging) {
+    c->pinging = NQ_PING_WANTED;
+    nq_conn_mark(c);
+  }
+  return NQ_DONE;
+}
+
+/* A new socket, and the connection goes on from there at once (RFC 9000 9.2). */
+int nq_conn_migrate(nq_loop *l, nq_handle h) {
+  nq_conn *c = nq_conn_get(l, h);
+  if (!c)
+    return NQ_ERR_STALE;
+  if (!c->client || !c->q || !c->confirmed || c->state != NQ_CONN_OPEN)
+    return NQ_ERR_STATE;
+  nq_endpoint *to = nq_endpoint_fresh(l, c->remote.sa.sa_family);
+  if (!to)
+    return NQ_ERR_SYS;
+  ngtcp2_path path = {.local = {.addr = &to->io->local.sa, .addrlen = to->io->local.len},
+                      .remote = {.addr = &c->remote.sa, .addrlen = c->remote.len}};
+  if (ngtcp2_conn_initiate_immediate_migration(c->q, &path, l->now)) {
+    nq_endpoint_close(l, to->id);
+    return NQ_ERR_STATE;
+  }
+  nq_endpoint_move(c->ep, to, c);
+  c->local = to->io->local;
+  nq_mtu_moved(&c->mtu);
+  nq_conn_mark(c);
+  return NQ_DONE;
+}
