@@ -123,8 +123,12 @@ class BuildExtension(build_ext):
                  "-isystem", str(native / "include"), *words("CFLAGS")]  # fmt: skip
         extra = {"version": [f"-DNQ_BUILD_FACTS={facts}"]}
         steps = [
-            self._compile(compiler, [*flags, *extra.get(source.stem, ())], source,
-                          folder / source.relative_to(ENGINE).with_suffix(".o"))
+            self._compile(
+                compiler,
+                [*flags, *extra.get(source.stem, ())],
+                source,
+                folder / source.relative_to(ENGINE).with_suffix(".o"),
+            )
             for source in sorted(ENGINE.rglob("*.c"))
         ]
         made = incremental.run(steps)

@@ -190,7 +190,12 @@ def test_a_source_distribution_holds_what_licences_and_tests_need(sdist: Path) -
     with tarfile.open(sdist) as tar:
         names = {name.partition("/")[2] for name in tar.getnames()}
     wanted = [*script("check_wheel").LICENCES, "README.md", "CHANGELOG.md", "Makefile", "vendor/pins.toml", "setup.py"]
-    wanted += ["vendor/build.py", "src_cython/engine/include/engine.h", "src_cython/_naquid.pyx", "tests/packaging/smoke.py"]
+    wanted += [
+        "vendor/build.py",
+        "src_cython/engine/include/engine.h",
+        "src_cython/_naquid.pyx",
+        "tests/packaging/smoke.py",
+    ]
     assert [name for name in wanted if name not in names] == []
     strangers = (".so", ".o", ".pyc", ".whl", ".a")
     assert [name for name in names if name.endswith(strangers) or name.startswith(("build/", ".venv/"))] == []
