@@ -7,7 +7,7 @@ WORKFLOWS := .github/workflows/*.yml
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-python soak engine-test asan tsan lint format bench counts microbench debug build vendor wheel sdist \
-  clean distclean venv-run venv-dev docs test-packaging test-wheels
+  clean distclean venv-run venv-dev docs test-packaging test-wheels compile-commands
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -68,6 +68,9 @@ build: venv-run ## the extension module, in place
 
 debug: venv-run ## the same with assertions, -O1 -g, line tracing (gdb -x scripts/gdb_naquid.py)
 	@NAQUID_DEBUG=1 $(PY) setup.py --quiet build_ext --inplace
+
+compile-commands: venv-run ## the flags of each C file for editors (make build writes them, too)
+	@$(PY) setup.py --quiet build_ext --compdb
 
 docs: venv-dev build ## the documentation site in build/site; a broken link is an error
 	@$(PY) -c 'import material, mkdocstrings' 2>/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check \

@@ -173,7 +173,8 @@ def test_a_source_folder_that_is_not_built_says_what_it_is(copy: Copy, code: str
     told = copy.refusal(code)
     assert told == (
         f"ImportError: {copy.root} is the source folder of naquid, where its extension module is not built: run "
-        f"`make -C {copy.root} build`, or start Python in another folder, with naquid installed (`pip install` of this folder, or of a wheel)"
+        f"`make -C {copy.root} build`, or start Python in another folder, with naquid installed (`pip install` of this "
+        "folder, or of a wheel)"
     )
 
 
