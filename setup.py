@@ -236,7 +236,7 @@ class BuildExtension(build_ext):
 
 
 def write_compile_commands(steps: list[Step]) -> None:
-    """The compilation database, which editors and other tools that read C look for: compile_commands.json at the root."""
+    """The compilation database that editors and other tools for C look for: compile_commands.json at the root."""
     entries = [
         {"directory": str(HERE), "file": str(step.inputs[0]), "output": str(step.output), "arguments": list(step.argv)}
         for step in steps
