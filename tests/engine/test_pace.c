@@ -57,7 +57,7 @@ static uint64_t sleeps(const fixture *f) { return client(f)->timer.deadline - nq
 
 /* ns until the pace allows another packet. */
 static uint64_t paced(const fixture *f) {
-  uint64_t next = ngtcp2_conn_get_pacing_expiry(client(f)->q);
+  uint64_t next = ngtcp2_ext_pacing_expiry(client(f)->q);
   return next == UINT64_MAX || next < nq_loop_now(f->w.c.l) ? 0 : next - nq_loop_now(f->w.c.l);
 }
 

@@ -137,6 +137,7 @@ static int attach(nq_conn *c) {
     return nq_tls_name_suffices(c->tls, c->server_name) ? NQ_ERR_NOMEM : NQ_ERR_ARG;
   }
   ngtcp2_conn_set_tls_native_handle(c->q, c->ssl);
+  ngtcp2_ext_set_pkt_outcome(c->q, nq_conn_pkt_outcome);
   if (c->limits.keep_alive)
     ngtcp2_conn_set_keep_alive_timeout(c->q, c->limits.keep_alive);
   c->handshaken = c->confirmed = c->announced = c->open = 0;
@@ -350,7 +351,7 @@ void nq_conn_prefetch(const nq_route *r, int step) {
     if (s->out.tail) /* what is sent next is put there */
       prefetch(s->out.tail->data + s->out.tail->len, NQ_PREFETCH_ROOM);
   }
-  ngtcp2_conn_prefetch(c->q, s ? s->id : -1, step - 1);
+  ngtcp2_ext_prefetch(c->q, s ? s->id : -1, step - 1);
 }
 
 void nq_conn_packet(nq_conn *c, const nq_datagram *d) {
@@ -423,10 +424,10 @@ void nq_conn_on_timer(nq_conn *c) {
 
 void nq_conn_arm(nq_conn *c, int waits) {
   nq_loop *l = c->l;
-  uint64_t t = ngtcp2_conn_get_unpaced_expiry(c->q);
+  uint64_t t = ngtcp2_ext_unpaced_expiry(c->q);
   c->waits = waits != 0;
-  if (waits && ngtcp2_conn_get_pacing_expiry(c->q) < t)
-    t = ngtcp2_conn_get_pacing_expiry(c->q);
+  if (waits && ngtcp2_ext_pacing_expiry(c->q) < t)
+    t = ngtcp2_ext_pacing_expiry(c->q);
   /* Timers of a few µs (the ACK delay of a loopback path) would cost a packet each: let ACKs ride on data. */
   if (t < l->now + l->timer_floor)
     t = l->now + l->timer_floor;

@@ -5,6 +5,7 @@
 
 #include <ngtcp2/ngtcp2.h>
 #include <ngtcp2/ngtcp2_crypto.h>
+#include <ngtcp2/ngtcp2_ext.h>
 
 #include "app/hdmap.h"
 #include "quic/endpoint.h"
@@ -93,12 +94,6 @@ typedef struct nq_conn {
   nq_conn_fate end;
 } nq_conn;
 
-/* of vendor/recipe/ngtcp2.py */
-void ngtcp2_conn_prefetch(const ngtcp2_conn *q, int64_t stream, int step);
-ngtcp2_tstamp ngtcp2_conn_get_pacing_expiry(const ngtcp2_conn *q);
-ngtcp2_tstamp ngtcp2_conn_get_unpaced_expiry(const ngtcp2_conn *q);
-void ngtcp2_conn_rested(ngtcp2_conn *q, ngtcp2_tstamp ts);
-
 nq_conn *nq_conn_get(const nq_loop *l, nq_handle h);
 void nq_conn_mark(nq_conn *c); /* has something to write */
 /* The socket takes packets again: who waited for it is dirty. */
@@ -113,7 +108,7 @@ int nq_conn_try_offered(nq_conn *c);
 int nq_conn_start_server(nq_conn *c, nq_endpoint *ep, const ngtcp2_pkt_hd *hd, const nq_datagram *d,
                          const ngtcp2_cid *odcid, int retried);
 void nq_conn_packet(nq_conn *c, const nq_datagram *d);
-#define NQ_PREFETCH_STEPS 6
+#define NQ_PREFETCH_STEPS (1 + NGTCP2_EXT_PREFETCH_STEPS) /* first its own object */
 /* Asks the processor for the memory that its next packet will touch, if it is a connection. Each step follows pointers
  * that the one before has fetched: in between, packets of other connections are handled. */
 void nq_conn_prefetch(const nq_route *r, int step);
@@ -126,6 +121,8 @@ void nq_conn_handshaken(nq_conn *c);
 
 /* conn_callbacks.c */
 extern const ngtcp2_callbacks nq_conn_callbacks;
+/* What became of a packet: not one of those, as no published ngtcp2 tells it. */
+void nq_conn_pkt_outcome(ngtcp2_tstamp sent, size_t len, int lost, void *user);
 
 /* conn_write.c */
 void nq_conn_write(nq_conn *c);

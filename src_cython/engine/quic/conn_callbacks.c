@@ -42,18 +42,12 @@ static int cb_dcid_status(ngtcp2_conn *q, ngtcp2_connection_id_status_type type,
   return 0;
 }
 
-/* A client gives its server fewer connection IDs than that allows: see params_of in conn.c. With 8 of them out, a
- * change of address that the server saw first and a migration right after it would still end the connection. */
-static void leave_room(const ngtcp2_conn *q) {
-  ngtcp2_transport_params *p = (ngtcp2_transport_params *)ngtcp2_conn_get_remote_transport_params2(q);
-  if (p && p->active_connection_id_limit > NQ_CLIENT_CIDS)
-    p->active_connection_id_limit = NQ_CLIENT_CIDS;
-}
-
 static int cb_handshake_completed(ngtcp2_conn *q, void *user) {
   nq_conn *c = user;
+  /* A client gives its server fewer connection IDs than that allows: see params_of in conn.c. With 8 of them out, a
+   * change of address that the server saw first and a migration right after it would still end the connection. */
   if (c->client)
-    leave_room(q);
+    ngtcp2_ext_limit_scids(q, NQ_CLIENT_CIDS);
   c->handshaken = 1;
   c->confirmed |= !c->client; /* RFC 9001 4.1.2; the callback of that name is for clients only */
   return 0;
@@ -111,7 +105,9 @@ static int cb_acked(ngtcp2_conn *q, int64_t id, uint64_t offset, uint64_t len, v
   return 0;
 }
 
-static void cb_outcome(ngtcp2_tstamp sent, size_t len, int lost, void *user) { nq_mtu_outcome(user, sent, len, lost); }
+void nq_conn_pkt_outcome(ngtcp2_tstamp sent, size_t len, int lost, void *user) {
+  nq_mtu_outcome(user, sent, len, lost);
+}
 
 static int cb_stream_reset(ngtcp2_conn *q, int64_t id, uint64_t final_size, uint64_t code, void *user,
                            void *stream_user) {
@@ -274,5 +270,4 @@ const ngtcp2_callbacks nq_conn_callbacks = {
     .recv_stateless_reset2 = cb_stateless_reset,
     .recv_new_token = cb_new_token,
     .recv_datagram = cb_datagram,
-    .pkt_outcome = cb_outcome,
 };

@@ -149,7 +149,7 @@ static void look_for_ping(nq_conn *c, uint64_t in_flight) {
 
 /* The pace allows no packet now, but for acknowledgements and probes. */
 static int is_held(const nq_conn *c) {
-  uint64_t next = ngtcp2_conn_get_pacing_expiry(c->q);
+  uint64_t next = ngtcp2_ext_pacing_expiry(c->q);
   return next != UINT64_MAX && next > c->l->now;
 }
 
@@ -178,7 +178,7 @@ static void write_packets(nq_conn *c) {
     ngtcp2_conn_set_keep_alive_timeout(c->q, 1);
   size_t turn = pace ? ngtcp2_conn_get_send_quantum2(c->q) : turn_of(c), last = 0;
   if (!c->waits) /* there was nothing to send: no time to make up for */
-    ngtcp2_conn_rested(c->q, l->now);
+    ngtcp2_ext_restart_pacing(c->q, l->now);
   int held = is_held(c);
   int ahead = c->mtu.doubted;
   size_t sent = 0;
