@@ -9,7 +9,7 @@ from blocks import ROOT
 MAP = (ROOT / "ARCHITECTURE.md").read_text()
 ENGINE = ROOT / "src_cython" / "engine"
 
-# The floors are being re-cut, and the map is of the house as it will stand: what is not built yet, and what is still to
+# The floors are being re-cut, and the map is of the tree as it will be: what is not built yet, and what is still to
 # be taken down. All are to be empty.
 COMING = {
     *("api/endpoint", "api/stream", "app/app", "app/nq1", "app/rpc", "io/backend"),
@@ -51,8 +51,8 @@ def there() -> set[str]:
 def test_every_file_of_the_engine_is_on_the_map_once() -> None:
     names = named()
     assert sorted(names) == sorted(set(names))
-    assert set(names) - there() - COMING == set(), "on the map, and not in the house"
-    assert there() - set(names) - GOING == set(), "in the house, and not on the map"
+    assert set(names) - there() - COMING == set(), "on the map, and not in the tree"
+    assert there() - set(names) - GOING == set(), "in the tree, and not on the map"
 
 
 def test_every_folder_of_tests_is_on_the_map() -> None:
