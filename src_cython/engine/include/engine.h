@@ -251,6 +251,14 @@ int nq_hdmap_raw(nq_hdmap *m, nq_stream_kind kind, void *user);
 /* Serves incoming unidirectional streams, which have no name. Without it they are refused by STOP_SENDING. */
 int nq_hdmap_uni(nq_hdmap *m, void *user);
 
+/* Connections with these handlers speak no nq/1: every stream is bare bytes, and only the handlers without a name
+ * count. For an ALPN name of somebody else's protocol. */
+void nq_hdmap_speak_raw(nq_hdmap *m);
+/* A server's connections that agreed on this ALPN name (RFC 7301; 1 to 255 bytes) are served by `other` instead, and
+ * speak what that is for. Of two entries of one name the later holds; `other` gets a reference. NQ_ERR_ARG,
+ * NQ_ERR_NOMEM. */
+int nq_hdmap_alpn(nq_hdmap *m, const char *alpn, size_t len, nq_hdmap *other);
+
 /* Gives the events of streams of this name, which nq_hdmap_add has put in, or of datagrams (name NULL), to native
  * functions inside the poll. The table must live as long as the map and every stream accepted by it. NQ_ERR_ARG: no
  * such name, or a table of another version. */
