@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Finds places where a committed file names the host of a distribution's archive or of a package registry.
 
-    scripts/check_hosts.py [FILE...]         without FILE: everything that is committed or staged
+    scripts/check_hosts.py [FILE...]         without FILE: everything that is committed
 
 Where packages come from is for the configuration of apt, pip and npm to say, on each machine: a host in a file would go
 round it. Addresses of upstream's own releases are no such places.
@@ -27,9 +27,12 @@ HOST = re.compile(rf"(?<![\w.-])(?:[\w-]+\.)*(?:{ANY})(?![\w-])".encode(), re.IG
 
 
 def committed() -> list[Path]:
-    """What git knows of, below this tree."""
-    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, stdout=subprocess.PIPE, check=True)
-    return [ROOT / name for name in done.stdout.decode().split("\0") if name]
+    """What git knows of; where it knows nothing (no clone, or somebody else's), all that no build has made."""
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if done.returncode == 0 and done.stdout:
+        return [ROOT / name for name in done.stdout.decode().split("\0") if name]
+    made = {".git", ".venv", "build", "dist", "site", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
+    return [path for path in sorted(ROOT.rglob("*")) if not made & set(path.relative_to(ROOT).parts)]
 
 
 def named(path: Path) -> list[str]:
