@@ -1,6 +1,6 @@
 #!/bin/sh
 # Fetches the sources of the native libraries in a container of Debian, into this machine's cache folder: AWS-LC's are
-# packed by Debian alone, and a machine whose apt is another's (Ubuntu, for one) would build with BoringSSL. Where from,
+# pinned as Debian packs them, and a machine whose apt is another's (Ubuntu, for one) would build with BoringSSL. Where from,
 # the container's own apt knows. Needs docker, or what DOCKER names; does nothing when they are there already.
 set -eu
 cd "$(dirname "$0")/.."
