@@ -2,7 +2,7 @@
 
 PY := .venv/bin/python
 ENGINE_TESTS := $(MAKE) --no-print-directory -C tests/engine PYTHON=../../.venv/bin/python
-C_FILES := src_cython/engine/*/*.[ch] tests/engine/*.[ch]
+C_FILES := src_cython/engine/*/*.[ch] tests/engine/*.[ch] vendor/ngtcp2/ext/*.[ch]
 WORKFLOWS := .github/workflows/*.yml
 
 .DEFAULT_GOAL := help
@@ -45,6 +45,7 @@ lint: venv-dev ## formatting, types and style of Python, Cython and C
 	check 'workflow schema' .venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows $(WORKFLOWS); \
 	check 'dependabot schema' .venv/bin/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml; \
 	check actionlint scripts/actionlint.sh $(WORKFLOWS); \
+	check hosts $(PY) scripts/check_hosts.py; \
 	exit $$failed
 
 format: venv-dev ## let the formatters have their way
