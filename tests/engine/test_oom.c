@@ -37,8 +37,11 @@ static void test_free(void *p) {
 #define calloc test_calloc
 #define realloc test_realloc
 #define free test_free
-#include "base/buf.c"
+#include "base/arena.c"
+#include "base/bytes.c"
+#include "base/chunk.c"
 #include "base/cidmap.c"
+#include "base/sendq.c"
 #include "base/table.c"
 #include "base/timer.c"
 #undef malloc

@@ -26,7 +26,10 @@ static void *test_realloc(void *old, size_t n) { return refused() ? NULL : reall
 #define malloc test_malloc
 #define calloc test_calloc
 #define realloc test_realloc
-#include "base/buf.c"
+#include "base/arena.c"
+#include "base/bytes.c"
+#include "base/chunk.c"
+#include "base/sendq.c"
 #include "quic/conn.c"
 #include "quic/conn_close.c"
 #include "quic/endpoint.c"

@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "base/buf.h"
+#include "base/chunk.h"
 #include "base/table.h"
 #include "base/timer.h"
 #include "engine.h"

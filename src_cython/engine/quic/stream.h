@@ -5,6 +5,8 @@
 
 #include "app/calls.h"
 #include "app/wire.h"
+#include "base/bytes.h"
+#include "base/sendq.h"
 #include "quic/conn.h"
 
 /* A write whose fate its sender wants to know: offsets [at, end) of the stream are not acknowledged yet. */
