@@ -28,14 +28,15 @@ ROOT = Path(__file__).resolve().parent.parent
 ENGINE = ROOT / "src_cython" / "engine"
 OBJECTS = ROOT / "build" / "engine-none"
 
-# A floor, and those that it stands on directly. What these stand on it may know, too.
+# A floor, and those that it stands on directly. What these stand on it may know, too. The engine's public face is made
+# of the faces of the floors below it, so that whoever is lower than that cannot include it.
 FLOORS: dict[str, tuple[str, ...]] = {
-    "include": (),
-    "base": ("include",),
+    "base": (),
     "io": ("base",),
     "tls": ("io",),
     "dns": ("io",),
-    "quic": ("tls", "dns"),
+    "include": ("tls", "dns"),
+    "quic": ("include",),
     "app": ("quic",),
     "loop": ("app",),
     "api": ("loop",),

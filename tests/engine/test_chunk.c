@@ -12,7 +12,7 @@ static uint32_t listed(const nq_chunk *c) {
 }
 
 /* Of many queues with n bytes each, which take a chunk of this size. */
-static void check_kept(nq_pool *p, const nq_freelist *list, uint32_t size, size_t n) {
+static void check_kept(nq_chunk_pool *p, const nq_chunk_list *list, uint32_t size, size_t n) {
   static nq_sendq queues[9000];
   static const uint8_t data[NQ_CHUNK_SMALL];
   for (uint32_t i = 0; i < 9000; i++) {
@@ -29,9 +29,9 @@ static void check_kept(nq_pool *p, const nq_freelist *list, uint32_t size, size_
 }
 
 static void test_pool_keeps_a_bounded_number(void) {
-  nq_pool p;
+  nq_chunk_pool p;
   nq_sendq q;
-  nq_pool_init(&p);
+  nq_chunk_pool_init(&p);
   nq_sendq_init(&q);
   CHECK_EQ(p.tiny.max * NQ_CHUNK_TINY, 4 << 20);
   CHECK_EQ(p.small.max * NQ_CHUNK_SMALL, 4 << 20);
@@ -50,7 +50,7 @@ static void test_pool_keeps_a_bounded_number(void) {
   free(data);
   check_kept(&p, &p.tiny, NQ_CHUNK_TINY, 1);
   check_kept(&p, &p.small, NQ_CHUNK_SMALL, 500);
-  nq_pool_free(&p);
+  nq_chunk_pool_free(&p);
   CHECK(!p.tiny.first && !p.small.first && !p.large.first && !p.tiny.n && !p.small.n && !p.large.n);
 }
 
@@ -58,9 +58,9 @@ static void test_pool_keeps_a_bounded_number(void) {
 int __asan_address_is_poisoned(void const volatile *p);
 
 static void test_idle_memory_is_poisoned(void) { /* a pointer kept too long is found */
-  nq_pool p;
+  nq_chunk_pool p;
   nq_sendq q;
-  nq_pool_init(&p);
+  nq_chunk_pool_init(&p);
   nq_sendq_init(&q);
   for (int round = 0; round < 3; round++) { /* new memory, and the same again */
     uint8_t *room = nq_sendq_reserve(&q, &p, 100);
@@ -71,7 +71,7 @@ static void test_idle_memory_is_poisoned(void) { /* a pointer kept too long is f
     nq_sendq_ack(&q, &p, q.end);
     CHECK(__asan_address_is_poisoned(room));
   }
-  nq_pool_free(&p);
+  nq_chunk_pool_free(&p);
 }
 #endif
 

@@ -57,9 +57,9 @@ static void test_sendq_append_all_or_nothing(void) {
     for (int before = 0; before < 3; before++)
       for (allow = 0;; allow++) {
         long limit = allow;
-        nq_pool p;
+        nq_chunk_pool p;
         nq_sendq q;
-        nq_pool_init(&p);
+        nq_chunk_pool_init(&p);
         nq_sendq_init(&q);
         allow = -1;
         size_t had = before == 0 ? 0 : before == 1 ? 100 : 40000;
@@ -77,7 +77,7 @@ static void test_sendq_append_all_or_nothing(void) {
         }
         nq_sendq_clear(&q, &p);
         CHECK_EQ(p.in_use, 0);
-        nq_pool_free(&p);
+        nq_chunk_pool_free(&p);
         CHECK_EQ(held, 0);
         allow = limit;
         if (r == 0)
@@ -91,9 +91,9 @@ static void test_sendq_lend_all_or_nothing(void) {
   static uint8_t data[100000];
   for (int before = 0; before < 3; before++)
     for (long limit = 0;; limit++) {
-      nq_pool p;
+      nq_chunk_pool p;
       nq_sendq q;
-      nq_pool_init(&p);
+      nq_chunk_pool_init(&p);
       nq_sendq_init(&q);
       size_t had = before == 0 ? 0 : before == 1 ? 100 : 40000;
       CHECK_EQ(nq_sendq_append(&q, &p, data, had), 0);
@@ -108,9 +108,9 @@ static void test_sendq_lend_all_or_nothing(void) {
         CHECK(q.end == had + (had == 100 ? 2000 : 4) + sizeof data && q.tail->data == data);
       nq_sendq_clear(&q, &p);
       CHECK_EQ(p.in_use, 0);
-      CHECK(nq_pool_returned(&p) == (r < 0 ? NULL : (void *)data));
-      CHECK(!nq_pool_returned(&p));
-      nq_pool_free(&p);
+      CHECK(nq_chunk_returned(&p) == (r < 0 ? NULL : (void *)data));
+      CHECK(!nq_chunk_returned(&p));
+      nq_chunk_pool_free(&p);
       CHECK_EQ(held, 0);
       if (r == 0)
         break;
@@ -119,9 +119,9 @@ static void test_sendq_lend_all_or_nothing(void) {
 }
 
 static void test_sendq_reserve(void) {
-  nq_pool p;
+  nq_chunk_pool p;
   nq_sendq q;
-  nq_pool_init(&p);
+  nq_chunk_pool_init(&p);
   nq_sendq_init(&q);
   allow = 0;
   CHECK(!nq_sendq_reserve(&q, &p, 10));
@@ -135,7 +135,7 @@ static void test_sendq_reserve(void) {
   CHECK(q.end == 2000 && !q.tail->next);
   allow = -1;
   nq_sendq_clear(&q, &p);
-  nq_pool_free(&p);
+  nq_chunk_pool_free(&p);
   CHECK_EQ(held, 0);
 }
 

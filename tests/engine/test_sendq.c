@@ -16,11 +16,11 @@ static int empty(const nq_sendq *q) {
 }
 
 static void test_sendq_life_of_a_frame(void) {
-  nq_pool p;
+  nq_chunk_pool p;
   nq_sendq q;
   nq_vec v[4];
   size_t total = 99;
-  nq_pool_init(&p);
+  nq_chunk_pool_init(&p);
   nq_sendq_init(&q);
   CHECK(empty(&q));
   CHECK_EQ(nq_sendq_peek(&q, v, 4, 1000, &total), 0);
@@ -64,13 +64,13 @@ static void test_sendq_life_of_a_frame(void) {
   CHECK_EQ(q.end, 63);
   nq_sendq_clear(&q, &p);
   CHECK(empty(&q) && p.in_use == 0);
-  nq_pool_free(&p);
+  nq_chunk_pool_free(&p);
 }
 
 static void test_sendq_reserve_sizes(void) {
-  nq_pool p;
+  nq_chunk_pool p;
   nq_sendq q;
-  nq_pool_init(&p);
+  nq_chunk_pool_init(&p);
   nq_sendq_init(&q);
   uint64_t end = 0;
   for (size_t n = 1; n <= NQ_SENDQ_RESERVE_MAX; n++) {
@@ -86,15 +86,15 @@ static void test_sendq_reserve_sizes(void) {
   CHECK_EQ(q.end, end);
   CHECK(p.in_use < 3 * end);
   nq_sendq_clear(&q, &p);
-  nq_pool_free(&p);
+  nq_chunk_pool_free(&p);
 }
 
 static void test_sendq_empty_commit_and_unused_room(void) {
-  nq_pool p;
+  nq_chunk_pool p;
   nq_sendq q;
   nq_vec v[8];
   size_t total;
-  nq_pool_init(&p);
+  nq_chunk_pool_init(&p);
   nq_sendq_init(&q);
   REQUIRE(nq_sendq_reserve(&q, &p, 1024)); /* never committed: an empty chunk */
   CHECK_EQ(nq_sendq_peek(&q, v, 8, 9999, &total), 0);
@@ -122,14 +122,14 @@ static void test_sendq_empty_commit_and_unused_room(void) {
   nq_sendq_ack(&q, &p, 40000);
   CHECK(!q.head && p.in_use == 0);
   nq_sendq_clear(&q, &p);
-  nq_pool_free(&p);
+  nq_chunk_pool_free(&p);
 }
 
 static void test_sendq_chunk_sizes(void) {
-  nq_pool p;
+  nq_chunk_pool p;
   nq_sendq q;
   static uint8_t data[300000];
-  nq_pool_init(&p);
+  nq_chunk_pool_init(&p);
   nq_sendq_init(&q);
   CHECK_EQ(nq_sendq_append(&q, &p, data, 100), 0);
   CHECK_EQ(p.in_use, NQ_CHUNK_TINY); /* a little takes little */
@@ -155,16 +155,16 @@ static void test_sendq_chunk_sizes(void) {
   }
   CHECK(listed(q.head) < 40 && p.in_use < 1200000);
   nq_sendq_clear(&q, &p);
-  nq_pool_free(&p);
+  nq_chunk_pool_free(&p);
 }
 
 static void test_sendq_lent(void) {
-  nq_pool p;
+  nq_chunk_pool p;
   nq_sendq q;
   nq_vec v[4];
   size_t total;
   static uint8_t mine[100000], other[3];
-  nq_pool_init(&p);
+  nq_chunk_pool_init(&p);
   nq_sendq_init(&q);
   CHECK_EQ(nq_sendq_append(&q, &p, mine, 10), 0);
   CHECK_EQ(nq_sendq_lend(&q, &p, (const uint8_t *)"head", 4, mine, sizeof mine, mine), 0);
@@ -178,12 +178,12 @@ static void test_sendq_lent(void) {
   CHECK(v[0].len == 14 && v[1].base == mine && v[1].len == sizeof mine && v[2].len == 1 && v[3].base == other);
   nq_sendq_advance(&q, total);
   nq_sendq_ack(&q, &p, 13 + sizeof mine);
-  CHECK(!nq_pool_returned(&p)); /* its last byte is not acknowledged */
+  CHECK(!nq_chunk_returned(&p)); /* its last byte is not acknowledged */
   nq_sendq_ack(&q, &p, 14 + sizeof mine);
-  CHECK(nq_pool_returned(&p) == mine && !nq_pool_returned(&p));
+  CHECK(nq_chunk_returned(&p) == mine && !nq_chunk_returned(&p));
   CHECK_EQ(p.in_use, NQ_CHUNK_TINY + 3);
   nq_sendq_clear(&q, &p);
-  CHECK(nq_pool_returned(&p) == other && !nq_pool_returned(&p));
+  CHECK(nq_chunk_returned(&p) == other && !nq_chunk_returned(&p));
   CHECK_EQ(p.in_use, 0);
   for (int i = 0; i < 100; i++) { /* a byte between them costs a tiny chunk at most */
     CHECK_EQ(nq_sendq_lend(&q, &p, NULL, 0, mine, sizeof mine, mine), 0);
@@ -193,10 +193,10 @@ static void test_sendq_lent(void) {
   CHECK_EQ(p.in_use, 100 * (NQ_CHUNK_TINY + sizeof mine));
   nq_sendq_clear(&q, &p);
   uint32_t n = 0;
-  while (n < 50 && nq_pool_returned(&p) == mine)
+  while (n < 50 && nq_chunk_returned(&p) == mine)
     n++;
-  nq_pool_free(&p); /* the others, too */
-  CHECK(n == 50 && !nq_pool_returned(&p));
+  nq_chunk_pool_free(&p); /* the others, too */
+  CHECK(n == 50 && !nq_chunk_returned(&p));
 }
 
 /* What has been handed to the network and is not acknowledged: its bytes must stay where they were. */
@@ -256,9 +256,9 @@ static int random_send(nq_sendq *q, flight *f) {
 }
 
 /* AddressSanitizer: whoever looks at them from now on is found out. */
-static uint32_t free_returned(nq_pool *p) {
+static uint32_t free_returned(nq_chunk_pool *p) {
   uint32_t n = 0;
-  for (void *mine; (mine = nq_pool_returned(p)); n++)
+  for (void *mine; (mine = nq_chunk_returned(p)); n++)
     free(mine);
   return n;
 }
@@ -266,13 +266,13 @@ static uint32_t free_returned(nq_pool *p) {
 static void sendq_random(int ops) {
   static flight f;
   static uint8_t data[200000];
-  nq_pool p;
+  nq_chunk_pool p;
   nq_sendq q;
   uint64_t end = 0, acked = 0;
   int bad = 0;
   uint32_t lent = 0, returned = 0;
   f.n = 0;
-  nq_pool_init(&p);
+  nq_chunk_pool_init(&p);
   nq_sendq_init(&q);
   for (int op = 0; op < ops; op++) {
     uint32_t what = rnd() % 8;
@@ -325,7 +325,7 @@ static void sendq_random(int ops) {
   CHECK_EQ(p.in_use, 0);
   returned += free_returned(&p);
   CHECK(lent > 100 && returned == lent);
-  nq_pool_free(&p);
+  nq_chunk_pool_free(&p);
 }
 
 static void test_sendq_random(void) {

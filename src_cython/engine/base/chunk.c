@@ -6,13 +6,13 @@
 
 #define POOL_KEEP (4u << 20)
 
-void nq_pool_init(nq_pool *p) {
-  *p = (nq_pool){.tiny = {.max = POOL_KEEP / NQ_CHUNK_TINY},
-                 .small = {.max = POOL_KEEP / NQ_CHUNK_SMALL},
-                 .large = {.max = POOL_KEEP / NQ_CHUNK_LARGE}};
+void nq_chunk_pool_init(nq_chunk_pool *p) {
+  *p = (nq_chunk_pool){.tiny = {.max = POOL_KEEP / NQ_CHUNK_TINY},
+                       .small = {.max = POOL_KEEP / NQ_CHUNK_SMALL},
+                       .large = {.max = POOL_KEEP / NQ_CHUNK_LARGE}};
 }
 
-static void free_list(nq_freelist *list) {
+static void free_list(nq_chunk_list *list) {
   while (list->first) {
     nq_chunk *c = list->first;
     list->first = c->next;
@@ -22,20 +22,20 @@ static void free_list(nq_freelist *list) {
   list->n = 0;
 }
 
-void nq_pool_free(nq_pool *p) {
+void nq_chunk_pool_free(nq_chunk_pool *p) {
   free_list(&p->tiny);
   free_list(&p->small);
   free_list(&p->large);
-  while (nq_pool_returned(p))
+  while (nq_chunk_returned(p))
     ;
 }
 
-static inline nq_freelist *list_of(nq_pool *p, uint32_t size) {
+static inline nq_chunk_list *list_of(nq_chunk_pool *p, uint32_t size) {
   return size == NQ_CHUNK_TINY ? &p->tiny : size == NQ_CHUNK_SMALL ? &p->small : &p->large;
 }
 
-nq_chunk *nq_chunk_get(nq_pool *p, uint32_t size) {
-  nq_freelist *list = list_of(p, size);
+nq_chunk *nq_chunk_get(nq_chunk_pool *p, uint32_t size) {
+  nq_chunk_list *list = list_of(p, size);
   nq_chunk *c = list->first;
   if (c) {
     list->first = c->next;
@@ -55,7 +55,7 @@ nq_chunk *nq_chunk_get(nq_pool *p, uint32_t size) {
   return c;
 }
 
-void nq_chunk_put(nq_pool *p, nq_chunk *c) {
+void nq_chunk_put(nq_chunk_pool *p, nq_chunk *c) {
   if (c->lender) {
     p->in_use -= c->len;
     c->next = p->returned;
@@ -63,7 +63,7 @@ void nq_chunk_put(nq_pool *p, nq_chunk *c) {
     return;
   }
   uint32_t size = c->cap + (uint32_t)sizeof *c;
-  nq_freelist *list = list_of(p, size);
+  nq_chunk_list *list = list_of(p, size);
   p->in_use -= size;
   if (list->n >= list->max) {
     free(c);
@@ -75,7 +75,7 @@ void nq_chunk_put(nq_pool *p, nq_chunk *c) {
   list->n++;
 }
 
-void *nq_pool_returned(nq_pool *p) {
+void *nq_chunk_returned(nq_chunk_pool *p) {
   nq_chunk *c = p->returned;
   if (!c)
     return NULL;

@@ -9,7 +9,7 @@
 
 void nq_sendq_init(nq_sendq *q) { *q = (nq_sendq){0}; }
 
-void nq_sendq_clear(nq_sendq *q, nq_pool *p) {
+void nq_sendq_clear(nq_sendq *q, nq_chunk_pool *p) {
   while (q->head) {
     nq_chunk *c = q->head;
     q->head = c->next;
@@ -36,7 +36,7 @@ static inline uint32_t chunk_size(const nq_sendq *q, size_t n) {
   return had < TINY_QUEUE && n <= NQ_CHUNK_TINY - sizeof(nq_chunk) ? NQ_CHUNK_TINY : NQ_CHUNK_SMALL;
 }
 
-uint8_t *nq_sendq_reserve_slow(nq_sendq *q, nq_pool *p, size_t n) {
+uint8_t *nq_sendq_reserve_slow(nq_sendq *q, nq_chunk_pool *p, size_t n) {
   if (n > NQ_SENDQ_RESERVE_MAX)
     return NULL;
   nq_chunk *c = nq_chunk_get(p, chunk_size(q, n));
@@ -47,7 +47,7 @@ uint8_t *nq_sendq_reserve_slow(nq_sendq *q, nq_pool *p, size_t n) {
 }
 
 /* Chunks for n more bytes, linked; all of them or none. */
-static int chunks_for(nq_sendq *q, nq_pool *p, size_t n, nq_chunk **first, nq_chunk **last) {
+static int chunks_for(nq_sendq *q, nq_chunk_pool *p, size_t n, nq_chunk **first, nq_chunk **last) {
   *first = *last = NULL;
   while (n > 0) {
     nq_chunk *c = nq_chunk_get(p, chunk_size(q, n));
@@ -65,7 +65,7 @@ static int chunks_for(nq_sendq *q, nq_pool *p, size_t n, nq_chunk **first, nq_ch
   return 0;
 }
 
-int nq_sendq_append(nq_sendq *q, nq_pool *p, const uint8_t *data, size_t n) {
+int nq_sendq_append(nq_sendq *q, nq_chunk_pool *p, const uint8_t *data, size_t n) {
   size_t room = q->tail ? q->tail->cap - q->tail->len : 0;
   if (n > room) { /* first all the memory, so that what fails has appended nothing */
     nq_chunk *first, *last;
@@ -96,7 +96,7 @@ int nq_sendq_append(nq_sendq *q, nq_pool *p, const uint8_t *data, size_t n) {
   return 0;
 }
 
-int nq_sendq_lend(nq_sendq *q, nq_pool *p, const uint8_t *head, size_t headlen, const uint8_t *data, size_t n,
+int nq_sendq_lend(nq_sendq *q, nq_chunk_pool *p, const uint8_t *head, size_t headlen, const uint8_t *data, size_t n,
                   void *lender) {
   nq_chunk *c = malloc(sizeof *c);
   if (!c || (headlen && nq_sendq_append(q, p, head, headlen))) {
@@ -141,7 +141,7 @@ void nq_sendq_advance(nq_sendq *q, size_t n) {
   q->cur_off = (uint32_t)n;
 }
 
-void nq_sendq_ack(nq_sendq *q, nq_pool *p, uint64_t upto) {
+void nq_sendq_ack(nq_sendq *q, nq_chunk_pool *p, uint64_t upto) {
   if (upto > q->sent)
     upto = q->sent;
   if (upto <= q->acked)

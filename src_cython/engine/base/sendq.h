@@ -22,13 +22,13 @@ typedef struct nq_sendq {
 
 void nq_sendq_init(nq_sendq *q);
 /* Gives all chunks back; the queue is then as after init. */
-void nq_sendq_clear(nq_sendq *q, nq_pool *p);
+void nq_sendq_clear(nq_sendq *q, nq_chunk_pool *p);
 #define NQ_SENDQ_RESERVE_MAX 1024u
 
-uint8_t *nq_sendq_reserve_slow(nq_sendq *q, nq_pool *p, size_t n); /* a new chunk, for reserve */
+uint8_t *nq_sendq_reserve_slow(nq_sendq *q, nq_chunk_pool *p, size_t n); /* a new chunk, for reserve */
 
 /* Contiguous room for n <= 1024 bytes (a frame with a short payload), or NULL: no memory. */
-static inline uint8_t *nq_sendq_reserve(nq_sendq *q, nq_pool *p, size_t n) {
+static inline uint8_t *nq_sendq_reserve(nq_sendq *q, nq_chunk_pool *p, size_t n) {
   nq_chunk *t = q->tail;
   return t && t->cap - t->len >= n ? t->data + t->len : nq_sendq_reserve_slow(q, p, n);
 }
@@ -46,11 +46,11 @@ static inline void nq_sendq_commit(nq_sendq *q, size_t n) {
 }
 
 /* Copies n bytes to the end: 0, or -1 with nothing appended when there is no memory. */
-int nq_sendq_append(nq_sendq *q, nq_pool *p, const uint8_t *data, size_t n);
+int nq_sendq_append(nq_sendq *q, nq_chunk_pool *p, const uint8_t *data, size_t n);
 #define NQ_SENDQ_LEND_MAX (1u << 30)
 /* Copies a header of at most 1024 bytes, and takes n more (1 to 1 GiB) where they are: there they stay, unchanged,
- * until nq_pool_returned gives back the lender. 0, or -1 with nothing appended when there is no memory. */
-int nq_sendq_lend(nq_sendq *q, nq_pool *p, const uint8_t *head, size_t headlen, const uint8_t *data, size_t n,
+ * until nq_chunk_returned gives back the lender. 0, or -1 with nothing appended when there is no memory. */
+int nq_sendq_lend(nq_sendq *q, nq_chunk_pool *p, const uint8_t *head, size_t headlen, const uint8_t *data, size_t n,
                   void *lender);
 /* Unsent bytes as vectors: fills at most max, returns how many; *total is their sum (at most `limit`, roughly: whole
  * chunks are taken until it is reached). */
@@ -58,7 +58,7 @@ size_t nq_sendq_peek(const nq_sendq *q, nq_vec *v, size_t max, size_t limit, siz
 /* The first n unsent bytes (at most all) are sent. They stay where they are until they are acknowledged. */
 void nq_sendq_advance(nq_sendq *q, size_t n);
 /* All bytes below `upto` (at most those sent) are acknowledged: frees the chunks that hold nothing else. */
-void nq_sendq_ack(nq_sendq *q, nq_pool *p, uint64_t upto);
+void nq_sendq_ack(nq_sendq *q, nq_chunk_pool *p, uint64_t upto);
 
 static inline uint64_t nq_sendq_unsent(const nq_sendq *q) { return q->end - q->sent; }
 static inline uint64_t nq_sendq_queued(const nq_sendq *q) { return q->end - q->acked; }

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "io/io.h"
+#include "base/addr.h"
 
 enum {
   NQ_RESOLVE_SERVERS = 16,

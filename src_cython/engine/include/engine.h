@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/addr.h"
+#include "base/error.h"
 #include "base/limit.h"
 #include "dns/resolve.h"
 #include "io/io.h"
@@ -27,19 +29,6 @@ typedef uint64_t nq_handle; /* connection, stream or alarm of one loop; 0 is nev
 typedef struct nq_loop nq_loop;
 typedef struct nq_hdmap nq_hdmap;
 typedef struct nq_group nq_group;
-
-enum {
-  NQ_DONE = 0,
-  NQ_ERR_NOMEM = -1,
-  NQ_ERR_STALE = -2,  /* the handle's object is gone */
-  NQ_ERR_STATE = -3,  /* not now: not connected, already finished, wrong kind of stream */
-  NQ_ERR_ARG = -4,    /* an argument is out of range */
-  NQ_ERR_TOOBIG = -5, /* above max_message_size or what the path carries */
-  NQ_ERR_FULL = -6,   /* a bound is reached: send queue, pending calls, connections */
-  NQ_ERR_SYS = -7,    /* the system said no: nq_loop_errno */
-  NQ_ERR_FORKED = -8  /* the loop belongs to the process that this one was forked from */
-};
-const char *nq_strerror(int err);
 
 /* ---- application error codes on the wire (streams and CONNECTION_CLOSE of type 0x1d) ---- */
 enum {

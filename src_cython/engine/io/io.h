@@ -2,26 +2,10 @@
 #ifndef NQ_IO_H
 #define NQ_IO_H
 
-#include <netinet/in.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/socket.h>
 
-typedef struct nq_addr {
-  union {
-    struct sockaddr sa;
-    struct sockaddr_in in;
-    struct sockaddr_in6 in6;
-  };
-  socklen_t len; /* 0: no address */
-} nq_addr;
-
-int nq_addr_equal(const nq_addr *a, const nq_addr *b); /* family, address, port (and scope) */
-/* "127.0.0.1" or "fe80::1%eth0" with a port. 0, or -1 when host is no numeric address. */
-int nq_addr_parse(nq_addr *a, const char *host, uint16_t port);
-/* "127.0.0.1:80", "[::1]:80"; always terminated. Returns buf. */
-char *nq_addr_format(const nq_addr *a, char *buf, size_t cap);
-uint16_t nq_addr_port(const nq_addr *a);
+#include "base/addr.h"
 
 /* One received UDP datagram (trains from GRO come already split). */
 typedef struct nq_datagram {

@@ -357,7 +357,7 @@ static int udp_flush(nq_io *io) {
   if (!u->tx)
     return 0;
   u->tx->room = 0;
-  if (u->process != nq_process())
+  if (u->process != nq_fork_generation())
     u->tx->head.message = u->tx->count;
   while (u->tx->head.message < u->tx->count) {
     int n;
@@ -448,13 +448,6 @@ static void set_dont_fragment(const nq_udp *u) {
 #endif
 }
 
-static int is_wildcard(const nq_addr *a) {
-  if (a->sa.sa_family == AF_INET)
-    return a->in.sin_addr.s_addr == INADDR_ANY;
-  static const uint8_t mapped[16] = {[10] = 0xff, [11] = 0xff};
-  return IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr) || !memcmp(&a->in6.sin6_addr, mapped, sizeof mapped);
-}
-
 static void set_pktinfo(nq_udp *u) {
   if (!u->wildcard)
     return;
@@ -506,11 +499,11 @@ int nq_udp_open(nq_io **out, nq_udp_buffers *shared, const nq_udp_options *o) {
     return -ENOMEM;
   u->io.ops = &udp_ops;
   u->shared = shared;
-  u->process = nq_process();
+  u->process = nq_fork_generation();
   u->sys.sendmsg = sys_sendmsg;
   u->sys.recvmsg = sys_recvmsg;
   u->v6 = family == AF_INET6;
-  u->wildcard = (uint8_t)is_wildcard(&o->local);
+  u->wildcard = (uint8_t)nq_addr_is_wildcard(&o->local);
   u->io.fd = non_blocking_socket(family);
   rv = u->io.fd < 0 ? -errno : set_up(u, o);
   if (rv) {

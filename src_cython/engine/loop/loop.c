@@ -22,19 +22,6 @@
 #define NQ_SHARE_TIME NQ_MSEC(1) /* of a tick, for the handlers of one connection: but one request it always has */
 #define NQ_MAX_TIMERS_PER_TICK 4096 /* so that a burst of deadlines does not hold up packets */
 
-const char *nq_strerror(int err) {
-  static const char *const text[] = {"done",
-                                     "out of memory",
-                                     "the object is gone",
-                                     "not possible in this state",
-                                     "an argument is out of range",
-                                     "too large: above max_message_size or what the path carries",
-                                     "a limit is reached: send queue, pending calls or connections",
-                                     "system error",
-                                     "it belongs to the process that this one was forked from"};
-  return err <= 0 && err >= -8 ? text[-err] : "unknown error";
-}
-
 static uint64_t system_now(void *ctx) {
   (void)ctx;
   struct timespec t;
@@ -56,7 +43,7 @@ int nq_loop_new(nq_loop **out, const nq_loop_options *o) {
   nq_loop *l = calloc(1, sizeof *l);
   if (!l)
     return NQ_ERR_NOMEM;
-  l->process = nq_process();
+  l->process = nq_fork_generation();
   if (o)
     l->opts = *o;
   l->env = o && o->env ? *o->env : system_env;
@@ -68,7 +55,7 @@ int nq_loop_new(nq_loop **out, const nq_loop_options *o) {
   l->timer_armed = NQ_NEVER;
   nq_timers_init(&l->timers);
   nq_timer_init(&l->inbox_timer, NQ_TIMER_INBOX);
-  nq_pool_init(&l->pool);
+  nq_chunk_pool_init(&l->pool);
   nq_events_init(&l->batch);
   l->epfd = l->wakefd = l->timerfd = -1;
   if (nq_inbox_init(&l->inbox)) {
@@ -142,7 +129,7 @@ void nq_loop_free(nq_loop *l) {
   nq_table_free(&l->alarms);
   nq_inbox_free(l);
   nq_timers_free(&l->timers);
-  nq_pool_free(&l->pool);
+  nq_chunk_pool_free(&l->pool);
   nq_events_free(&l->batch);
   nq_udp_buffers_free(l->udp);
   nq_wait_close(l);
@@ -150,7 +137,7 @@ void nq_loop_free(nq_loop *l) {
   free(l);
 }
 
-int nq_loop_inherited(const nq_loop *l) { return l->process != nq_process(); }
+int nq_loop_inherited(const nq_loop *l) { return l->process != nq_fork_generation(); }
 
 void nq_loop_adopt(nq_loop *l) { atomic_store_explicit(&l->owner, pthread_self(), memory_order_relaxed); }
 

@@ -78,7 +78,7 @@ struct nq_loop {
 
   nq_table conns, streams, alarms;
   nq_timers timers;
-  nq_pool pool;
+  nq_chunk_pool pool;
   nq_events batch;
 
   struct nq_conn *dirty, **dirty_tail;      /* connections that have something to write */

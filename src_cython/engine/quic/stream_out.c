@@ -185,7 +185,7 @@ static inline void copy(uint8_t *to, const uint8_t *from, size_t n) {
 /* Appends header and payload, which do not fit a reservation together. As put. */
 static int put_long(nq_stream *s, const uint8_t *head, size_t headlen, const uint8_t *data, size_t len) {
   nq_conn *c = s->c;
-  nq_pool *pool = &c->l->pool;
+  nq_chunk_pool *pool = &c->l->pool;
   if (c->queued + headlen + len > c->limits.max_send_queue)
     return NQ_ERR_FULL;
   if (headlen) {
@@ -260,7 +260,7 @@ int nq_stream_lend(nq_loop *l, nq_handle h, const uint8_t *data, size_t len, voi
   return lender && len && len <= NQ_SENDQ_LEND_MAX ? send_message(l, h, data, len, lender) : NQ_ERR_ARG;
 }
 
-void *nq_loop_returned(nq_loop *l) { return nq_pool_returned(&l->pool); }
+void *nq_loop_returned(nq_loop *l) { return nq_chunk_returned(&l->pool); }
 
 int nq_stream_send_marked(nq_loop *l, nq_handle h, const uint8_t *data, size_t len, void *user) {
   nq_stream *s = nq_stream_get(l, h);

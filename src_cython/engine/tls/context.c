@@ -536,7 +536,7 @@ static _Thread_local struct {
 } pool;
 
 void nq_tls_random(uint8_t *dst, size_t n) {
-  unsigned process = nq_process(); /* a forked child must not repeat its parent's bytes */
+  unsigned process = nq_fork_generation(); /* a forked child must not repeat its parent's bytes */
   if (pool.process != process || pool.left < n) {
     if (n > RANDOM_BUFFER / 8 || !process) {
       RAND_bytes(dst, n); /* cannot fail: it aborts */
