@@ -21,12 +21,6 @@ nq_endpoint *nq_endpoint_get(const nq_loop *l, uint32_t id) {
   return i < l->n_endpoints && l->endpoints[i] && l->endpoints[i]->id == id ? l->endpoints[i] : NULL;
 }
 
-static int is_wildcard(const nq_addr *a) {
-  if (a->sa.sa_family == AF_INET)
-    return a->in.sin_addr.s_addr == htonl(INADDR_ANY);
-  return IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr);
-}
-
 /* A place in the list, with a number that grows at each use: a stale id finds nothing. Members of a group open the
  * same endpoints in the same order, and so have the same ids. */
 static int register_id(nq_loop *l, nq_endpoint *ep) {
@@ -78,7 +72,7 @@ int nq_endpoint_attach(nq_loop *l, nq_io *io, const nq_endpoint_options *o, uint
   ep->always_retry = o->always_retry;
   ep->limits = o->limits;
   ep->user = o->user;
-  ep->wildcard = is_wildcard(&io->local);
+  ep->wildcard = nq_addr_is_wildcard(&io->local);
   uint8_t seed[16];
   nq_loop_random(l, seed, sizeof seed);
   nq_cidmap_init(&ep->routes, seed);
