@@ -6,18 +6,22 @@
 #include <stdint.h>
 
 typedef struct nq_arena_block {
-  struct nq_arena_block *next;
-  size_t cap;
-  uint8_t data[];
+  struct nq_arena_block *next; /* The next block of the list that holds this one. */
+  size_t cap;                  /* The bytes at data. */
+  uint8_t data[];              /* What is handed out. */
 } nq_arena_block;
 
 typedef struct nq_arena {
-  nq_arena_block *blocks, *cur, *spare; /* in use, the one being filled (first of blocks), kept for the next batch */
-  size_t off;                           /* in cur */
-  size_t used;                          /* handed out since the last reset */
+  nq_arena_block *blocks; /* The blocks in use. */
+  nq_arena_block *cur;    /* The first of them, which is being filled. */
+  nq_arena_block *spare;  /* Blocks kept for the next batch. */
+  size_t off;             /* The bytes of cur that were handed out. */
+  size_t used;            /* The bytes that were handed out since the last reset. */
 } nq_arena;
 
+/* An empty arena without a block. */
 void nq_arena_init(nq_arena *a);
+/* Frees all blocks; the arena is then as after init. */
 void nq_arena_free(nq_arena *a);
 /* n bytes, 16-aligned, valid until the reset; NULL: no memory. Blocks are 256 KiB, larger requests get their own. */
 void *nq_arena_alloc(nq_arena *a, size_t n);

@@ -7,25 +7,29 @@
 
 #include "base/chunk.h"
 
-typedef struct nq_vec {
-  uint8_t *base;
-  size_t len;
-} nq_vec; /* layout of ngtcp2_vec */
+typedef struct nq_vec { /* Laid out as ngtcp2_vec, which it is cast to. */
+  uint8_t *base;        /* The first byte. */
+  size_t len;           /* The number of bytes. */
+} nq_vec;
 
 typedef struct nq_sendq {
-  nq_chunk *head, *tail;
-  nq_chunk *cur;      /* chunk that holds offset `sent` (NULL when all is sent) */
-  uint32_t cur_off;   /* offset in it */
-  uint32_t head_off;  /* acknowledged bytes of head */
-  uint64_t acked, sent, end; /* stream offsets: acked <= sent <= end */
+  nq_chunk *head, *tail; /* The chunks, from the oldest byte that is not acknowledged to the newest. */
+  nq_chunk *cur;         /* The chunk that holds the byte at offset `sent`; NULL when all is sent. */
+  uint32_t cur_off;      /* Where in it that byte is. */
+  uint32_t head_off;     /* The bytes of head that are acknowledged. */
+  uint64_t acked;        /* The stream offset below which all bytes are acknowledged. */
+  uint64_t sent;         /* The stream offset of the next byte to send; acked <= sent <= end. */
+  uint64_t end;          /* The stream offset behind the last byte. */
 } nq_sendq;
 
+/* An empty queue at offset 0. */
 void nq_sendq_init(nq_sendq *q);
 /* Gives all chunks back; the queue is then as after init. */
 void nq_sendq_clear(nq_sendq *q, nq_chunk_pool *p);
 #define NQ_SENDQ_RESERVE_MAX 1024u
 
-uint8_t *nq_sendq_reserve_slow(nq_sendq *q, nq_chunk_pool *p, size_t n); /* a new chunk, for reserve */
+/* nq_sendq_reserve where the last chunk has no room: in a new one. */
+uint8_t *nq_sendq_reserve_slow(nq_sendq *q, nq_chunk_pool *p, size_t n);
 
 /* Contiguous room for n <= 1024 bytes (a frame with a short payload), or NULL: no memory. */
 static inline uint8_t *nq_sendq_reserve(nq_sendq *q, nq_chunk_pool *p, size_t n) {
@@ -60,6 +64,7 @@ void nq_sendq_advance(nq_sendq *q, size_t n);
 /* All bytes below `upto` (at most those sent) are acknowledged: frees the chunks that hold nothing else. */
 void nq_sendq_ack(nq_sendq *q, nq_chunk_pool *p, uint64_t upto);
 
+/* The bytes that are not sent, and those that are not acknowledged. */
 static inline uint64_t nq_sendq_unsent(const nq_sendq *q) { return q->end - q->sent; }
 static inline uint64_t nq_sendq_queued(const nq_sendq *q) { return q->end - q->acked; }
 
