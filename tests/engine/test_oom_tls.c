@@ -14,6 +14,8 @@
 #include "check.h"
 #include "loop/loop.h"
 #include "sim.h"
+#include "tls/hmac.h"
+#include "tls/random.h"
 #include "tls/tls_impl.h"
 #include "world.h"
 

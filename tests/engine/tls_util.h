@@ -5,6 +5,9 @@
 #include "certs.h"
 #include "check.h"
 #include "quic_pair.h"
+#include "tls/alert.h"
+#include "tls/hmac.h"
+#include "tls/random.h"
 #include "tls/tls_impl.h"
 
 #include <openssl/err.h>

@@ -19,7 +19,8 @@
 #include "dns/resolve.h"
 #include "io/io.h"
 #include "naquid_native.h"
-#include "tls/tls.h"
+#include "tls/alert.h"
+#include "tls/context.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -14,6 +14,7 @@
 #include "loop/wait.h"
 #include "quic/conn.h"
 #include "quic/stream.h"
+#include "tls/random.h"
 
 #define NQ_TIMER_FLOOR NQ_MSEC(1)
 #define NQ_BUSY_DATAGRAMS 8 /* a receive that found this many is worth repeating before the next wait */

@@ -1,7 +1,6 @@
 /* conn.c: the life of a connection: made, started, fed with packets and timers, released. */
 #include "quic/conn.h"
 
-#include <ngtcp2/ngtcp2_crypto_boringssl.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -9,6 +9,7 @@
 #include "app/hdmap.h"
 #include "quic/endpoint.h"
 #include "quic/mtu.h"
+#include "tls/session.h"
 
 struct nq_stream;
 

@@ -5,6 +5,7 @@
 
 #include "quic/conn.h"
 #include "quic/stream.h"
+#include "tls/verify.h"
 
 /* ---- closing and draining (RFC 9000 10.2) ---- */
 

@@ -7,6 +7,7 @@
 
 #include "app/native.h"
 #include "quic/conn.h"
+#include "tls/hmac.h"
 
 /* Bytes of receive buffer that hold a burst of several connections. */
 #define BUFFER_ENOUGH (1u << 20)

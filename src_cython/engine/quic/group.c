@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "quic/endpoint.h"
+#include "tls/random.h"
 
 struct nq_group {
   atomic_int refs, refusing;

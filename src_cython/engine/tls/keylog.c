@@ -1,12 +1,16 @@
-/* keylog.c: the key log (NSS format), for reading captures. A file is opened once per process and stays open. */
-#include "tls/tls_impl.h"
+/* A file is opened once per process and stays open. */
+#include "tls/keylog.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/mem.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "base/environ.h"
+#include "tls/reason.h"
 
 struct nq_keylog {
   nq_keylog *next;
@@ -21,7 +25,7 @@ int nq_keylog_open(const nq_keylog **out, const char *path, char *err, size_t er
   const char *from = "";
   *out = NULL;
   if (!path) {
-    path = nq_tls_getenv("SSLKEYLOGFILE");
+    path = nq_environ_get("SSLKEYLOGFILE");
     from = " (named by SSLKEYLOGFILE)";
   }
   if (!path || !path[0])
