@@ -24,7 +24,7 @@ static void test_handshake(void) {
     CHECK(strcmp(buf, "X25519") == 0);
     nq_tls_session_group(ends[i]->tls, buf, 3);
     CHECK(strcmp(buf, "X2") == 0);
-    nq_tls_session_error(ends[i]->tls, buf, sizeof buf);
+    nq_verify_error(ends[i]->tls, buf, sizeof buf);
     CHECK(buf[0] == 0);
   }
   CHECK(strcmp(SSL_get_servername(p->server.tls, TLSEXT_NAMETYPE_host_name), "localhost") == 0);
@@ -49,7 +49,7 @@ static void test_before_the_handshake(void) {
   CHECK(buf[0] == 0);
   nq_tls_session_group(s, buf, sizeof buf);
   CHECK(buf[0] == 0);
-  nq_tls_session_error(s, buf, sizeof buf);
+  nq_verify_error(s, buf, sizeof buf);
   CHECK(buf[0] == 0);
   CHECK_EQ(nq_tls_session_peer_cert(s, 0, NULL, 0), 0);
   nq_tls_session_free(s);
@@ -57,8 +57,8 @@ static void test_before_the_handshake(void) {
   CHECK(nq_tls_session_new(t, NULL, NULL) == NULL); /* nothing to verify against */
   CHECK(nq_tls_session_new(t, NULL, "") == NULL);
   CHECK(nq_tls_session_new(t, NULL, ".") == NULL);
-  CHECK(!nq_tls_name_suffices(t, NULL) && !nq_tls_name_suffices(t, "") && !nq_tls_name_suffices(t, "."));
-  CHECK(nq_tls_name_suffices(t, "a") && nq_tls_name_suffices(t, "a."));
+  CHECK(!nq_tls_session_name_suffices(t, NULL) && !nq_tls_session_name_suffices(t, "") && !nq_tls_session_name_suffices(t, "."));
+  CHECK(nq_tls_session_name_suffices(t, "a") && nq_tls_session_name_suffices(t, "a."));
   nq_tls_unref(t);
   nq_tls_unref(NULL);
 }
@@ -205,7 +205,7 @@ static void test_mutual(void) {
   CHECK_EQ(p->client.peer_alert, SSL_AD_CERTIFICATE_REQUIRED);
   CHECK(!p->server.completed && !p->client.confirmed);
   char buf[128];
-  nq_tls_session_error(p->server.tls, buf, sizeof buf);
+  nq_verify_error(p->server.tls, buf, sizeof buf);
   CHECK(buf[0] == 0);
   quic_pair_free(p);
 
@@ -213,7 +213,7 @@ static void test_mutual(void) {
   c.key = nq_test_key_blob(leaf);
   p = shake(make(c), make(s), "localhost");
   CHECK_EQ(p->server.alert, SSL_AD_UNKNOWN_CA);
-  nq_tls_session_error(p->server.tls, buf, sizeof buf);
+  nq_verify_error(p->server.tls, buf, sizeof buf);
   CHECK(contains(buf, "no trusted CA signed it"));
   quic_pair_free(p);
 

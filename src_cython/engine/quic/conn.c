@@ -133,7 +133,7 @@ static int attach(nq_conn *c) {
   if (!c->ssl) {
     ngtcp2_conn_del(c->q);
     c->q = NULL;
-    return nq_tls_name_suffices(c->tls, c->server_name) ? NQ_ERR_NOMEM : NQ_ERR_ARG;
+    return nq_tls_session_name_suffices(c->tls, c->server_name) ? NQ_ERR_NOMEM : NQ_ERR_ARG;
   }
   ngtcp2_conn_set_tls_native_handle(c->q, c->ssl);
   if (c->limits.keep_alive)

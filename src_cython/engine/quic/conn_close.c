@@ -276,7 +276,7 @@ static void tls_failed(nq_conn *c) {
   unsigned alert = ngtcp2_conn_get_tls_alert2(c->q);
   char reason[512], name[32], why[400] = "";
   if (c->ssl)
-    nq_tls_session_error(c->ssl, why, sizeof why);
+    nq_verify_error(c->ssl, why, sizeof why);
   snprintf(reason, sizeof reason, "%s%s%s", why, *why ? "; TLS alert " : "TLS alert ",
            nq_tls_alert_name(alert, name, sizeof name));
   ngtcp2_ccerr e;

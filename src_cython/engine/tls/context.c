@@ -53,9 +53,9 @@ static int set_groups(nq_tls *t, const char *groups, char *err, size_t errlen) {
   const char *g = groups ? groups : t->server ? SERVER_GROUPS : CLIENT_GROUPS;
   if (SSL_CTX_set1_groups_list(t->ctx, g) == 1)
     return 0;
-  return nq_tls_fail(err, errlen,
-                     "groups '%s': a name is unknown or given twice; use names like %s, separated by colons", g,
-                     SERVER_GROUPS);
+  return nq_reason_fail(err, errlen,
+                        "groups '%s': a name is unknown or given twice; use names like %s, separated by colons", g,
+                        SERVER_GROUPS);
 }
 
 /* The library skips names that it does not know, so they are checked here. */
@@ -78,18 +78,19 @@ static int set_ciphersuites(nq_tls *t, const char *s, char *err, size_t errlen) 
   if (!s)
     return 0; /* the library's own: AES-128 first when the CPU has AES, else ChaCha20 */
   if (!ciphersuites_known(s))
-    return nq_tls_fail(err, errlen,
-                       "ciphersuites '%s': use one or more of TLS_AES_128_GCM_SHA256, TLS_AES_256_GCM_SHA384 and "
-                       "TLS_CHACHA20_POLY1305_SHA256, separated by colons",
-                       s);
+    return nq_reason_fail(err, errlen,
+                          "ciphersuites '%s': use one or more of TLS_AES_128_GCM_SHA256, TLS_AES_256_GCM_SHA384 and "
+                          "TLS_CHACHA20_POLY1305_SHA256, separated by colons",
+                          s);
 #ifdef OPENSSL_IS_AWSLC
   if (SSL_CTX_set_ciphersuites(t->ctx, s) != 1)
-    return nq_tls_fail(err, errlen, "ciphersuites '%s' refused by the TLS library: %s", s, nq_tls_reason());
+    return nq_reason_fail(err, errlen, "ciphersuites '%s' refused by the TLS library: %s", s, nq_reason_text());
   return 0;
 #else
   (void)t;
-  return nq_tls_fail(err, errlen, "ciphersuites '%s': this build's TLS library (%s) has a fixed order; leave them out",
-                     s, nq_tls_library());
+  return nq_reason_fail(err, errlen,
+                        "ciphersuites '%s': this build's TLS library (%s) has a fixed order; leave them out", s,
+                        nq_tls_library());
 #endif
 }
 
@@ -104,7 +105,7 @@ static int set_signatures(nq_tls *t, char *err, size_t errlen) {
   };
   if (SSL_CTX_set_verify_algorithm_prefs(t->ctx, prefs, sizeof prefs / sizeof *prefs) == 1)
     return 0;
-  return nq_tls_fail(err, errlen, "signature algorithms refused by the TLS library: %s", nq_tls_reason());
+  return nq_reason_fail(err, errlen, "signature algorithms refused by the TLS library: %s", nq_reason_text());
 }
 
 static int set_verification(nq_tls *t, const nq_tls_options *o, char *err, size_t errlen) {
@@ -114,29 +115,28 @@ static int set_verification(nq_tls *t, const nq_tls_options *o, char *err, size_
     return 0;
   }
   X509_STORE *store = NULL;
-  if (!nq_tls_blob_given(&o->ca) && t->server)
-    return nq_tls_fail(err, errlen, "verify_client needs ca: give the CA that signs the clients' certificates");
-  int rv = nq_tls_blob_given(&o->ca) ? nq_tls_load_anchors(&store, &o->ca, err, errlen)
-                                     : nq_tls_system_roots(&store, err, errlen);
+  if (!nq_load_given(&o->ca) && t->server)
+    return nq_reason_fail(err, errlen, "verify_client needs ca: give the CA that signs the clients' certificates");
+  int rv = nq_load_given(&o->ca) ? nq_roots_load(&store, &o->ca, err, errlen) : nq_roots_system(&store, err, errlen);
   if (rv)
     return rv;
   SSL_CTX_set_cert_store(t->ctx, store); /* takes the reference */
   SSL_CTX_set_verify(t->ctx, SSL_VERIFY_PEER | (t->server ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), NULL);
   t->verified = nq_verified_new();
   if (!t->verified)
-    return nq_tls_lack(err, errlen, ENOMEM, "a TLS context");
-  SSL_CTX_set_cert_verify_callback(t->ctx, nq_tls_verify, t->verified);
+    return nq_reason_lack(err, errlen, ENOMEM, "a TLS context");
+  SSL_CTX_set_cert_verify_callback(t->ctx, nq_verify_chain, t->verified);
   return 0;
 }
 
 static int set_identity(nq_tls *t, const nq_tls_options *o, char *err, size_t errlen) {
-  int cert = nq_tls_blob_given(&o->cert), key = nq_tls_blob_given(&o->key);
+  int cert = nq_load_given(&o->cert), key = nq_load_given(&o->key);
   if (cert)
-    return nq_tls_load_identity(t->ctx, &o->cert, &o->key, err, errlen);
+    return nq_identity_load(t->ctx, &o->cert, &o->key, err, errlen);
   if (t->server)
-    return nq_tls_fail(err, errlen, "a server needs a certificate: give cert and key (PEM or DER, path or bytes)");
+    return nq_reason_fail(err, errlen, "a server needs a certificate: give cert and key (PEM or DER, path or bytes)");
   if (key)
-    return nq_tls_fail(err, errlen, "key was given without cert: give the client certificate that it belongs to");
+    return nq_reason_fail(err, errlen, "key was given without cert: give the client certificate that it belongs to");
   return 0;
 }
 
@@ -144,7 +144,7 @@ static int configure(nq_tls *t, const nq_tls_options *o, char *err, size_t errle
   int rv = t->server ? ngtcp2_crypto_boringssl_configure_server_context(t->ctx)
                      : ngtcp2_crypto_boringssl_configure_client_context(t->ctx);
   if (rv)
-    return nq_tls_fail(err, errlen, "the TLS library refused the QUIC configuration: %s", nq_tls_reason());
+    return nq_reason_fail(err, errlen, "the TLS library refused the QUIC configuration: %s", nq_reason_text());
   SSL_CTX_set_session_cache_mode(t->ctx, SSL_SESS_CACHE_OFF);
   /* No client of ours keeps sessions yet, and a ticket costs every handshake a packet. */
   SSL_CTX_set_options(t->ctx, SSL_OP_NO_TICKET);
@@ -153,7 +153,7 @@ static int configure(nq_tls *t, const nq_tls_options *o, char *err, size_t errle
   if (t->server)
     SSL_CTX_set_alpn_select_cb(t->ctx, select_alpn, t);
   else if (SSL_CTX_set_alpn_protos(t->ctx, t->alpn, (unsigned)t->alpn_len) != 0)
-    return nq_tls_fail(err, errlen, "alpn refused by the TLS library: %s", nq_tls_reason());
+    return nq_reason_fail(err, errlen, "alpn refused by the TLS library: %s", nq_reason_text());
   if ((rv = set_groups(t, o->groups, err, errlen)) || (rv = set_ciphersuites(t, o->ciphersuites, err, errlen)) ||
       (rv = set_signatures(t, err, errlen)) || (rv = set_identity(t, o, err, errlen)) ||
       (rv = set_verification(t, o, err, errlen)) || (rv = nq_keylog_open(&t->keylog, o->keylog_path, err, errlen)))
@@ -169,10 +169,10 @@ int nq_tls_new(nq_tls **out, const nq_tls_options *o, char *err, size_t errlen) 
     err[0] = 0;
   ERR_clear_error(); /* of what this thread did before */
   if (!o->alpn || !alpn_well_formed(o->alpn, o->alpn_len))
-    return nq_tls_fail(err, errlen, "alpn is missing or malformed: give at least one name of 1 to 255 bytes");
+    return nq_reason_fail(err, errlen, "alpn is missing or malformed: give at least one name of 1 to 255 bytes");
   nq_tls *t = calloc(1, sizeof *t + o->alpn_len);
   if (!t)
-    return nq_tls_lack(err, errlen, ENOMEM, "a TLS context");
+    return nq_reason_lack(err, errlen, ENOMEM, "a TLS context");
   atomic_init(&t->refs, 1);
   t->server = o->server;
   t->insecure = !o->server && o->insecure;
@@ -181,8 +181,8 @@ int nq_tls_new(nq_tls **out, const nq_tls_options *o, char *err, size_t errlen) 
   t->ctx = SSL_CTX_new(TLS_method());
   int rv = 0;
   /* It may succeed and yet have had no memory for a part, which is missing then. */
-  if (nq_tls_no_memory() || !t->ctx || (!(rv = configure(t, o, err, errlen)) && nq_tls_no_memory()))
-    rv = nq_tls_lack(err, errlen, ENOMEM, "a TLS context");
+  if (nq_reason_no_memory() || !t->ctx || (!(rv = configure(t, o, err, errlen)) && nq_reason_no_memory()))
+    rv = nq_reason_lack(err, errlen, ENOMEM, "a TLS context");
   if (rv) {
     nq_tls_unref(t);
     return rv;

@@ -7,10 +7,11 @@ static int mismatch(STACK_OF(X509) * certs, EVP_PKEY *key, const nq_load_source 
                     char *err, size_t errlen) {
   for (size_t i = 1; i < sk_X509_num(certs); i++)
     if (X509_check_private_key(sk_X509_value(certs, i), key))
-      return nq_tls_fail(err, errlen, "the key belongs to certificate %zu of %s; put that one first, its chain after",
-                         i + 1, cert->name);
-  return nq_tls_fail(err, errlen, "%s does not belong to %s; give the key that the certificate was made with",
-                     keysrc->name, cert->name);
+      return nq_reason_fail(err, errlen,
+                            "the key belongs to certificate %zu of %s; put that one first, its chain after", i + 1,
+                            cert->name);
+  return nq_reason_fail(err, errlen, "%s does not belong to %s; give the key that the certificate was made with",
+                        keysrc->name, cert->name);
 }
 
 static int use(SSL_CTX *ctx, STACK_OF(X509) * certs, EVP_PKEY *key, const nq_load_source *cert,
@@ -19,24 +20,26 @@ static int use(SSL_CTX *ctx, STACK_OF(X509) * certs, EVP_PKEY *key, const nq_loa
   if (!X509_check_private_key(leaf, key))
     return mismatch(certs, key, cert, keysrc, err, errlen);
   if (SSL_CTX_use_certificate(ctx, leaf) != 1 || SSL_CTX_use_PrivateKey(ctx, key) != 1)
-    return nq_tls_fail(err, errlen, "%s cannot be used for TLS: %s", cert->name, nq_tls_reason());
+    return nq_reason_fail(err, errlen, "%s cannot be used for TLS: %s", cert->name, nq_reason_text());
   for (size_t i = 1; i < sk_X509_num(certs); i++)
     if (SSL_CTX_add1_chain_cert(ctx, sk_X509_value(certs, i)) != 1)
-      return nq_tls_fail(err, errlen, "certificate %zu of %s cannot be sent: %s", i + 1, cert->name, nq_tls_reason());
+      return nq_reason_fail(err, errlen, "certificate %zu of %s cannot be sent: %s", i + 1, cert->name,
+                            nq_reason_text());
   return 0;
 }
 
 /* The key of a combined file: cert's own text, when there is one in it. */
 static int open_key(nq_load_source *s, const nq_load_source *cert, const nq_tls_blob *key, const nq_tls_blob *cert_blob,
                     char *err, size_t errlen) {
-  if (nq_tls_blob_given(key))
+  if (nq_load_given(key))
     return nq_load_open(s, key, "key", err, errlen);
   if (!nq_load_has_text(cert, "PRIVATE KEY-----"))
-    return nq_tls_fail(err, errlen, "key is missing and %s holds none; give the certificate's private key", cert->name);
+    return nq_reason_fail(err, errlen, "key is missing and %s holds none; give the certificate's private key",
+                          cert->name);
   return nq_load_open(s, cert_blob, "key in certificate", err, errlen);
 }
 
-int nq_tls_load_identity(SSL_CTX *ctx, const nq_tls_blob *cert, const nq_tls_blob *key, char *err, size_t errlen) {
+int nq_identity_load(SSL_CTX *ctx, const nq_tls_blob *cert, const nq_tls_blob *key, char *err, size_t errlen) {
   nq_load_source c, k;
   int rv = nq_load_open(&c, cert, "certificate", err, errlen);
   if (rv)

@@ -39,15 +39,15 @@ int nq_keylog_open(const nq_keylog **out, const char *path, char *err, size_t er
     size_t n = strlen(path) + 1;
     k = malloc(sizeof *k + n);
     if (!k) {
-      rv = nq_tls_lack(err, errlen, ENOMEM, "the key log");
+      rv = nq_reason_lack(err, errlen, ENOMEM, "the key log");
     } else {
       k->fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
       if (k->fd < 0) {
         int e = errno;
-        rv = nq_tls_is_lack(e)
-                 ? nq_tls_lack(err, errlen, e, "the key log")
-                 : nq_tls_fail(err, errlen, "cannot open the key log '%s'%s: %s; name a file that can be written", path,
-                               from, strerror(e));
+        rv = nq_reason_is_lack(e)
+                 ? nq_reason_lack(err, errlen, e, "the key log")
+                 : nq_reason_fail(err, errlen, "cannot open the key log '%s'%s: %s; name a file that can be written",
+                                  path, from, strerror(e));
         free(k);
         k = NULL;
       } else {

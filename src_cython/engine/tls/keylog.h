@@ -1,6 +1,6 @@
 /* keylog.h: the key log (NSS format), for reading captures. For the files of this folder. */
-#ifndef NQ_TLS_KEYLOG_H
-#define NQ_TLS_KEYLOG_H
+#ifndef NQ_KEYLOG_H
+#define NQ_KEYLOG_H
 
 #include <stddef.h>
 

@@ -60,12 +60,12 @@ static int open_file(nq_load_source *s, const char *path, char *err, size_t errl
     e = fcntl(fd, F_SETFL, 0) ? errno : read_all(s, fd, size);
   if (fd >= 0)
     close(fd);
-  if (nq_tls_is_lack(e))
-    return nq_tls_lack(err, errlen, e, s->name);
+  if (nq_reason_is_lack(e))
+    return nq_reason_lack(err, errlen, e, s->name);
   if (e == EFBIG)
-    return nq_tls_fail(err, errlen, "%s is not a plain file of at most 16 MiB; check the path", s->name);
+    return nq_reason_fail(err, errlen, "%s is not a plain file of at most 16 MiB; check the path", s->name);
   if (e)
-    return nq_tls_fail(err, errlen, "cannot read %s: %s; check the path and its permissions", s->name, strerror(e));
+    return nq_reason_fail(err, errlen, "cannot read %s: %s; check the path and its permissions", s->name, strerror(e));
   return 0;
 }
 
@@ -87,7 +87,7 @@ int nq_load_open(nq_load_source *s, const nq_tls_blob *b, const char *what, char
     s->data += 3, s->len -= 3;
   if (s->len && s->len <= MAX_FILE)
     return 0;
-  nq_tls_fail(err, errlen, "%s is %s; give PEM or DER", s->name, s->len ? "larger than 16 MiB" : "empty");
+  nq_reason_fail(err, errlen, "%s is %s; give PEM or DER", s->name, s->len ? "larger than 16 MiB" : "empty");
   nq_load_close(s);
   return -1;
 }
@@ -119,11 +119,12 @@ static int at_pem_end(void) {
 
 static int no_certificate(const nq_load_source *s, char *err, size_t errlen) {
   if (nq_load_has_text(s, "PRIVATE KEY-----"))
-    return nq_tls_fail(err, errlen, "%s holds a private key and no certificate; were certificate and key swapped?",
-                       s->name);
+    return nq_reason_fail(err, errlen, "%s holds a private key and no certificate; were certificate and key swapped?",
+                          s->name);
   if (nq_load_has_text(s, "BEGIN CERTIFICATE REQUEST") || nq_load_has_text(s, "BEGIN NEW CERTIFICATE REQUEST"))
-    return nq_tls_fail(err, errlen, "%s holds a signing request; give the certificate that a CA made from it", s->name);
-  return nq_tls_fail(err, errlen, "%s holds no certificate; give PEM with a CERTIFICATE block, or DER", s->name);
+    return nq_reason_fail(err, errlen, "%s holds a signing request; give the certificate that a CA made from it",
+                          s->name);
+  return nq_reason_fail(err, errlen, "%s holds no certificate; give PEM with a CERTIFICATE block, or DER", s->name);
 }
 
 /* The library reads some parts of a certificate later or not at all if there is no memory, and remembers that it could
@@ -131,7 +132,7 @@ static int no_certificate(const nq_load_source *s, char *err, size_t errlen) {
 static int read_through(X509 *x) {
   ERR_clear_error();
   X509_check_purpose(x, -1, 0); /* its extensions */
-  if (nq_tls_no_memory())
+  if (nq_reason_no_memory())
     return 0;
   if (X509_get0_pubkey(x))
     return 1;
@@ -142,7 +143,7 @@ static int read_through(X509 *x) {
   EVP_PKEY *key = EVP_parse_public_key(&cbs);
   EVP_PKEY_free(key);
   OPENSSL_free(der);
-  return !nq_tls_no_memory() && !key;
+  return !nq_reason_no_memory() && !key;
 }
 
 /* All certificates of s in their order. A sentence when there is none or one is damaged. */
@@ -150,7 +151,7 @@ int nq_load_certificates(STACK_OF(X509) * *out, const nq_load_source *s, char *e
   STACK_OF(X509) *all = sk_X509_new_null();
   BIO *bio = is_pem(s) ? BIO_new_mem_buf(s->data, (int)s->len) : NULL;
   size_t off = 0;
-  int rv = all && (bio || !is_pem(s)) ? 0 : nq_tls_lack(err, errlen, ENOMEM, s->name);
+  int rv = all && (bio || !is_pem(s)) ? 0 : nq_reason_lack(err, errlen, ENOMEM, s->name);
   ERR_clear_error();
   while (!rv) {
     X509 *x = bio ? PEM_read_bio_X509_AUX(bio, NULL, NULL, NULL) : next_der(s, &off);
@@ -158,12 +159,12 @@ int nq_load_certificates(STACK_OF(X509) * *out, const nq_load_source *s, char *e
       break;
     if (!read_through(x) || !sk_X509_push(all, x)) {
       X509_free(x);
-      rv = nq_tls_lack(err, errlen, ENOMEM, s->name);
+      rv = nq_reason_lack(err, errlen, ENOMEM, s->name);
     }
   }
   size_t n = all ? sk_X509_num(all) : 0;
   if (!rv && !(bio ? at_pem_end() : off == s->len || !n))
-    rv = nq_tls_fail(err, errlen, "certificate %zu in %s is damaged: %s", n + 1, s->name, nq_tls_reason());
+    rv = nq_reason_fail(err, errlen, "certificate %zu in %s is damaged: %s", n + 1, s->name, nq_reason_text());
   else if (!rv && !n)
     rv = no_certificate(s, err, errlen);
   BIO_free(bio);
@@ -193,14 +194,14 @@ static int is_encrypted_der(const nq_load_source *s) {
 static int no_key(const nq_load_source *s, char *err, size_t errlen) {
   if (is_pem(s) ? nq_load_has_text(s, "BEGIN ENCRYPTED PRIVATE KEY") || nq_load_has_text(s, "4,ENCRYPTED")
                 : is_encrypted_der(s))
-    return nq_tls_fail(err, errlen, "%s is encrypted; decrypt it first (openssl pkey -in FILE -out PLAIN)", s->name);
+    return nq_reason_fail(err, errlen, "%s is encrypted; decrypt it first (openssl pkey -in FILE -out PLAIN)", s->name);
   if (nq_load_has_text(s, "BEGIN OPENSSH PRIVATE KEY"))
-    return nq_tls_fail(err, errlen, "%s is in OpenSSH's format; convert it first (ssh-keygen -p -m PKCS8 -f FILE)",
-                       s->name);
+    return nq_reason_fail(err, errlen, "%s is in OpenSSH's format; convert it first (ssh-keygen -p -m PKCS8 -f FILE)",
+                          s->name);
   if (is_pem(s) && !nq_load_has_text(s, "PRIVATE KEY-----"))
-    return nq_tls_fail(err, errlen, "%s holds no private key; give PEM with a PRIVATE KEY block, or DER", s->name);
-  return nq_tls_fail(err, errlen, "%s is no readable private key (%s); give PKCS#8, PKCS#1 or SEC1 as PEM or DER",
-                     s->name, nq_tls_reason());
+    return nq_reason_fail(err, errlen, "%s holds no private key; give PEM with a PRIVATE KEY block, or DER", s->name);
+  return nq_reason_fail(err, errlen, "%s is no readable private key (%s); give PKCS#8, PKCS#1 or SEC1 as PEM or DER",
+                        s->name, nq_reason_text());
 }
 
 int nq_load_key(EVP_PKEY **out, const nq_load_source *s, char *err, size_t errlen) {

@@ -1,6 +1,6 @@
 /* load.h: certificates and keys, from files or memory, PEM or DER. For the files of this folder. */
-#ifndef NQ_TLS_LOAD_H
-#define NQ_TLS_LOAD_H
+#ifndef NQ_LOAD_H
+#define NQ_LOAD_H
 
 #include <openssl/x509.h>
 
@@ -16,7 +16,7 @@ typedef struct nq_load_source {
 } nq_load_source;
 
 /* Whether anything was given at all. */
-static inline int nq_tls_blob_given(const nq_tls_blob *b) { return b->data || (b->path && b->path[0]); }
+static inline int nq_load_given(const nq_tls_blob *b) { return b->data || (b->path && b->path[0]); }
 
 /* Reads a blob, which a sentence calls `what`. 0, or as nq_tls_new; nothing is to be closed then. */
 int nq_load_open(nq_load_source *s, const nq_tls_blob *b, const char *what, char *err, size_t errlen);

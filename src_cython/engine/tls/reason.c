@@ -4,16 +4,16 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-int nq_tls_no_memory(void) {
+int nq_reason_no_memory(void) {
   int found = 0;
   for (uint32_t e; (e = ERR_get_error());)
     found |= ERR_GET_REASON(e) == ERR_R_MALLOC_FAILURE;
   return found;
 }
 
-int nq_tls_fail(char *err, size_t errlen, const char *fmt, ...) {
-  if (nq_tls_no_memory())
-    return nq_tls_lack(err, errlen, ENOMEM, "a certificate, a key or a TLS context");
+int nq_reason_fail(char *err, size_t errlen, const char *fmt, ...) {
+  if (nq_reason_no_memory())
+    return nq_reason_lack(err, errlen, ENOMEM, "a certificate, a key or a TLS context");
   va_list ap;
   va_start(ap, fmt);
   if (errlen)
@@ -22,7 +22,7 @@ int nq_tls_fail(char *err, size_t errlen, const char *fmt, ...) {
   return -1;
 }
 
-int nq_tls_lack(char *err, size_t errlen, int e, const char *what) {
+int nq_reason_lack(char *err, size_t errlen, int e, const char *what) {
   ERR_clear_error();
   if (errlen && e == ENOMEM)
     snprintf(err, errlen, "no memory for %s", what);
@@ -31,7 +31,7 @@ int nq_tls_lack(char *err, size_t errlen, int e, const char *what) {
   return e;
 }
 
-const char *nq_tls_reason(void) {
+const char *nq_reason_text(void) {
   const char *r = ERR_reason_error_string(ERR_peek_error());
   return r ? r : "no reason given";
 }

@@ -24,16 +24,16 @@ static int add_anchors(X509_STORE *store, const nq_tls_blob *b, char *err, size_
   rv = nq_load_certificates(&certs, &s, err, errlen);
   for (size_t i = 0; !rv && i < sk_X509_num(certs); i++)
     if (X509_STORE_add_cert(store, sk_X509_value(certs, i)) != 1)
-      rv = nq_tls_fail(err, errlen, "certificate %zu of %s cannot be trusted: %s", i + 1, s.name, nq_tls_reason());
+      rv = nq_reason_fail(err, errlen, "certificate %zu of %s cannot be trusted: %s", i + 1, s.name, nq_reason_text());
   sk_X509_pop_free(certs, X509_free);
   nq_load_close(&s);
   return rv;
 }
 
-int nq_tls_load_anchors(X509_STORE **out, const nq_tls_blob *ca, char *err, size_t errlen) {
+int nq_roots_load(X509_STORE **out, const nq_tls_blob *ca, char *err, size_t errlen) {
   X509_STORE *store = X509_STORE_new();
   if (!store)
-    return nq_tls_lack(err, errlen, ENOMEM, "the trust anchors");
+    return nq_reason_lack(err, errlen, ENOMEM, "the trust anchors");
   /* Whatever was given is trusted, be it a root, an intermediate or the peer's own certificate. */
   X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
   int rv = add_anchors(store, ca, err, errlen);
@@ -72,7 +72,7 @@ static char roots_key[4096]; /* what roots was made from */
  * not for want of memory or descriptors: roots would be missing as long as the process lives. */
 static int add_dir(X509_STORE *store, const char *dir, size_t *n, char *err, size_t errlen) {
   DIR *d = opendir(dir);
-  int rv = d || !nq_tls_is_lack(errno) ? 0 : nq_tls_lack(err, errlen, errno, "the directory of trusted roots");
+  int rv = d || !nq_reason_is_lack(errno) ? 0 : nq_reason_lack(err, errlen, errno, "the directory of trusted roots");
   char path[4096];
   for (struct dirent *e; d && rv <= 0 && (e = readdir(d));) {
     if (e->d_name[0] == '.' || snprintf(path, sizeof path, "%s/%s", dir, e->d_name) >= (int)sizeof path)
@@ -119,19 +119,20 @@ static void find_roots(const char **file, const char **dir) {
 
 static int read_roots(X509_STORE **out, const char *file, const char *dir, char *err, size_t errlen) {
   if (!file && !dir)
-    return nq_tls_fail(err, errlen,
-                       "no trusted roots found on this system: install its CA certificates package, set "
-                       "SSL_CERT_FILE or SSL_CERT_DIR, or give ca");
+    return nq_reason_fail(err, errlen,
+                          "no trusted roots found on this system: install its CA certificates package, set "
+                          "SSL_CERT_FILE or SSL_CERT_DIR, or give ca");
   X509_STORE *store = X509_STORE_new();
   if (!store)
-    return nq_tls_lack(err, errlen, ENOMEM, "the system's trusted roots");
+    return nq_reason_lack(err, errlen, ENOMEM, "the system's trusted roots");
   nq_tls_blob b = {file, NULL, 0};
   size_t n = 0;
   int rv = file ? add_anchors(store, &b, err, errlen) : 0;
   if (!rv && dir)
     rv = add_dirs(store, dir, &n, err, errlen);
   if (!rv && !n && !file)
-    rv = nq_tls_fail(err, errlen, "no trusted roots found in '%s': set SSL_CERT_FILE or SSL_CERT_DIR, or give ca", dir);
+    rv = nq_reason_fail(err, errlen, "no trusted roots found in '%s': set SSL_CERT_FILE or SSL_CERT_DIR, or give ca",
+                        dir);
   ERR_clear_error();
   if (rv) {
     X509_STORE_free(store);
@@ -153,7 +154,7 @@ static void make_key(char *key, size_t cap, const char *file, const char *dir) {
            (long long)f.st_mtime, dir ? dir : "", (long long)d.st_mtime);
 }
 
-int nq_tls_system_roots(X509_STORE **out, char *err, size_t errlen) {
+int nq_roots_system(X509_STORE **out, char *err, size_t errlen) {
   char key[sizeof roots_key];
   const char *file, *dir;
   pthread_mutex_lock(&roots_lock);

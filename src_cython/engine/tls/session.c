@@ -62,12 +62,12 @@ static size_t name_length(const char *name) {
   return n && name[n - 1] == '.' ? n - 1 : n;
 }
 
-int nq_tls_name_suffices(const nq_tls *t, const char *server_name) {
+int nq_tls_session_name_suffices(const nq_tls *t, const char *server_name) {
   return t->server || t->insecure || name_length(server_name) > 0;
 }
 
 nq_tls_session *nq_tls_session_new(nq_tls *t, void *conn_ref, const char *server_name) {
-  if (!nq_tls_name_suffices(t, server_name))
+  if (!nq_tls_session_name_suffices(t, server_name))
     return NULL;
   size_t n = t->server ? 0 : name_length(server_name);
   ERR_clear_error(); /* of what this thread did before */
@@ -83,7 +83,7 @@ nq_tls_session *nq_tls_session_new(nq_tls *t, void *conn_ref, const char *server
     SSL_set_accept_state(ssl);
   else
     SSL_set_connect_state(ssl);
-  if ((n && !set_host(ssl, t, s->host)) || nq_tls_no_memory())
+  if ((n && !set_host(ssl, t, s->host)) || nq_reason_no_memory())
     goto no_memory;
   SSL_set_shed_handshake_config(ssl, 1);
   s->tls = nq_tls_ref(t);

@@ -11,7 +11,7 @@ typedef void nq_tls_session; /* what ngtcp2 calls the native handle */
  * session holds t. */
 nq_tls_session *nq_tls_session_new(nq_tls *t, void *conn_ref, const char *server_name);
 /* 0: a client that verifies was given no name that the certificate could be for. */
-int nq_tls_name_suffices(const nq_tls *t, const char *server_name);
+int nq_tls_session_name_suffices(const nq_tls *t, const char *server_name);
 void nq_tls_session_free(nq_tls_session *s);
 
 /* After the handshake. Strings are copied to buf, always terminated, "" when there is none. */

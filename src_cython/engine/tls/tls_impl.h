@@ -23,15 +23,15 @@ struct nq_tls {
 
 #define NQ_VERIFIED_MOST 64 /* chains that a context remembers: the latest */
 
-typedef struct nq_good_chain {
+typedef struct nq_verified_chain {
   uint8_t key[32];     /* a digest of all that it depends on */
   int64_t from, until; /* seconds since 1970: good from the first, and before the second */
-} nq_good_chain;
+} nq_verified_chain;
 
 struct nq_verified {
   pthread_mutex_t lock;
   unsigned next; /* the oldest */
-  nq_good_chain answers[NQ_VERIFIED_MOST];
+  nq_verified_chain answers[NQ_VERIFIED_MOST];
 };
 
 /* The library's callbacks find this at the SSL. It is kept there and not under an index of its own: the library needs
@@ -44,7 +44,7 @@ typedef struct nq_tls_session_data {
 } nq_tls_session_data;
 
 /* The name or address that the peer's certificate must be for, "" when there is none. */
-static inline const char *nq_tls_host(const SSL *ssl) {
+static inline const char *nq_tls_session_host(const SSL *ssl) {
   const nq_tls_session_data *s = SSL_get_app_data(ssl);
   return s ? s->host : "";
 }

@@ -34,7 +34,7 @@ void nq_verified_free(nq_verified *v) {
 int nq_verified_has(nq_verified *v, const uint8_t key[32], int64_t now) {
   int found = 0;
   pthread_mutex_lock(&v->lock);
-  for (const nq_good_chain *a = v->answers; a < v->answers + NQ_VERIFIED_MOST && !found; a++)
+  for (const nq_verified_chain *a = v->answers; a < v->answers + NQ_VERIFIED_MOST && !found; a++)
     found = a->from <= now && now < a->until && memcmp(a->key, key, sizeof a->key) == 0;
   pthread_mutex_unlock(&v->lock);
   return found;
@@ -42,7 +42,7 @@ int nq_verified_has(nq_verified *v, const uint8_t key[32], int64_t now) {
 
 void nq_verified_add(nq_verified *v, const uint8_t key[32], int64_t from, int64_t until) {
   pthread_mutex_lock(&v->lock);
-  nq_good_chain *a = &v->answers[v->next];
+  nq_verified_chain *a = &v->answers[v->next];
   v->next = (v->next + 1) % NQ_VERIFIED_MOST;
   memcpy(a->key, key, sizeof a->key);
   a->from = from;
@@ -53,7 +53,7 @@ void nq_verified_add(nq_verified *v, const uint8_t key[32], int64_t from, int64_
 /* Of everything that the peer showed and of the name it was to be for. Returns 0 when it showed nothing. */
 static int key_of(uint8_t key[32], const SSL *ssl) {
   const STACK_OF(CRYPTO_BUFFER) *chain = ssl ? SSL_get0_peer_certificates(ssl) : NULL;
-  const char *host = ssl ? nq_tls_host(ssl) : "";
+  const char *host = ssl ? nq_tls_session_host(ssl) : "";
   SHA256_CTX sum;
   SHA256_Init(&sum);
   SHA256_Update(&sum, host, strlen(host) + 1);
@@ -83,7 +83,7 @@ static int validity(X509_STORE_CTX *x, int64_t *from, int64_t *until) {
   return chain && sk_X509_num(chain);
 }
 
-int nq_tls_verify(X509_STORE_CTX *x, void *verified) {
+int nq_verify_chain(X509_STORE_CTX *x, void *verified) {
   uint8_t key[32];
   int64_t from, until;
   int shown = key_of(key, X509_STORE_CTX_get_ex_data(x, SSL_get_ex_data_X509_STORE_CTX_idx()));
@@ -139,7 +139,7 @@ static int add_name(text *t, const char *before, const GENERAL_NAME *g) {
 }
 
 static void add_mismatch(text *t, SSL *ssl) {
-  text_add(t, "certificate is not for '%s'", nq_tls_host(ssl));
+  text_add(t, "certificate is not for '%s'", nq_tls_session_host(ssl));
   X509 *leaf = SSL_get_peer_certificate(ssl);
   int found = 0; /* -1: there are none */
   GENERAL_NAMES *names = leaf ? X509_get_ext_d2i(leaf, NID_subject_alt_name, &found, NULL) : NULL;
@@ -154,7 +154,7 @@ static void add_mismatch(text *t, SSL *ssl) {
   X509_free(leaf);
 }
 
-void nq_tls_session_error(nq_tls_session *s, char *buf, size_t cap) {
+void nq_verify_error(nq_tls_session *s, char *buf, size_t cap) {
   long e = SSL_get_verify_result(s);
   text t = {buf, cap, 0};
   text_add(&t, "%s", "");

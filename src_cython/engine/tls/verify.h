@@ -1,6 +1,6 @@
 /* verify.h: is the peer's certificate chain a good one, and if not, why? */
-#ifndef NQ_TLS_VERIFY_H
-#define NQ_TLS_VERIFY_H
+#ifndef NQ_VERIFY_H
+#define NQ_VERIFY_H
 
 #include <openssl/base.h>
 
@@ -10,7 +10,7 @@ typedef struct nq_verified nq_verified; /* chains that were found good */
 
 /* Why verification failed, in words ("certificate has expired (X509 error 10)", "certificate is not for 'a.example' but
  * for 'b.example' (X509 error 62)"), "" when it did not. */
-void nq_tls_session_error(nq_tls_session *s, char *buf, size_t cap);
+void nq_verify_error(nq_tls_session *s, char *buf, size_t cap);
 
 nq_verified *nq_verified_new(void); /* NULL: no memory */
 void nq_verified_free(nq_verified *v);
@@ -18,6 +18,6 @@ void nq_verified_free(nq_verified *v);
 int nq_verified_has(nq_verified *v, const uint8_t key[32], int64_t now);
 void nq_verified_add(nq_verified *v, const uint8_t key[32], int64_t from, int64_t until);
 /* For SSL_CTX_set_cert_verify_callback: X509_verify_cert, which is not called for what is remembered. */
-int nq_tls_verify(X509_STORE_CTX *x, void *verified);
+int nq_verify_chain(X509_STORE_CTX *x, void *verified);
 
 #endif
