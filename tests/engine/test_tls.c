@@ -16,8 +16,8 @@ static void test_handshake(void) {
   quic_end *ends[] = {&p->client, &p->server};
   for (int i = 0; i < 2; i++) {
     char buf[64];
-    nq_tls_session_alpn(ends[i]->tls, buf, sizeof buf);
-    CHECK(strcmp(buf, "nq/1") == 0);
+    const uint8_t *alpn = nq_tls_session_alpn(ends[i]->tls);
+    CHECK(alpn && memcmp(alpn, "\x04nq/1", 5) == 0);
     nq_tls_session_cipher(ends[i]->tls, buf, sizeof buf);
     CHECK(strcmp(buf, EVP_has_aes_hardware() ? "TLS_AES_128_GCM_SHA256" : "TLS_CHACHA20_POLY1305_SHA256") == 0);
     nq_tls_session_group(ends[i]->tls, buf, sizeof buf);
@@ -43,8 +43,7 @@ static void test_before_the_handshake(void) {
   nq_tls *t = make_client(ca);
   nq_tls_session *s = nq_tls_session_new(t, NULL, "localhost");
   char buf[16] = "x";
-  nq_tls_session_alpn(s, buf, sizeof buf);
-  CHECK(buf[0] == 0);
+  CHECK(!nq_tls_session_alpn(s));
   nq_tls_session_cipher(s, buf, sizeof buf);
   CHECK(buf[0] == 0);
   nq_tls_session_group(s, buf, sizeof buf);
@@ -57,7 +56,8 @@ static void test_before_the_handshake(void) {
   CHECK(nq_tls_session_new(t, NULL, NULL) == NULL); /* nothing to verify against */
   CHECK(nq_tls_session_new(t, NULL, "") == NULL);
   CHECK(nq_tls_session_new(t, NULL, ".") == NULL);
-  CHECK(!nq_tls_session_name_suffices(t, NULL) && !nq_tls_session_name_suffices(t, "") && !nq_tls_session_name_suffices(t, "."));
+  CHECK(!nq_tls_session_name_suffices(t, NULL) && !nq_tls_session_name_suffices(t, "") &&
+        !nq_tls_session_name_suffices(t, "."));
   CHECK(nq_tls_session_name_suffices(t, "a") && nq_tls_session_name_suffices(t, "a."));
   nq_tls_unref(t);
   nq_tls_unref(NULL);
@@ -146,13 +146,14 @@ static void test_chain(void) {
 static void test_alpn(void) {
   nq_tls_options s = {.server = 1, .cert = nq_test_cert_blob(leaf), .key = nq_test_key_blob(leaf)};
   nq_tls_options c = {.ca = nq_test_cert_blob(ca)};
-  static const struct {
+  char longest[257] = "\xff";
+  memset(longest + 1, 'x', 255);
+  const struct {
     const char *client, *server, *chosen;
   } cases[] = {
       {"\x02h3\x04nq/1", "\x04nq/1\x02h3", "nq/1"}, /* the server's preference */
-      {"\x04nq/1\x02h3", "\x02h3", "h3"},
-      {"\x04nq/1", "\x04nq/2", NULL},
-      {"\x04nq/1", "\x02nq\x05nq/12", NULL},
+      {"\x04nq/1\x02h3", "\x02h3", "h3"},           {"\x04nq/1", "\x04nq/2", NULL},
+      {"\x04nq/1", "\x02nq\x05nq/12", NULL},        {longest, longest, longest + 1},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     c.alpn = (const uint8_t *)cases[i].client;
@@ -160,10 +161,10 @@ static void test_alpn(void) {
     s.alpn = (const uint8_t *)cases[i].server;
     s.alpn_len = strlen(cases[i].server);
     quic_pair *p = shake(make(c), make(s), "localhost");
-    char buf[16];
-    nq_tls_session_alpn(p->client.tls, buf, sizeof buf);
+    const uint8_t *alpn = nq_tls_session_alpn(p->client.tls);
     if (cases[i].chosen) {
-      CHECK(p->client.confirmed && strcmp(buf, cases[i].chosen) == 0);
+      size_t len = strlen(cases[i].chosen);
+      CHECK(p->client.confirmed && alpn && alpn[0] == len && memcmp(alpn + 1, cases[i].chosen, len) == 0);
     } else {
       CHECK_EQ(p->server.alert, 120);
       CHECK_EQ(p->client.peer_alert, 120);

@@ -289,7 +289,9 @@ typedef struct nq_conn_info {
   uint64_t packets_sent, packets_received, packets_lost, bytes_sent, bytes_received, bytes_lost;
   uint64_t streams, queued; /* open streams, bytes in their send queues */
   uint64_t max_udp_payload;
-  char alpn[64], cipher[40], group[24];
+  size_t alpn_len; /* The bytes of alpn, at most 255; 0 before the handshake is done. */
+  char alpn[256]; /* The protocol agreed on (RFC 7301), with a NUL behind it. */
+  char cipher[40], group[24];
 } nq_conn_info;
 enum { NQ_CONN_IDLE, NQ_CONN_CONNECTING, NQ_CONN_OPEN, NQ_CONN_CLOSING, NQ_CONN_CLOSED, NQ_CONN_WAITING };
 int nq_conn_get_info(const nq_loop *l, nq_handle conn, nq_conn_info *info);

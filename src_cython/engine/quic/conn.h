@@ -86,7 +86,8 @@ typedef struct nq_conn {
   size_t token_len;
   uint8_t *certs; /* DER chain of the peer: (length 4 bytes, bytes)* */
   size_t certs_len;
-  char alpn[32], cipher[32], group[24];
+  const uint8_t *alpn; /* The protocol agreed on, as a length byte and the name, in the context tls; NULL: none yet. */
+  char cipher[32], group[24];
 
   uint64_t close_code;
   char *close_reason;
@@ -122,7 +123,7 @@ void nq_conn_on_timer(nq_conn *c);
 /* The timer is set. waits: it has more to send than the pace allows now. */
 void nq_conn_arm(nq_conn *c, int waits);
 void nq_conn_release(nq_conn *c); /* the object itself; its QUIC connection is gone already */
-void nq_conn_opened(nq_conn *c);  /* CONN_OPEN was dispatched */
+void nq_conn_opened(nq_conn *c); /* CONN_OPEN was dispatched */
 void nq_conn_handshaken(nq_conn *c);
 
 /* conn_callbacks.c */

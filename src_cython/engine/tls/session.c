@@ -106,12 +106,16 @@ void nq_tls_session_free(nq_tls_session *native) {
   nq_tls_unref(t);
 }
 
-void nq_tls_session_alpn(nq_tls_session *s, char *buf, size_t cap) {
+const uint8_t *nq_tls_session_alpn(nq_tls_session *s) {
+  const nq_tls_session_data *data = SSL_get_app_data((const SSL *)s);
+  const nq_tls *t = data->tls;
   const uint8_t *p = NULL;
   unsigned n = 0;
   SSL_get0_alpn_selected(s, &p, &n);
-  if (cap)
-    snprintf(buf, cap, "%.*s", (int)n, p ? (const char *)p : "");
+  for (size_t i = 0; n && i < t->alpn_len; i += 1u + t->alpn[i])
+    if (t->alpn[i] == n && memcmp(&t->alpn[i + 1], p, n) == 0)
+      return &t->alpn[i];
+  return NULL;
 }
 
 void nq_tls_session_cipher(nq_tls_session *s, char *buf, size_t cap) {

@@ -14,8 +14,10 @@ nq_tls_session *nq_tls_session_new(nq_tls *t, void *conn_ref, const char *server
 int nq_tls_session_name_suffices(const nq_tls *t, const char *server_name);
 void nq_tls_session_free(nq_tls_session *s);
 
+/* The protocol that both sides agreed on (RFC 7301), as a length byte and the name; NULL before that. It is a part of
+ * the context, and lives as long as that. */
+const uint8_t *nq_tls_session_alpn(nq_tls_session *s);
 /* After the handshake. Strings are copied to buf, always terminated, "" when there is none. */
-void nq_tls_session_alpn(nq_tls_session *s, char *buf, size_t cap);
 void nq_tls_session_cipher(nq_tls_session *s, char *buf, size_t cap); /* "TLS_AES_128_GCM_SHA256" */
 void nq_tls_session_group(nq_tls_session *s, char *buf, size_t cap);  /* "X25519" */
 /* Certificate i (0 = leaf) of the peer as DER: its size, 0 when there is none; copies when cap suffices. */
