@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-typedef struct nq_keylog nq_keylog; /* an open key log; lives as long as the process */
+typedef struct nq_keylog nq_keylog; /* An open key log, which lives as long as the process. */
 
 /* Opens path for appending, once per process. path NULL: SSLKEYLOGFILE; *out is NULL when that is unset. 0, or as
  * nq_tls_new. */

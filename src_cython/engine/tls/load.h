@@ -20,6 +20,7 @@ static inline int nq_load_given(const nq_tls_blob *b) { return b->data || (b->pa
 
 /* Reads a blob, which a sentence calls `what`. 0, or as nq_tls_new; nothing is to be closed then. */
 int nq_load_open(nq_load_source *s, const nq_tls_blob *b, const char *what, char *err, size_t errlen);
+/* Wipes and frees what was read. */
 void nq_load_close(nq_load_source *s);
 /* Whether this word is in it. */
 int nq_load_has_text(const nq_load_source *s, const char *word);

@@ -4,7 +4,7 @@
 
 #include "tls/context.h"
 
-typedef void nq_tls_session; /* what ngtcp2 calls the native handle */
+typedef void nq_tls_session; /* What ngtcp2 calls the native handle. */
 
 /* conn_ref is the ngtcp2_crypto_conn_ref that ngtcp2's TLS callbacks find through the session. server_name (client):
  * SNI and the name or IP address the certificate must be for. NULL: no memory, or the name does not suffice. The
@@ -12,6 +12,7 @@ typedef void nq_tls_session; /* what ngtcp2 calls the native handle */
 nq_tls_session *nq_tls_session_new(nq_tls *t, void *conn_ref, const char *server_name);
 /* 0: a client that verifies was given no name that the certificate could be for. */
 int nq_tls_session_name_suffices(const nq_tls *t, const char *server_name);
+/* NULL may be given. */
 void nq_tls_session_free(nq_tls_session *s);
 
 /* The protocol that both sides agreed on (RFC 7301), as a length byte and the name; NULL before that. It is a part of

@@ -12,35 +12,37 @@
 #include "tls/verify.h"
 
 struct nq_tls {
-  atomic_uint refs; /* holders of the pointer, and one for every session */
-  SSL_CTX *ctx;
-  int server, insecure;
-  const nq_keylog *keylog; /* NULL: none */
-  nq_verified *verified;   /* NULL: nothing is verified */
-  size_t alpn_len;
-  uint8_t alpn[]; /* wire form, in order of preference */
+  atomic_uint refs;        /* Holders of the pointer, and one for every session. */
+  SSL_CTX *ctx;            /* The library's context. */
+  int server;              /* Whether it is one for a server. */
+  int insecure;            /* Whether a client accepts any certificate. */
+  const nq_keylog *keylog; /* Where secrets are written; NULL: nowhere. */
+  nq_verified *verified;   /* The chains that were found good; NULL when nothing is verified. */
+  size_t alpn_len;         /* The bytes of alpn. */
+  uint8_t alpn[];          /* Protocols in order of preference, each a length byte and a name. */
 };
 
-#define NQ_VERIFIED_MOST 64 /* chains that a context remembers: the latest */
+#define NQ_VERIFIED_MOST 64 /* The chains that a context remembers: the latest ones. */
 
 typedef struct nq_verified_chain {
-  uint8_t key[32];     /* a digest of all that it depends on */
-  int64_t from, until; /* seconds since 1970: good from the first, and before the second */
+  uint8_t key[32]; /* A digest of all that the answer depends on. */
+  int64_t from;    /* When it becomes good, in seconds since 1970. */
+  int64_t until;   /* When it is no longer good. */
 } nq_verified_chain;
 
 struct nq_verified {
-  pthread_mutex_t lock;
-  unsigned next; /* the oldest */
-  nq_verified_chain answers[NQ_VERIFIED_MOST];
+  pthread_mutex_t lock;                        /* Of all that follows: connections of all threads ask. */
+  unsigned next;                               /* The place of the oldest chain, which the next one takes. */
+  nq_verified_chain chains[NQ_VERIFIED_MOST]; /* The chains, in a ring. */
 };
 
 /* The library's callbacks find this at the SSL. It is kept there and not under an index of its own: the library needs
  * memory to free what is under one, and without memory leaks it. */
 typedef struct nq_tls_session_data {
-  ngtcp2_crypto_conn_ref ref; /* first: ngtcp2 takes the whole for it */
-  ngtcp2_crypto_conn_ref *engine;
-  nq_tls *tls;
-  char host[]; /* a client's: the name that was asked for, without a dot at its end */
+  ngtcp2_crypto_conn_ref ref;     /* The first member, because ngtcp2 takes the whole for it. */
+  ngtcp2_crypto_conn_ref *engine; /* The one that the engine gave, which finds the connection. */
+  nq_tls *tls;                    /* The context, of which this is a holder. */
+  char host[];                    /* The name that a client asked for, without a dot at its end; "" on a server. */
 } nq_tls_session_data;
 
 /* The name or address that the peer's certificate must be for, "" when there is none. */

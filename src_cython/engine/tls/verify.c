@@ -34,7 +34,7 @@ void nq_verified_free(nq_verified *v) {
 int nq_verified_has(nq_verified *v, const uint8_t key[32], int64_t now) {
   int found = 0;
   pthread_mutex_lock(&v->lock);
-  for (const nq_verified_chain *a = v->answers; a < v->answers + NQ_VERIFIED_MOST && !found; a++)
+  for (const nq_verified_chain *a = v->chains; a < v->chains + NQ_VERIFIED_MOST && !found; a++)
     found = a->from <= now && now < a->until && memcmp(a->key, key, sizeof a->key) == 0;
   pthread_mutex_unlock(&v->lock);
   return found;
@@ -42,7 +42,7 @@ int nq_verified_has(nq_verified *v, const uint8_t key[32], int64_t now) {
 
 void nq_verified_add(nq_verified *v, const uint8_t key[32], int64_t from, int64_t until) {
   pthread_mutex_lock(&v->lock);
-  nq_verified_chain *a = &v->answers[v->next];
+  nq_verified_chain *a = &v->chains[v->next];
   v->next = (v->next + 1) % NQ_VERIFIED_MOST;
   memcpy(a->key, key, sizeof a->key);
   a->from = from;
