@@ -17,7 +17,7 @@
 #include "base/error.h"
 #include "base/limit.h"
 #include "dns/resolve.h"
-#include "io/io.h"
+#include "io/backend.h"
 #include "naquid_native.h"
 #include "tls/alert.h"
 #include "tls/context.h"
@@ -117,7 +117,9 @@ typedef struct nq_event {
 /* ---- loop ---- */
 typedef struct nq_loop_options {
   const nq_env *env; /* NULL: the system's clock and the TLS library's randomness */
-  int portable; /* portable packet I/O only */
+  int portable; /* The backend "udp", whatever the next member says. */
+  const nq_backend *backend; /* How packets come and go; NULL: the best way that this system has. */
+  void *backend_ctx; /* What the backend is started with. */
   int no_gso, no_gro;
   uint64_t timer_floor; /* timers of connections are not served more often; 0: 1 ms */
   uint64_t busy_poll; /* nq_loop_set_busy_poll */

@@ -132,7 +132,7 @@ void nq_loop_free(nq_loop *l) {
   nq_timers_free(&l->timers);
   nq_chunk_pool_free(&l->pool);
   nq_events_free(&l->batch);
-  nq_udp_buffers_free(l->udp);
+  nq_backend_stop(&l->backend);
   nq_wait_close(l);
   free(l->endpoints);
   free(l);

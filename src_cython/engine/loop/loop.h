@@ -10,7 +10,7 @@
 #include "base/table.h"
 #include "base/timer.h"
 #include "engine.h"
-#include "io/udp.h"
+#include "io/backend.h"
 #include "quic/event.h"
 
 struct nq_conn;
@@ -104,7 +104,7 @@ struct nq_loop {
   int unused_endpoints; /* a socket that a migration opened has no connection any more */
   uint32_t n_endpoints, cap_endpoints;
   uint32_t client_ep[2]; /* id of the client socket for IPv4, IPv6 */
-  nq_udp_buffers *udp;
+  nq_backend_use backend; /* How its own sockets bring packets. */
   int epfd, wakefd, timerfd;
   uint64_t timer_armed; /* deadline the timerfd (kqueue: its timer) is set to */
   int timer_wanted;     /* kqueue: an outside event loop waits */

@@ -96,12 +96,17 @@ int nq_endpoint_attach(nq_loop *l, nq_io *io, const nq_endpoint_options *o, uint
   return NQ_DONE;
 }
 
-static nq_udp_options udp_options(nq_loop *l, const nq_addr *local) {
-  return (nq_udp_options){.local = *local,
-                          .portable = l->opts.portable,
+/* A socket of the loop's backend, which is chosen with the first one. 0, or -errno. */
+static int open_socket(nq_loop *l, const nq_endpoint_options *o, nq_io **io) {
+  nq_backend_use *u = &l->backend;
+  const nq_backend *wanted = l->opts.portable ? nq_backend_find("udp") : l->opts.backend;
+  int rv = u->backend ? 0 : nq_backend_start(u, wanted, l->opts.backend_ctx);
+  nq_backend_options b = {.local = o->local,
                           .no_gso = l->opts.no_gso,
                           .no_gro = l->opts.no_gro,
+                          .reuseport = o->reuseport,
                           .buffer_size = l->opts.socket_buffer};
+  return rv ? rv : u->backend->open(io, u->shared, &b);
 }
 
 /* A burst that outgrows a small buffer is lost: that is a warning, but one for the process, not one for each socket. */
@@ -115,17 +120,15 @@ static void log_clamped(nq_loop *l, const nq_io_caps *caps) {
 int nq_endpoint_open(nq_loop *l, const nq_endpoint_options *o, uint32_t *id) {
   if (nq_loop_inherited(l))
     return NQ_ERR_FORKED;
-  if (!l->udp && !(l->udp = nq_udp_buffers_new()))
-    return NQ_ERR_NOMEM;
-  nq_udp_options u = udp_options(l, &o->local);
-  u.reuseport = o->reuseport;
   nq_io *io;
-  int rv = nq_udp_open(&io, l->udp, &u);
+  int rv = open_socket(l, o, &io);
+  if (rv == -ENOMEM && !l->backend.backend)
+    return NQ_ERR_NOMEM;
   if (rv) {
     l->err = -rv;
     return NQ_ERR_SYS;
   }
-  if (o->reuseport && l->group && nq_udp_steer(io, nq_group_members(l->group)))
+  if (o->reuseport && l->group && l->backend.backend->steer(io, nq_group_members(l->group)))
     nq_loop_log(l, 'W', "no connection-ID steering by the kernel: datagrams are forwarded between workers", NULL);
   if (io->caps.rcvbuf < io->caps.rcvbuf_asked)
     log_clamped(l, &io->caps);
