@@ -66,9 +66,11 @@ typedef struct nq_udp_tx {
   _Alignas(64) uint8_t data[NQ_UDP_TX_SIZE];
 } nq_udp_tx;
 
+/* What one receive fills: the messages, and the headers that recvmmsg is given. */
 typedef struct nq_udp_rx {
-  nq_addr remote[NQ_UDP_RX_MESSAGES], local[NQ_UDP_RX_MESSAGES];
-  nq_datagram out[NQ_UDP_RX_DATAGRAMS];
+  nq_addr remote[NQ_UDP_RX_MESSAGES];   /* Where each message came from. */
+  nq_addr local[NQ_UDP_RX_MESSAGES];    /* Where it was sent to; no address: to the socket's own. */
+  nq_datagram out[NQ_UDP_RX_DATAGRAMS]; /* What is handed out: the messages, trains taken apart. */
 #ifdef __linux__
   uint32_t used; /* Headers that the kernel has written into. */
   uint32_t want; /* Messages to ask for next; 0 when that is not known. */
