@@ -278,6 +278,7 @@ cdef extern from "engine.h" nogil:
         uint64_t packets_sent, packets_received, packets_lost, bytes_sent, bytes_received, bytes_lost
         uint64_t streams, queued
         uint64_t max_udp_payload
+        size_t alpn_len
         char *alpn
         char *cipher
         char *group

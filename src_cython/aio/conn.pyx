@@ -472,7 +472,7 @@ cdef class BaseConnection(ConnCore):
             "packets_lost": i.packets_lost, "bytes_sent": i.bytes_sent, "bytes_received": i.bytes_received,
             "bytes_lost": i.bytes_lost, "streams": i.streams, "queued": i.queued,
             "max_udp_payload": i.max_udp_payload,
-            "alpn": (<bytes>i.alpn).decode("ascii", "replace"), "cipher": (<bytes>i.cipher).decode(),
+            "alpn": i.alpn[:i.alpn_len].decode("ascii", "replace"), "cipher": (<bytes>i.cipher).decode(),
             "group": (<bytes>i.group).decode(),
         }
 

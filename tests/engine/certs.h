@@ -2,7 +2,7 @@
 #ifndef NQ_TEST_CERTS_H
 #define NQ_TEST_CERTS_H
 
-#include "tls/tls.h"
+#include "tls/context.h"
 
 typedef enum nq_test_key { NQ_TEST_P256, NQ_TEST_P384, NQ_TEST_RSA, NQ_TEST_ED25519 } nq_test_key;
 

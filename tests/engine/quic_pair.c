@@ -1,6 +1,8 @@
 /* quic_pair.c: see quic_pair.h. */
 #include "quic_pair.h"
 
+#include "tls/random.h"
+
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
 #ifndef NQ_TEST_QUIC_PAIR_H
 #define NQ_TEST_QUIC_PAIR_H
 
-#include "tls/tls.h"
+#include "tls/session.h"
 
 #include <netinet/in.h>
 #include <ngtcp2/ngtcp2.h>

@@ -1,7 +1,7 @@
 // needs: base/addr.c
 /* Socket addresses: text to address and back, equality. */
+#include "base/addr.h"
 #include "check.h"
-#include "io/io.h"
 
 static void expect(const char *host, uint16_t port, const char *text) {
   nq_addr a;
@@ -77,6 +77,23 @@ static void test_equal(void) {
       CHECK_EQ(nq_addr_equal(&a[i], &b[j]), i == j);
 }
 
+static void test_wildcard(void) {
+  static const char *const yes[] = {"0.0.0.0", "::", "::ffff:0.0.0.0"};
+  static const char *const no[] = {"127.0.0.1",      "0.0.0.1", "::1",      "::ffff:127.0.0.1",
+                                   "::fffe:0.0.0.0", "1::",     "fe80::1%1"};
+  nq_addr a;
+  for (size_t i = 0; i < sizeof yes / sizeof *yes; i++) {
+    REQUIRE(nq_addr_parse(&a, yes[i], 4433) == 0);
+    CHECK_EQ(nq_addr_is_wildcard(&a), 1);
+  }
+  for (size_t i = 0; i < sizeof no / sizeof *no; i++) {
+    REQUIRE(nq_addr_parse(&a, no[i], 0) == 0);
+    CHECK_EQ(nq_addr_is_wildcard(&a), 0);
+  }
+  memset(&a, 0, sizeof a); /* no address */
+  CHECK_EQ(nq_addr_is_wildcard(&a), 0);
+}
+
 static void test_short_buffer(void) {
   nq_addr a, none;
   char buf[8];
@@ -96,6 +113,7 @@ int main(void) {
   RUN(test_refused);
   RUN(test_scope_number);
   RUN(test_equal);
+  RUN(test_wildcard);
   RUN(test_short_buffer);
   CHECK_DONE();
 }

@@ -34,7 +34,7 @@ static void test_connect_and_call(void) {
   CHECK_EQ(st.handshakes, 1);
   nq_conn_info info;
   CHECK_EQ(nq_conn_get_info(w.c.l, conn, &info), 0);
-  CHECK(strcmp(info.alpn, "nq/1") == 0);
+  CHECK(strcmp(info.alpn, "nq/1") == 0 && info.alpn_len == 4);
   CHECK_EQ(nq_conn_close(w.c.l, conn, 42, "bye", 3, 0), 0);
   CHECK(world_until(&w, &w.c.count[NQ_EV_CONN_CLOSE], 1, 5000));
   CHECK(world_until(&w, &w.s.count[NQ_EV_CONN_FREED], 1, 5000));
@@ -42,6 +42,30 @@ static void test_connect_and_call(void) {
   CHECK_EQ(w.s.code, 42);
   CHECK(w.s.remote);
   CHECK(strcmp(w.s.reason, "bye") == 0);
+  world_close(&w);
+}
+
+/* A name may have 255 bytes (RFC 7301 3.1), and is told whole. It outlives the handshake, and the connection's end. */
+static void test_longest_alpn(void) {
+  world w;
+  char wire[257] = "\xff";
+  for (int i = 1; i < 256; i++)
+    wire[i] = (char)('a' + i % 26);
+  world_alpn = wire;
+  world_open(&w, NULL);
+  world_alpn = "\x04nq/1";
+  nq_conn_info info;
+  nq_handle conn = world_connect(&w, "localhost");
+  CHECK_EQ(nq_conn_get_info(w.c.l, conn, &info), 0);
+  CHECK(info.alpn_len == 0 && info.alpn[0] == 0); /* not agreed yet */
+  REQUIRE(world_until(&w, &w.c.count[NQ_EV_CONN_OPEN], 1, 5000));
+  REQUIRE(world_until(&w, &w.s.count[NQ_EV_CONN_OPEN], 1, 5000));
+  CHECK_EQ(nq_conn_close(w.c.l, conn, 0, "", 0, 0), 0);
+  for (int i = 0; i < 2; i++) {
+    CHECK_EQ(i ? nq_conn_get_info(w.c.l, conn, &info) : nq_conn_get_info(w.s.l, w.s.conn, &info), 0);
+    CHECK(info.alpn_len == 255 && strcmp(info.alpn, wire + 1) == 0);
+    CHECK(world_until(&w, &w.c.count[NQ_EV_CONN_CLOSE], 1, 5000));
+  }
   world_close(&w);
 }
 
@@ -245,6 +269,7 @@ static void test_few_busy(void) {
 
 int main(void) {
   RUN(test_connect_and_call);
+  RUN(test_longest_alpn);
   RUN(test_posts_are_bounded);
   RUN(test_busy_poll);
   RUN(test_fork);

@@ -37,8 +37,11 @@ static void test_free(void *p) {
 #define calloc test_calloc
 #define realloc test_realloc
 #define free test_free
-#include "base/buf.c"
+#include "base/arena.c"
+#include "base/bytes.c"
+#include "base/chunk.c"
 #include "base/cidmap.c"
+#include "base/sendq.c"
 #include "base/table.c"
 #include "base/timer.c"
 #undef malloc
@@ -54,9 +57,9 @@ static void test_sendq_append_all_or_nothing(void) {
     for (int before = 0; before < 3; before++)
       for (allow = 0;; allow++) {
         long limit = allow;
-        nq_pool p;
+        nq_chunk_pool p;
         nq_sendq q;
-        nq_pool_init(&p);
+        nq_chunk_pool_init(&p);
         nq_sendq_init(&q);
         allow = -1;
         size_t had = before == 0 ? 0 : before == 1 ? 100 : 40000;
@@ -74,7 +77,7 @@ static void test_sendq_append_all_or_nothing(void) {
         }
         nq_sendq_clear(&q, &p);
         CHECK_EQ(p.in_use, 0);
-        nq_pool_free(&p);
+        nq_chunk_pool_free(&p);
         CHECK_EQ(held, 0);
         allow = limit;
         if (r == 0)
@@ -88,9 +91,9 @@ static void test_sendq_lend_all_or_nothing(void) {
   static uint8_t data[100000];
   for (int before = 0; before < 3; before++)
     for (long limit = 0;; limit++) {
-      nq_pool p;
+      nq_chunk_pool p;
       nq_sendq q;
-      nq_pool_init(&p);
+      nq_chunk_pool_init(&p);
       nq_sendq_init(&q);
       size_t had = before == 0 ? 0 : before == 1 ? 100 : 40000;
       CHECK_EQ(nq_sendq_append(&q, &p, data, had), 0);
@@ -105,9 +108,9 @@ static void test_sendq_lend_all_or_nothing(void) {
         CHECK(q.end == had + (had == 100 ? 2000 : 4) + sizeof data && q.tail->data == data);
       nq_sendq_clear(&q, &p);
       CHECK_EQ(p.in_use, 0);
-      CHECK(nq_pool_returned(&p) == (r < 0 ? NULL : (void *)data));
-      CHECK(!nq_pool_returned(&p));
-      nq_pool_free(&p);
+      CHECK(nq_chunk_returned(&p) == (r < 0 ? NULL : (void *)data));
+      CHECK(!nq_chunk_returned(&p));
+      nq_chunk_pool_free(&p);
       CHECK_EQ(held, 0);
       if (r == 0)
         break;
@@ -116,9 +119,9 @@ static void test_sendq_lend_all_or_nothing(void) {
 }
 
 static void test_sendq_reserve(void) {
-  nq_pool p;
+  nq_chunk_pool p;
   nq_sendq q;
-  nq_pool_init(&p);
+  nq_chunk_pool_init(&p);
   nq_sendq_init(&q);
   allow = 0;
   CHECK(!nq_sendq_reserve(&q, &p, 10));
@@ -132,7 +135,7 @@ static void test_sendq_reserve(void) {
   CHECK(q.end == 2000 && !q.tail->next);
   allow = -1;
   nq_sendq_clear(&q, &p);
-  nq_pool_free(&p);
+  nq_chunk_pool_free(&p);
   CHECK_EQ(held, 0);
 }
 

@@ -26,16 +26,23 @@ static void *test_realloc(void *old, size_t n) { return refused() ? NULL : reall
 #define malloc test_malloc
 #define calloc test_calloc
 #define realloc test_realloc
-#include "base/buf.c"
+#include "base/arena.c"
+#include "base/bytes.c"
+#include "base/chunk.c"
+#include "base/sendq.c"
 #include "loop/loop.h"
 #include "quic/conn.c"
 #include "quic/conn_close.c"
+#include "quic/conn_read.c"
+#include "quic/dgram.c"
 #include "quic/endpoint.c"
 #include "quic/event.c"
 #define put calls_put /* names that other files have, too */
 #define place calls_place
 #define grow calls_grow
 #include "app/calls.c"
+#include "app/nq1.c"
+#include "app/record.c"
 #undef put
 #undef place
 #undef grow

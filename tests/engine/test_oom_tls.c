@@ -14,6 +14,8 @@
 #include "check.h"
 #include "loop/loop.h"
 #include "sim.h"
+#include "tls/hmac.h"
+#include "tls/random.h"
 #include "tls/tls_impl.h"
 #include "world.h"
 
@@ -180,7 +182,7 @@ static int make_session(long n, int only_once) {
   nq_tls_session *s = nq_tls_session_new(session_tls, NULL, session_name);
   CHECK(s || refusals);
   if (s)
-    CHECK(strcmp(nq_tls_host(s), nq_tls_is_server(session_tls) ? "" : session_name) == 0);
+    CHECK(strcmp(nq_tls_session_host(s), nq_tls_is_server(session_tls) ? "" : session_name) == 0);
   nq_tls_session_free(s); /* with as little memory */
   int refused = granted_again();
   CHECK_EQ(ERR_peek_error(), 0);

@@ -1,4 +1,5 @@
-/* needs: tls/context.c base/fork.c tls/identity.c tls/verify.c tls/keylog.c certs.c quic_pair.c */
+// needs: tls/context.c tls/session.c tls/identity.c tls/load.c tls/roots.c tls/verify.c tls/keylog.c tls/reason.c
+// needs: tls/alert.c tls/random.c tls/hmac.c base/environ.c base/fork.c certs.c quic_pair.c
 /* Contexts and sessions through whole QUIC handshakes in memory; randomness and words. */
 #include "tls_util.h"
 
@@ -15,15 +16,15 @@ static void test_handshake(void) {
   quic_end *ends[] = {&p->client, &p->server};
   for (int i = 0; i < 2; i++) {
     char buf[64];
-    nq_tls_session_alpn(ends[i]->tls, buf, sizeof buf);
-    CHECK(strcmp(buf, "nq/1") == 0);
+    const uint8_t *alpn = nq_tls_session_alpn(ends[i]->tls);
+    CHECK(alpn && memcmp(alpn, "\x04nq/1", 5) == 0);
     nq_tls_session_cipher(ends[i]->tls, buf, sizeof buf);
     CHECK(strcmp(buf, EVP_has_aes_hardware() ? "TLS_AES_128_GCM_SHA256" : "TLS_CHACHA20_POLY1305_SHA256") == 0);
     nq_tls_session_group(ends[i]->tls, buf, sizeof buf);
     CHECK(strcmp(buf, "X25519") == 0);
     nq_tls_session_group(ends[i]->tls, buf, 3);
     CHECK(strcmp(buf, "X2") == 0);
-    nq_tls_session_error(ends[i]->tls, buf, sizeof buf);
+    nq_verify_error(ends[i]->tls, buf, sizeof buf);
     CHECK(buf[0] == 0);
   }
   CHECK(strcmp(SSL_get_servername(p->server.tls, TLSEXT_NAMETYPE_host_name), "localhost") == 0);
@@ -42,13 +43,12 @@ static void test_before_the_handshake(void) {
   nq_tls *t = make_client(ca);
   nq_tls_session *s = nq_tls_session_new(t, NULL, "localhost");
   char buf[16] = "x";
-  nq_tls_session_alpn(s, buf, sizeof buf);
-  CHECK(buf[0] == 0);
+  CHECK(!nq_tls_session_alpn(s));
   nq_tls_session_cipher(s, buf, sizeof buf);
   CHECK(buf[0] == 0);
   nq_tls_session_group(s, buf, sizeof buf);
   CHECK(buf[0] == 0);
-  nq_tls_session_error(s, buf, sizeof buf);
+  nq_verify_error(s, buf, sizeof buf);
   CHECK(buf[0] == 0);
   CHECK_EQ(nq_tls_session_peer_cert(s, 0, NULL, 0), 0);
   nq_tls_session_free(s);
@@ -56,8 +56,9 @@ static void test_before_the_handshake(void) {
   CHECK(nq_tls_session_new(t, NULL, NULL) == NULL); /* nothing to verify against */
   CHECK(nq_tls_session_new(t, NULL, "") == NULL);
   CHECK(nq_tls_session_new(t, NULL, ".") == NULL);
-  CHECK(!nq_tls_name_suffices(t, NULL) && !nq_tls_name_suffices(t, "") && !nq_tls_name_suffices(t, "."));
-  CHECK(nq_tls_name_suffices(t, "a") && nq_tls_name_suffices(t, "a."));
+  CHECK(!nq_tls_session_name_suffices(t, NULL) && !nq_tls_session_name_suffices(t, "") &&
+        !nq_tls_session_name_suffices(t, "."));
+  CHECK(nq_tls_session_name_suffices(t, "a") && nq_tls_session_name_suffices(t, "a."));
   nq_tls_unref(t);
   nq_tls_unref(NULL);
 }
@@ -145,13 +146,14 @@ static void test_chain(void) {
 static void test_alpn(void) {
   nq_tls_options s = {.server = 1, .cert = nq_test_cert_blob(leaf), .key = nq_test_key_blob(leaf)};
   nq_tls_options c = {.ca = nq_test_cert_blob(ca)};
-  static const struct {
+  char longest[257] = "\xff";
+  memset(longest + 1, 'x', 255);
+  const struct {
     const char *client, *server, *chosen;
   } cases[] = {
       {"\x02h3\x04nq/1", "\x04nq/1\x02h3", "nq/1"}, /* the server's preference */
-      {"\x04nq/1\x02h3", "\x02h3", "h3"},
-      {"\x04nq/1", "\x04nq/2", NULL},
-      {"\x04nq/1", "\x02nq\x05nq/12", NULL},
+      {"\x04nq/1\x02h3", "\x02h3", "h3"},           {"\x04nq/1", "\x04nq/2", NULL},
+      {"\x04nq/1", "\x02nq\x05nq/12", NULL},        {longest, longest, longest + 1},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     c.alpn = (const uint8_t *)cases[i].client;
@@ -159,10 +161,10 @@ static void test_alpn(void) {
     s.alpn = (const uint8_t *)cases[i].server;
     s.alpn_len = strlen(cases[i].server);
     quic_pair *p = shake(make(c), make(s), "localhost");
-    char buf[16];
-    nq_tls_session_alpn(p->client.tls, buf, sizeof buf);
+    const uint8_t *alpn = nq_tls_session_alpn(p->client.tls);
     if (cases[i].chosen) {
-      CHECK(p->client.confirmed && strcmp(buf, cases[i].chosen) == 0);
+      size_t len = strlen(cases[i].chosen);
+      CHECK(p->client.confirmed && alpn && alpn[0] == len && memcmp(alpn + 1, cases[i].chosen, len) == 0);
     } else {
       CHECK_EQ(p->server.alert, 120);
       CHECK_EQ(p->client.peer_alert, 120);
@@ -204,7 +206,7 @@ static void test_mutual(void) {
   CHECK_EQ(p->client.peer_alert, SSL_AD_CERTIFICATE_REQUIRED);
   CHECK(!p->server.completed && !p->client.confirmed);
   char buf[128];
-  nq_tls_session_error(p->server.tls, buf, sizeof buf);
+  nq_verify_error(p->server.tls, buf, sizeof buf);
   CHECK(buf[0] == 0);
   quic_pair_free(p);
 
@@ -212,7 +214,7 @@ static void test_mutual(void) {
   c.key = nq_test_key_blob(leaf);
   p = shake(make(c), make(s), "localhost");
   CHECK_EQ(p->server.alert, SSL_AD_UNKNOWN_CA);
-  nq_tls_session_error(p->server.tls, buf, sizeof buf);
+  nq_verify_error(p->server.tls, buf, sizeof buf);
   CHECK(contains(buf, "no trusted CA signed it"));
   quic_pair_free(p);
 

@@ -1,4 +1,5 @@
-/* needs: tls/context.c base/fork.c tls/identity.c tls/verify.c tls/keylog.c certs.c quic_pair.c */
+// needs: tls/context.c tls/session.c tls/identity.c tls/load.c tls/roots.c tls/verify.c tls/keylog.c tls/reason.c
+// needs: tls/alert.c tls/random.c tls/hmac.c base/environ.c base/fork.c certs.c quic_pair.c
 /* Certificates, keys and roots in every form, what is refused and how it is said; the key log. */
 #include "tls_util.h"
 

@@ -1,4 +1,5 @@
-/* needs: tls/context.c base/fork.c tls/identity.c tls/verify.c tls/keylog.c certs.c quic_pair.c */
+// needs: tls/context.c tls/session.c tls/identity.c tls/load.c tls/roots.c tls/verify.c tls/keylog.c tls/reason.c
+// needs: tls/alert.c tls/random.c tls/hmac.c base/environ.c base/fork.c certs.c quic_pair.c
 /* Chains that were verified are remembered: for how long, for which names, and for no other chain. */
 #include "tls_util.h"
 
@@ -35,7 +36,7 @@ static void test_memory(void) {
 
 static int remembered(const nq_tls *t) {
   int n = 0;
-  for (const nq_good_chain *a = t->verified->answers; a < t->verified->answers + NQ_VERIFIED_MOST; a++)
+  for (const nq_verified_chain *a = t->verified->chains; a < t->verified->chains + NQ_VERIFIED_MOST; a++)
     n += a->until != 0;
   return n;
 }
@@ -61,7 +62,7 @@ static void test_only_what_was_verified(void) {
   bad(nq_tls_ref(client), make_server(foreign), "localhost", SSL_AD_UNKNOWN_CA, "");
   bad(make_client(other_ca), make_server(leaf), "localhost", SSL_AD_UNKNOWN_CA, ""); /* each context for itself */
   CHECK_EQ(remembered(client), 1);
-  client->verified->answers[0].until = 1; /* long ago: it is verified anew */
+  client->verified->chains[0].until = 1; /* long ago: it is verified anew */
   bad(nq_tls_ref(client), make_server(leaf), "localhost", SSL_AD_UNKNOWN_CA, "");
   nq_test_cert_free(other);
   nq_test_cert_free(foreign);
@@ -115,7 +116,7 @@ static void test_until_the_first_expires(void) {
         make((nq_tls_options){.server = 1, .cert = bytes(der, (size_t)len), .key = nq_test_key_blob(c), ALPN(NQ1)});
     unsigned at = client->verified->next;
     good(nq_tls_ref(client), server, "localhost");
-    const nq_good_chain *a = &client->verified->answers[at];
+    const nq_verified_chain *a = &client->verified->chains[at];
     int64_t begins[] = {seconds(X509_get0_notBefore(c->x509)), seconds(X509_get0_notBefore(ca->x509))};
     int64_t ends[] = {seconds(X509_get0_notAfter(c->x509)), seconds(X509_get0_notAfter(ca->x509))};
     CHECK_EQ(a->from, begins[0] > begins[1] ? begins[0] : begins[1]);

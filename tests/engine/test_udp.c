@@ -1,4 +1,4 @@
-// needs: io/udp.c io/udp_linux.c base/fork.c base/addr.c
+// needs: io/backend.c io/udp.c io/udp_common.c io/udp_linux.c io/udp_steer.c base/fork.c base/addr.c
 /* UDP sockets over loopback: the same datagrams arrive whole by every path. */
 #include <fcntl.h>
 
@@ -21,19 +21,20 @@ static void test_open(void) {
 #ifdef __linux__
   CHECK(a->caps.mmsg && a->caps.gso && a->caps.gro && a->caps.ecn);
 #endif
-  nq_udp_options o = options("127.0.0.1");
+  nq_backend_options o = options("127.0.0.1");
   nq_io *b;
   o.local = a->local;
-  CHECK_EQ(nq_udp_open(&b, shared, &o), -EADDRINUSE);
+  CHECK_EQ(best.backend->open(&b, best.shared, &o), -EADDRINUSE);
   CHECK(!b);
   o.local.len = 0;
-  CHECK_EQ(nq_udp_open(&b, shared, &o), -EAFNOSUPPORT);
+  CHECK_EQ(best.backend->open(&b, best.shared, &o), -EAFNOSUPPORT);
   o = options("192.0.2.1");
-  CHECK_EQ(nq_udp_open(&b, shared, &o), -EADDRNOTAVAIL);
+  CHECK_EQ(best.backend->open(&b, best.shared, &o), -EADDRNOTAVAIL);
   o = options("127.0.0.1");
-  o.portable = 1;
   o.buffer_size = 20000;
+  use_portable = 1;
   b = open_with(o);
+  use_portable = 0;
   CHECK(!b->caps.mmsg && !b->caps.gso && !b->caps.gro && !b->caps.ecn);
   CHECK_EQ(b->caps.rcvbuf_asked, 20000);
   CHECK_EQ(b->caps.rcvbuf, 20000);
@@ -46,23 +47,23 @@ static void test_open(void) {
 }
 
 static void test_v6only(void) {
-  nq_udp_options o = options("::");
+  nq_backend_options o = options("::");
   o.v6only = 1;
   nq_io *six = open_with(o), *four = NULL;
   o = options("0.0.0.0");
   o.local.in.sin_port = six->local.in6.sin6_port;
-  CHECK_EQ(nq_udp_open(&four, shared, &o), 0);
+  CHECK_EQ(best.backend->open(&four, best.shared, &o), 0);
   nq_io *both = NULL;
   o = options("::");
   o.local.in6.sin6_port = six->local.in6.sin6_port;
-  CHECK_EQ(nq_udp_open(&both, shared, &o), -EADDRINUSE);
+  CHECK_EQ(best.backend->open(&both, best.shared, &o), -EADDRINUSE);
   REQUIRE(four);
   close_both(six, four);
 }
 
 /* The same datagrams by every path */
 
-static void trains(const char *host, nq_udp_options o) {
+static void trains(const char *host, nq_backend_options o) {
   static const size_t sizes[] = {1, 2, 63, 64, 500, 1199, 1200, 1452, 1472, 8900, 32000};
   o.local = addr(host, 0);
   nq_io *a = open_with(o), *b = open_with(o);
@@ -88,7 +89,7 @@ static void trains(const char *host, nq_udp_options o) {
   close_both(a, b);
 }
 
-static void many(const char *host, nq_udp_options o) {
+static void many(const char *host, nq_backend_options o) {
   o.local = addr(host, 0);
   nq_io *a = open_with(o), *b = open_with(o);
   for (uint32_t seq = 0; seq < 10000; seq += 20) {
@@ -104,8 +105,8 @@ static void many(const char *host, nq_udp_options o) {
   close_both(a, b);
 }
 
-static void every_path(void (*test)(const char *, nq_udp_options)) {
-  nq_udp_options o;
+static void every_path(void (*test)(const char *, nq_backend_options)) {
+  nq_backend_options o;
   memset(&o, 0, sizeof o);
   test("127.0.0.1", o);
   test("::1", o);
@@ -114,9 +115,10 @@ static void every_path(void (*test)(const char *, nq_udp_options)) {
   o.no_gso = 0;
   o.no_gro = 1;
   test("127.0.0.1", o);
-  o.portable = 1;
+  use_portable = 1;
   test("127.0.0.1", o);
   test("::1", o);
+  use_portable = 0;
 }
 
 static void test_trains(void) { every_path(trains); }
@@ -125,7 +127,7 @@ static void test_many(void) { every_path(many); }
 
 /* No more messages than asked for, where several are taken at once; the rest stays for the next time. */
 static void test_few_at_a_time(void) {
-  nq_udp_options o = options("127.0.0.1");
+  nq_backend_options o = options("127.0.0.1");
   o.no_gro = 1;
   nq_io *a = open_on("127.0.0.1"), *b = open_with(o);
   const nq_datagram *v;
@@ -272,9 +274,8 @@ static void test_ecn(void) {
 }
 
 /* A wildcard socket sees which of its addresses was meant, and answers from it. */
-static void pktinfo(const char *client, const char *wildcard, const char *seen, const char *target, int portable) {
-  nq_udp_options o = options(wildcard);
-  o.portable = portable;
+static void pktinfo(const char *client, const char *wildcard, const char *seen, const char *target) {
+  nq_backend_options o = options(wildcard);
   nq_io *a = open_on(client), *b = open_with(o);
   CHECK(b->caps.pktinfo);
   nq_io to = *b;
@@ -300,12 +301,13 @@ static void pktinfo(const char *client, const char *wildcard, const char *seen, 
 }
 
 static void test_pktinfo(void) {
-  for (int portable = 0; portable < 2; portable++) {
-    pktinfo("127.0.0.1", "0.0.0.0", "127.0.0.7", "127.0.0.7", portable);
-    pktinfo("127.0.0.9", "0.0.0.0", "127.0.0.1", "127.0.0.1", portable);
-    pktinfo("::1", "::", "::1", "::1", portable);
-    pktinfo("127.0.0.1", "::", "::ffff:127.0.0.8", "127.0.0.8", portable);
+  for (use_portable = 0; use_portable < 2; use_portable++) {
+    pktinfo("127.0.0.1", "0.0.0.0", "127.0.0.7", "127.0.0.7");
+    pktinfo("127.0.0.9", "0.0.0.0", "127.0.0.1", "127.0.0.1");
+    pktinfo("::1", "::", "::1", "::1");
+    pktinfo("127.0.0.1", "::", "::ffff:127.0.0.8", "127.0.0.8");
   }
+  use_portable = 0;
 }
 
 static void test_local_ignored(void) {
@@ -390,14 +392,14 @@ static void steered(nq_io *const *s, const nq_io *a, const uint8_t *p, size_t le
 
 static void steer(const char *host) {
   nq_io *s[3], *a = open_on(host);
-  nq_udp_options o = options(host);
+  nq_backend_options o = options(host);
   o.reuseport = 1;
   for (int i = 0; i < 3; i++) {
     s[i] = open_with(o);
     o.local = s[0]->local;
   }
-  CHECK_EQ(nq_udp_steer(s[0], 0), -EINVAL);
-  CHECK_EQ(nq_udp_steer(s[0], 3), 0);
+  CHECK_EQ(used()->backend->steer(s[0], 0), -EINVAL);
+  CHECK_EQ(used()->backend->steer(s[0], 3), 0);
   for (int id = 0; id < 256; id++) {
     uint8_t one[30] = {(uint8_t)(0x40 | (id & 0x3f)), (uint8_t)id}, initial[30] = {0xc0, 0, 0, 0, 1, 8, (uint8_t)id};
     uint8_t empty[30] = {0xc0, 0, 0, 0, 1, 0, (uint8_t)id}, cut[30] = {0xff, 7, 7, 7, 7, 8, (uint8_t)id};
@@ -411,7 +413,7 @@ static void steer(const char *host) {
   }
   for (int i = 0; i < 3; i++)
     s[i]->ops->close(s[i]);
-  CHECK_EQ(nq_udp_steer(a, 2), -EINVAL); /* no reuseport group */
+  CHECK_EQ(used()->backend->steer(a, 2), -EINVAL); /* no reuseport group */
   a->ops->close(a);
 }
 #endif
@@ -422,14 +424,14 @@ static void test_steer(void) {
   steer("::1");
 #else
   nq_io *a = open_on("127.0.0.1");
-  CHECK_EQ(nq_udp_steer(a, 2), -EOPNOTSUPP);
+  CHECK_EQ(used()->backend->steer(a, 2), -EOPNOTSUPP);
   a->ops->close(a);
 #endif
 }
 
 int main(void) {
   int before = count_fds();
-  REQUIRE(shared = nq_udp_buffers_new());
+  start_backends();
   RUN(test_open);
   RUN(test_v6only);
   RUN(test_trains);
@@ -446,7 +448,7 @@ int main(void) {
   RUN(test_too_long);
   RUN(test_steer);
   CHECK_EQ(count_fds(), before);
-  nq_udp_buffers_free(shared);
-  nq_udp_buffers_free(NULL);
+  stop_backends();
+  stop_backends(); /* once more does no harm */
   CHECK_DONE();
 }

@@ -1,4 +1,4 @@
-// needs: io/udp.c io/udp_linux.c base/fork.c base/addr.c
+// needs: io/backend.c io/udp.c io/udp_common.c io/udp_linux.c io/udp_steer.c base/fork.c base/addr.c
 /* UDP sockets whose system calls fail on demand: what can be sent is, what cannot is counted, nothing hangs. */
 #include "udp_util.h"
 
@@ -50,10 +50,11 @@ static int faulty_sendmmsg(int fd, struct mmsghdr *m, unsigned n) {
 
 static ssize_t faulty_sendmsg(int fd, const struct msghdr *m) { return faulty(m) ? -1 : sendmsg(fd, m, MSG_DONTWAIT); }
 
-static nq_io *open_faulty(int portable, int error, int times) {
-  nq_udp_options o = options("127.0.0.1");
-  o.portable = portable;
+static nq_io *open_faulty(int of_portable, int error, int times) {
+  nq_backend_options o = options("127.0.0.1");
+  use_portable = of_portable;
   nq_io *io = open_with(o);
+  use_portable = 0;
   sys_of(io)->sendmmsg = faulty_sendmmsg;
   sys_of(io)->sendmsg = faulty_sendmsg;
   memset(&fault, 0, sizeof fault);
@@ -129,8 +130,8 @@ static void test_late_train_fails(void) {
   close_both(a, b);
 }
 
-static void blocks(int portable, int error) {
-  nq_io *a = open_faulty(portable, error, 3), *b = open_on("127.0.0.1");
+static void blocks(int of_portable, int error) {
+  nq_io *a = open_faulty(of_portable, error, 3), *b = open_on("127.0.0.1");
   push(a, b, 0, 40, 1000, 900);
   push(a, b, 40, 1, 50, 50);
   for (int i = 0; i < 3; i++) {
@@ -148,7 +149,7 @@ static void blocks(int portable, int error) {
   expect_nothing(b);
   /* In the middle of the queue and in the middle of a run, found by tx_room. */
   fault.times = 1;
-  fault.only_len = portable ? 9 : 999 * 35 + 9;
+  fault.only_len = of_portable ? 9 : 999 * 35 + 9;
   for (uint32_t i = 0; i < NQ_UDP_TX_MESSAGES - 1; i++)
     push(a, b, i, 1, 17 + i % 2 * 20, 17 + i % 2 * 20);
   for (uint32_t i = 0; i < 100; i += 50)
@@ -190,8 +191,8 @@ static void test_no_buffers_for_ever(void) {
   close_both(a, b);
 }
 
-static void error_drops_one(int portable, int error) {
-  nq_io *a = open_faulty(portable, error, -1), *b = open_on("127.0.0.1");
+static void error_drops_one(int of_portable, int error) {
+  nq_io *a = open_faulty(of_portable, error, -1), *b = open_on("127.0.0.1");
   fault.only_len = 55;
   push(a, b, 0, 3, 100, 100);
   push(a, b, 3, 2, 101, 51);
@@ -205,7 +206,7 @@ static void error_drops_one(int portable, int error) {
   expect(b, a, 3, 2, 101, 51);
   expect(b, a, 6, 3, 102, 102);
   expect_nothing(b);
-  CHECK(portable || a->caps.gso);
+  CHECK(of_portable || a->caps.gso);
   close_both(a, b);
 }
 
@@ -306,27 +307,32 @@ static void test_receive_oddities(void) {
 }
 
 static void test_both_kinds(void) {
-  /* Two sockets, one of each kind, share the buffers in turns. */
-  nq_udp_options o = options("::1");
-  o.portable = 1;
-  nq_io *a = open_on("127.0.0.1"), *b = open_on("127.0.0.1"), *c = open_with(o), *d = open_with(o);
+  /* Pairs of sockets of each kind in turns, and two pairs that share their buffers. */
+  nq_io *a = open_on("127.0.0.1"), *b = open_on("127.0.0.1"), *e = open_on("::1"), *f = open_on("::1");
+  use_portable = 1;
+  nq_io *c = open_on("::1"), *d = open_on("::1");
+  use_portable = 0;
   for (uint32_t i = 0; i < 20; i++) {
     push(a, b, i, 5, 100, 100);
     push(c, d, i, 5, 100, 100);
+    push(e, f, i + 7, 3, 200, 100);
     flush(a);
     flush(c);
+    flush(e);
     expect(b, a, i, 5, 100, 100);
     expect(d, c, i, 5, 100, 100);
+    expect(f, e, i + 7, 3, 200, 100);
   }
   close_both(a, b);
   close_both(c, d);
+  close_both(e, f);
 }
 
 #endif
 
 int main(void) {
   int before = count_fds();
-  REQUIRE(shared = nq_udp_buffers_new());
+  start_backends();
 #ifdef __linux__
   RUN(test_gso_fails);
   RUN(test_path_fails_not_gso);
@@ -339,6 +345,6 @@ int main(void) {
   RUN(test_both_kinds);
 #endif
   CHECK_EQ(count_fds(), before);
-  nq_udp_buffers_free(shared);
+  stop_backends();
   CHECK_DONE();
 }

@@ -5,6 +5,9 @@
 #include "certs.h"
 #include "check.h"
 #include "quic_pair.h"
+#include "tls/alert.h"
+#include "tls/hmac.h"
+#include "tls/random.h"
 #include "tls/tls_impl.h"
 
 #include <openssl/err.h>
@@ -87,9 +90,9 @@ static inline void good(nq_tls *client, nq_tls *server, const char *host) {
   quic_pair *p = shake(client, server, host);
   char buf[256];
   CHECK(p->client.confirmed && p->server.completed);
-  nq_tls_session_error(p->client.tls, buf, sizeof buf);
+  nq_verify_error(p->client.tls, buf, sizeof buf);
   CHECK(buf[0] == 0);
-  nq_tls_session_error(p->server.tls, buf, sizeof buf);
+  nq_verify_error(p->server.tls, buf, sizeof buf);
   CHECK(buf[0] == 0);
   quic_pair_free(p);
 }
@@ -101,7 +104,7 @@ static inline void bad(nq_tls *client, nq_tls *server, const char *host, unsigne
   CHECK(!p->client.completed && !p->client.confirmed);
   CHECK_EQ(p->client.alert, alert);
   CHECK_EQ(p->server.peer_alert, alert);
-  nq_tls_session_error(p->client.tls, buf, sizeof buf);
+  nq_verify_error(p->client.tls, buf, sizeof buf);
   CHECK(contains(buf, why));
   quic_pair_free(p);
 }

@@ -1,4 +1,4 @@
-/* udp_util.h: sockets, numbered packets and what is expected of them, for the tests of udp.c. */
+/* udp_util.h: sockets, numbered packets and what is expected of them, for the tests of the UDP backends. */
 #ifndef NQ_UDP_UTIL_H
 #define NQ_UDP_UTIL_H
 
@@ -8,9 +8,23 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "io/udp.h"
 #include "io/udp_impl.h"
 
-static nq_udp_buffers *shared;
+static nq_backend_use best, portable; /* the best that there is here, and the one that is everywhere */
+static int use_portable;              /* which of them opens the next socket */
+
+static inline nq_backend_use *used(void) { return use_portable ? &portable : &best; }
+
+static inline void start_backends(void) {
+  REQUIRE(nq_backend_start(&best, NULL, NULL) == 0);
+  REQUIRE(nq_backend_start(&portable, &nq_backend_udp, NULL) == 0);
+}
+
+static inline void stop_backends(void) {
+  nq_backend_stop(&best);
+  nq_backend_stop(&portable);
+}
 
 /* Packet number `seq`: its bytes follow from number and position, its length is chosen by the test. */
 static inline void fill(uint8_t *p, size_t len, uint32_t seq) {
@@ -24,16 +38,16 @@ static inline nq_addr addr(const char *host, uint16_t port) {
   return a;
 }
 
-static inline nq_udp_options options(const char *host) {
-  nq_udp_options o;
+static inline nq_backend_options options(const char *host) {
+  nq_backend_options o;
   memset(&o, 0, sizeof o);
   o.local = addr(host, 0);
   return o;
 }
 
-static inline nq_io *open_with(nq_udp_options o) {
+static inline nq_io *open_with(nq_backend_options o) {
   nq_io *io;
-  REQUIRE(!nq_udp_open(&io, shared, &o));
+  REQUIRE(!used()->backend->open(&io, used()->shared, &o));
   return io;
 }
 

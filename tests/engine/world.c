@@ -134,8 +134,10 @@ void side_tick(side *x, int64_t wait) {
   nq_loop_flush(x->l);
 }
 
+const char *world_alpn = "\x04nq/1";
+
 nq_tls *world_tls(const nq_test_cert *ca, const nq_test_cert *leaf) {
-  nq_tls_options o = {.server = leaf != NULL, .alpn = (const uint8_t *)"\x04nq/1", .alpn_len = 5};
+  nq_tls_options o = {.server = leaf != NULL, .alpn = (const uint8_t *)world_alpn, .alpn_len = strlen(world_alpn)};
   char err[256];
   nq_tls *t = NULL;
   if (leaf) {

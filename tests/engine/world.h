@@ -46,6 +46,8 @@ typedef struct world {
 /* Loops are made with these: how packets come and go over real UDP. */
 extern nq_loop_options world_loop;
 struct nq_test_cert;
+/* What world_tls offers and takes by ALPN, in wire form. */
+extern const char *world_alpn;
 /* A context of a server (leaf given) or a client that trusts ca. */
 nq_tls *world_tls(const struct nq_test_cert *ca, const struct nq_test_cert *leaf);
 /* name: the server name the client asks for; "localhost" is what the certificate is for. sim may be NULL: real UDP. */

@@ -112,7 +112,8 @@ int nq_conn_get_info(const nq_loop *l, nq_handle h, nq_conn_info *info) {
   info->remote = c->remote;
   info->streams = c->n_streams;
   info->queued = c->queued;
-  memcpy(info->alpn, c->alpn, sizeof c->alpn);
+  if (c->alpn)
+    memcpy(info->alpn, c->alpn + 1, info->alpn_len = c->alpn[0]);
   memcpy(info->cipher, c->cipher, sizeof c->cipher);
   memcpy(info->group, c->group, sizeof c->group);
   if (!c->connected)

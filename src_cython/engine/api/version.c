@@ -3,7 +3,7 @@
 
 #include "dns/resolve.h"
 #include "engine.h"
-#include "tls/tls.h"
+#include "tls/context.h"
 
 /* Given by setup.py: the parts with their hashes, the compiler and its flags, as JSON. */
 #ifndef NQ_BUILD_FACTS

@@ -1,10 +1,9 @@
-/* addr.c: socket addresses. */
+#include "base/addr.h"
+
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
-
-#include "io/io.h"
 
 int nq_addr_equal(const nq_addr *a, const nq_addr *b) {
   if (!a->len || !b->len)
@@ -15,6 +14,15 @@ int nq_addr_equal(const nq_addr *a, const nq_addr *b) {
     return a->in.sin_port == b->in.sin_port && a->in.sin_addr.s_addr == b->in.sin_addr.s_addr;
   return a->in6.sin6_port == b->in6.sin6_port && a->in6.sin6_scope_id == b->in6.sin6_scope_id &&
          !memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof a->in6.sin6_addr);
+}
+
+int nq_addr_is_wildcard(const nq_addr *a) {
+  if (!a->len)
+    return 0;
+  if (a->sa.sa_family == AF_INET)
+    return a->in.sin_addr.s_addr == htonl(INADDR_ANY);
+  static const uint8_t mapped[16] = {[10] = 0xff, [11] = 0xff};
+  return IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr) || !memcmp(&a->in6.sin6_addr, mapped, sizeof mapped);
 }
 
 /* The scope of an address, a number or the name of an interface; 0 when it is neither. */

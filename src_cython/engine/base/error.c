@@ -1,5 +1,4 @@
-/* error.c: what the error codes of engine.h mean. */
-#include "engine.h"
+#include "base/error.h"
 
 const char *nq_strerror(int err) {
   static const char *const text[] = {"done",

@@ -10,7 +10,7 @@ static int watched;
 static void forked(void) { atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed); }
 static void init(void) { watched = pthread_atfork(NULL, NULL, forked) == 0; }
 
-unsigned nq_process(void) {
+unsigned nq_fork_generation(void) {
   pthread_once(&once, init);
   return watched ? atomic_load_explicit(&generation, memory_order_relaxed) : 0;
 }

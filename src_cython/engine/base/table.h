@@ -14,28 +14,33 @@ typedef uint64_t nq_handle; /* generation (high 32 bits, odd while alive), index
 #define NQ_TABLE_DIR 65536u /* chunks at most: 16.7 million objects */
 
 typedef struct nq_slot {
-  _Atomic uint32_t gen; /* odd: alive */
-  uint32_t next;        /* free list, index + 1 */
-  void *obj;
+  _Atomic uint32_t gen; /* The generation, odd while the slot holds an object. */
+  uint32_t next;        /* The next free slot, as index + 1; 0 at the end of the list. */
+  void *obj;            /* The object. */
 } nq_slot;
 
 typedef struct nq_table {
-  _Atomic(nq_slot *) *dir; /* NQ_TABLE_DIR pointers, allocated (zero, untouched pages) at init */
-  uint32_t chunks, free, live;
+  _Atomic(nq_slot *) *dir; /* NQ_TABLE_DIR pointers to chunks of slots; pages that hold none are never touched. */
+  uint32_t chunks;         /* The chunks that there are. */
+  uint32_t free;           /* The first free slot, as index + 1; 0 when there is none. */
+  uint32_t live;           /* The objects in the table. */
 } nq_table;
 
-int nq_table_init(nq_table *t); /* 0, or -1: no memory */
+/* An empty table. 0, or -1 when there is no memory. */
+int nq_table_init(nq_table *t);
+/* Frees the table, but not the objects in it. */
 void nq_table_free(nq_table *t);
 /* Handle of obj (never NULL), or 0 when there is no memory. Owner thread only, as are remove and get. Freed slots are
  * taken again in LIFO order; a slot whose generation would wrap is retired. */
 nq_handle nq_table_insert(nq_table *t, void *obj);
 /* The object that was there, or NULL for a stale handle. */
 void *nq_table_remove(nq_table *t, nq_handle h);
-/* From any thread. */
+/* Whether the handle names an object. From any thread. */
 int nq_table_alive(const nq_table *t, nq_handle h);
 /* Calls fn for every live object; fn may remove the object it is given. */
 void nq_table_each(nq_table *t, void (*fn)(void *ctx, nq_handle h, void *obj), void *ctx);
 
+/* The object, or NULL for a stale handle. */
 static inline void *nq_table_get(const nq_table *t, nq_handle h) {
   uint32_t i = (uint32_t)h, c = i >> NQ_TABLE_SHIFT;
   if (c >= t->chunks)

@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "engine.h"
+#include "base/error.h"
 
 #define MS UINT64_C(1000000)
 #define SEC UINT64_C(1000000000)

@@ -13,11 +13,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/addr.h"
+#include "base/error.h"
 #include "base/limit.h"
 #include "dns/resolve.h"
-#include "io/io.h"
+#include "io/backend.h"
 #include "naquid_native.h"
-#include "tls/tls.h"
+#include "tls/alert.h"
+#include "tls/context.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -30,20 +33,6 @@ typedef struct nq_loop nq_loop;
 typedef struct nq_hdmap nq_hdmap;
 /* Loops that serve one address together. */
 typedef struct nq_group nq_group;
-
-enum {
-  NQ_DONE = 0,
-  NQ_ERR_NOMEM = -1,
-  NQ_ERR_STALE = -2,  /* the handle's object is gone */
-  NQ_ERR_STATE = -3,  /* not now: not connected, already finished, wrong kind of stream */
-  NQ_ERR_ARG = -4,    /* an argument is out of range */
-  NQ_ERR_TOOBIG = -5, /* above max_message_size or what the path carries */
-  NQ_ERR_FULL = -6,   /* a bound is reached: send queue, pending calls, connections */
-  NQ_ERR_SYS = -7,    /* the system said no: nq_loop_errno */
-  NQ_ERR_FORKED = -8  /* the loop belongs to the process that this one was forked from */
-};
-/* The text of an NQ_ERR_* code, without a full stop; static. */
-const char *nq_strerror(int err);
 
 /* ---- application error codes on the wire (streams and CONNECTION_CLOSE of type 0x1d) ---- */
 enum {
@@ -140,7 +129,9 @@ typedef struct nq_event {
 /* How a loop works; all zero: as it is best for most. */
 typedef struct nq_loop_options {
   const nq_env *env; /* NULL: the system's clock and the TLS library's randomness */
-  int portable; /* portable packet I/O only */
+  int portable; /* the backend "udp", whatever the next member says */
+  const nq_backend *backend; /* how packets come and go; NULL: the best way that this system has */
+  void *backend_ctx; /* what the backend is started with */
   /* Sends no trains of packets (UDP GSO); receives none (UDP GRO). Each is used otherwise where the system has it. */
   int no_gso, no_gro;
   uint64_t timer_floor; /* timers of connections are not served more often; 0: 1 ms */
@@ -389,8 +380,10 @@ typedef struct nq_conn_info {
   uint64_t streams, queued; /* open streams, bytes in their send queues */
   /* The largest UDP payload that is sent on this path now (RFC 9000 14.3). */
   uint64_t max_udp_payload;
-  /* Names of the protocol, of the cipher suite and of the key exchange; "" before the handshake is done. */
-  char alpn[64], cipher[40], group[24];
+  size_t alpn_len; /* the bytes of alpn, at most 255; 0 before the handshake is done */
+  char alpn[256]; /* the protocol agreed on (RFC 7301), with a NUL behind it */
+  /* Names of the cipher suite and of the key exchange; "" before the handshake is done. */
+  char cipher[40], group[24];
 } nq_conn_info;
 /* state of a connection. IDLE: not begun. CONNECTING: in the handshake. OPEN: usable. CLOSING: flushing what is queued,
  * or waiting for memory to report its end. CLOSED: it ended. WAITING: closed, and nq_conn_reconnect has set a time. */

@@ -1,48 +1,48 @@
-/* io.h: how packets come and go. The endpoint sees only this; udp.c is the real one, the tests have a simulated one. */
+/* io.h: how packets come and go. The endpoint sees only this; backend.h has the real ones, the tests a simulated one.
+ */
 #ifndef NQ_IO_H
 #define NQ_IO_H
 
-#include <netinet/in.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/socket.h>
 
-typedef struct nq_addr {
-  union {
-    struct sockaddr sa;
-    struct sockaddr_in in;
-    struct sockaddr_in6 in6;
-  };
-  socklen_t len; /* 0: no address */
-} nq_addr;
-
-int nq_addr_equal(const nq_addr *a, const nq_addr *b); /* family, address, port (and scope) */
-/* "127.0.0.1" or "fe80::1%eth0" with a port. 0, or -1 when host is no numeric address. */
-int nq_addr_parse(nq_addr *a, const char *host, uint16_t port);
-/* "127.0.0.1:80", "[::1]:80"; always terminated. Returns buf. */
-char *nq_addr_format(const nq_addr *a, char *buf, size_t cap);
-uint16_t nq_addr_port(const nq_addr *a);
+#include "base/addr.h"
 
 /* One received UDP datagram (trains from GRO come already split). */
 typedef struct nq_datagram {
-  const uint8_t *data;
-  uint32_t len;
-  uint8_t ecn; /* the two ECN bits of the IP header */
-  const nq_addr *remote;
-  const nq_addr *local; /* the address it was sent to: pktinfo, else the socket's own */
+  const uint8_t *data;   /* The payload. */
+  uint32_t len;          /* Its bytes. */
+  uint8_t ecn;           /* The two ECN bits of the IP header. */
+  const nq_addr *remote; /* The address that it came from. */
+  const nq_addr *local;  /* The address that it was sent to: pktinfo, else the socket's own. */
 } nq_datagram;
 
+/* What a socket has done since it was opened. */
 typedef struct nq_io_stats {
-  /* Messages: a GRO or GSO train counts once. Errors: failed calls and datagrams lost while receiving; datagrams that
-   * could not be sent and were dropped. */
-  uint64_t rx_calls, rx_messages, rx_datagrams, rx_bytes, rx_truncated, rx_errors;
-  uint64_t tx_calls, tx_messages, tx_datagrams, tx_bytes, tx_blocked, tx_errors;
+  uint64_t rx_calls;     /* System calls that asked for datagrams. */
+  uint64_t rx_messages;  /* Messages that came; a GRO train is one. */
+  uint64_t rx_datagrams; /* Datagrams that were handed out. */
+  uint64_t rx_bytes;     /* Their bytes. */
+  uint64_t rx_truncated; /* Messages that were longer than the room for them, and were dropped. */
+  uint64_t rx_errors;    /* Calls that failed, and datagrams that were lost while receiving. */
+  uint64_t tx_calls;     /* System calls that sent. */
+  uint64_t tx_messages;  /* Messages that left; a GSO train is one. */
+  uint64_t tx_datagrams; /* Datagrams that left. */
+  uint64_t tx_bytes;     /* Their bytes. */
+  uint64_t tx_blocked;   /* Times that the socket took nothing. */
+  uint64_t tx_errors;    /* Datagrams that could not be sent, and were dropped. */
 } nq_io_stats;
 
+/* What is in use right now: what fails later is switched off. */
 typedef struct nq_io_caps {
-  uint8_t mmsg, gso, gro, ecn, pktinfo; /* 1 when in use right now */
-  uint32_t rcvbuf, sndbuf; /* bytes the kernel granted */
-  uint32_t rcvbuf_asked;
+  uint8_t mmsg;          /* Whether one system call takes many messages. */
+  uint8_t gso;           /* Whether trains of packets are sent as one message. */
+  uint8_t gro;           /* Whether they may be received as one. */
+  uint8_t ecn;           /* Whether the ECN bits are read and written. */
+  uint8_t pktinfo;       /* Whether the local address of each datagram is known, and can be chosen. */
+  uint32_t rcvbuf;       /* The bytes of receive buffer that the kernel granted. */
+  uint32_t sndbuf;       /* The bytes of send buffer that it granted. */
+  uint32_t rcvbuf_asked; /* The bytes of receive buffer that were asked for. */
 } nq_io_caps;
 
 typedef struct nq_io nq_io;
@@ -65,20 +65,20 @@ typedef struct nq_io_ops {
 } nq_io_ops;
 
 struct nq_io {
-  const nq_io_ops *ops;
-  int fd; /* to wait on, or -1 */
-  int blocked;
-  uint32_t rx_most; /* messages that a receive should take, where it takes several; 0: as many as it can */
-  nq_addr local; /* bound address */
-  nq_io_stats stats;
-  nq_io_caps caps;
+  const nq_io_ops *ops; /* What it does. */
+  int fd;               /* The descriptor to wait on; -1 when there is none. */
+  int blocked;          /* Whether the socket took nothing at the last flush. */
+  uint32_t rx_most;     /* The messages that one receive should take, where it takes several; 0: as many as it can. */
+  nq_addr local;        /* The address that it is bound to. */
+  nq_io_stats stats;    /* What it has done. */
+  nq_io_caps caps;      /* What it uses. */
 };
 
 /* The clock and the randomness of a loop; the tests have their own. */
 typedef struct nq_env {
-  void *ctx;
-  uint64_t (*now)(void *ctx); /* monotonic, ns */
-  void (*random)(void *ctx, uint8_t *dst, size_t n); /* cryptographic */
+  void *ctx;                                         /* What both functions are given. */
+  uint64_t (*now)(void *ctx);                        /* The monotonic time, in ns. */
+  void (*random)(void *ctx, uint8_t *dst, size_t n); /* Fills dst with bytes that nobody can foretell. */
 } nq_env;
 
 #endif

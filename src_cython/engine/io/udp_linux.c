@@ -1,10 +1,9 @@
-/* udp_linux.c: many datagrams per system call: recvmmsg, sendmmsg, UDP_SEGMENT, UDP_GRO; ECN; reuseport steering. */
-#include "io/udp.h"
+/* udp_linux.c: many datagrams per system call: recvmmsg, sendmmsg, UDP_SEGMENT, UDP_GRO; ECN. */
+#include "io/udp_linux.h"
 
 #ifdef __linux__
 
 #include <errno.h>
-#include <linux/filter.h>
 #include <string.h>
 
 #include "io/udp_impl.h"
@@ -15,23 +14,13 @@
 #ifndef UDP_GRO
 #define UDP_GRO 104
 #endif
-#ifndef SO_ATTACH_REUSEPORT_CBPF
-#define SO_ATTACH_REUSEPORT_CBPF 51
-#endif
 
 static int sys_sendmmsg(int fd, struct mmsghdr *m, unsigned n) { return sendmmsg(fd, m, n, MSG_DONTWAIT); }
 
 static int sys_recvmmsg(int fd, struct mmsghdr *m, unsigned n) { return recvmmsg(fd, m, n, MSG_DONTWAIT, NULL); }
 
-void nq_udp_linux_init(nq_udp *u, const nq_udp_options *o) {
+static void switch_on(nq_udp *u, const nq_backend_options *o) {
   int fd = u->io.fd, segment = 0;
-  struct mmsghdr none;
-  memset(&none, 0, sizeof none);
-  u->sys.sendmmsg = sys_sendmmsg;
-  u->sys.recvmmsg = sys_recvmmsg;
-  /* Calls for no message at all: a sandbox without them says so. */
-  if (sys_sendmmsg(fd, &none, 0) || sys_recvmmsg(fd, &none, 0))
-    return;
   nq_io_caps *caps = &u->io.caps;
   caps->mmsg = 1;
   socklen_t len = sizeof segment;
@@ -71,7 +60,8 @@ static control read_control(const nq_udp *u, struct msghdr *m, nq_addr *local) {
   return r;
 }
 
-int nq_udp_linux_recv(nq_udp *u, const nq_datagram **out) {
+static int receive(nq_io *io, const nq_datagram **out) {
+  nq_udp *u = (nq_udp *)io;
   nq_udp_rx *rx = u->shared->rx;
   int n, tries = 0;
   uint32_t most = rx->want ? rx->want : NQ_UDP_RX_MESSAGES;
@@ -147,7 +137,8 @@ static void prepare(nq_udp *u, uint32_t i, const nq_udp_unit *unit) {
   h->msg_control = h->msg_controllen ? tx->control[i] : NULL;
 }
 
-int nq_udp_linux_send(nq_udp *u) {
+/* Sends the queue from its head with one call: the number of units sent, or -errno. */
+static int send_many(nq_udp *u) {
   nq_udp_tx *tx = u->tx;
   nq_udp_cursor c = tx->head;
   nq_udp_unit unit;
@@ -159,27 +150,25 @@ int nq_udp_linux_send(nq_udp *u) {
   return sent < 0 ? -errno : sent;
 }
 
-/* Steering */
+static int flush(nq_io *io) { return nq_udp_flush((nq_udp *)io, send_many); }
 
-int nq_udp_steer(nq_io *io, uint32_t n) {
-  /* The program sees the UDP payload; a load beyond its end returns 0. */
-  struct sock_filter code[] = {
-      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0),
-      BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x80, 2, 0),
-      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 1), /* short header: the ID follows the first byte */
-      BPF_JUMP(BPF_JMP | BPF_JA, 3, 0, 0),
-      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 5), /* long header: its length follows the version */
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 3, 0),
-      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 6),
-      BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, n),
-      BPF_STMT(BPF_RET | BPF_A, 0),
-      BPF_STMT(BPF_RET | BPF_K, 0),
-  };
-  struct sock_fprog program = {sizeof code / sizeof *code, code};
-  if (!n)
-    return -EINVAL;
-  return setsockopt(io->fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program) ? -errno : 0;
+static const nq_io_ops ops = {receive, nq_udp_tx_room, nq_udp_tx_push, flush, nq_udp_close};
+
+/* Calls without a descriptor: that there is none is found only by a system that has them. A sandbox may not. */
+static int probe(void) {
+  struct mmsghdr none;
+  memset(&none, 0, sizeof none);
+  if (sys_sendmmsg(-1, &none, 0) >= 0 || errno != EBADF)
+    return -EOPNOTSUPP;
+  return sys_recvmmsg(-1, &none, 0) >= 0 || errno != EBADF ? -EOPNOTSUPP : 0;
 }
+
+static int open_socket(nq_io **out, void *shared, const nq_backend_options *o) {
+  static const nq_udp_sys sys = {.sendmmsg = sys_sendmmsg, .recvmmsg = sys_recvmmsg};
+  return nq_udp_open(out, shared, o, &ops, &sys, switch_on);
+}
+
+const nq_backend nq_backend_udp_linux = {"udp_linux", probe, nq_udp_start, nq_udp_stop, open_socket, nq_udp_steer};
 
 #else
 typedef int nq_udp_linux_is_elsewhere; /* C forbids an empty file */

@@ -16,6 +16,7 @@
 #include "quic/closing.h"
 #include "quic/receive.h"
 #include "quic/stream_in.h"
+#include "tls/random.h"
 
 #define NQ_BUSY_DATAGRAMS 8 /* a receive that found this many is worth repeating before the next wait */
 #define NQ_LOOK_EVERY 16 /* ticks under load: a busy socket must not hide the others */
@@ -136,7 +137,7 @@ int nq_loop_errno(const nq_loop *l) { return l ? l->hub.err : new_err; }
 void *nq_loop_context(const nq_loop *l) { return l->ctx; }
 void nq_loop_set_context(nq_loop *l, void *ctx) { l->ctx = ctx; }
 const nq_event *nq_loop_events(const nq_loop *l) { return l->hub.batch.v; }
-void *nq_loop_returned(nq_loop *l) { return nq_pool_returned(&l->hub.pool); }
+void *nq_loop_returned(nq_loop *l) { return nq_chunk_returned(&l->hub.pool); }
 
 /* ---- the tick ---- */
 

@@ -130,7 +130,7 @@ static int attach(nq_conn *c, const ngtcp2_cid *scid, const ngtcp2_cid *first) {
   c->ref.get_conn = conn_of_ref;
   c->ref.user_data = c;
   c->ssl = nq_tls_session_new(c->tls, &c->ref, c->server_name);
-  int rv = c->ssl ? NQ_DONE : nq_tls_name_suffices(c->tls, c->server_name) ? NQ_ERR_NOMEM : NQ_ERR_ARG;
+  int rv = c->ssl ? NQ_DONE : nq_tls_session_name_suffices(c->tls, c->server_name) ? NQ_ERR_NOMEM : NQ_ERR_ARG;
   if (!rv && nq_cidmap_put(routes, scid->data, scid->datalen, &c->route))
     rv = NQ_ERR_NOMEM;
   if (!rv && first && nq_cidmap_put(routes, first->data, first->datalen, &c->route)) {

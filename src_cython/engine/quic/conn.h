@@ -14,6 +14,7 @@
 #include "quic/sched.h"
 #include "quic/transport.h"
 #include "quic/turn.h"
+#include "tls/session.h"
 
 struct nq_stream;
 
@@ -87,7 +88,8 @@ typedef struct nq_conn {
   size_t token_len;
   uint8_t *certs; /* DER chain of the peer: (length 4 bytes, bytes)* */
   size_t certs_len;
-  char alpn[32], cipher[32], group[24];
+  const uint8_t *alpn; /* the protocol agreed on, as a length byte and the name, in the context tls; NULL: none yet */
+  char cipher[32], group[24];
 
   uint64_t close_code; /* what the user closes it with */
   char *close_reason;

@@ -4,6 +4,8 @@
 #include <stdio.h>
 
 #include "quic/conn_close.h"
+#include "tls/reason.h"
+#include "tls/verify.h"
 
 /* The server's Version Negotiation named a version that this client speaks and has not tried (RFC 9000 6.2, RFC 9368
  * 2.1): starts with that one. 0 when there is none. */
@@ -47,7 +49,7 @@ static void tls_failed(nq_conn *c) {
   unsigned alert = ngtcp2_conn_get_tls_alert2(c->quic);
   char reason[512], name[32], why[400] = "";
   if (c->ssl)
-    nq_tls_session_error(c->ssl, why, sizeof why);
+    nq_verify_error(c->ssl, why, sizeof why);
   snprintf(reason, sizeof reason, "%s%s%s", why, *why ? "; TLS alert " : "TLS alert ",
            nq_tls_alert_name(alert, name, sizeof name));
   ngtcp2_ccerr e;

@@ -34,7 +34,6 @@ static void handshaken(nq_conn *c) {
   c->announced = 1;
   if (c->state == NQ_CONN_CONNECTING)
     c->state = NQ_CONN_OPEN;
-  nq_tls_session_alpn(c->ssl, c->alpn, sizeof c->alpn);
   nq_tls_session_cipher(c->ssl, c->cipher, sizeof c->cipher);
   nq_tls_session_group(c->ssl, c->group, sizeof c->group);
   keep_certs(c);

@@ -7,6 +7,7 @@
 
 #include "app/app.h"
 #include "quic/closing.h"
+#include "tls/hmac.h"
 
 /* Bytes of receive buffer that hold a burst of several connections. */
 #define BUFFER_ENOUGH (1u << 20)
@@ -14,12 +15,6 @@
 nq_endpoint *nq_endpoint_get(const nq_hub *hub, uint32_t id) {
   uint32_t i = (id & NQ_EP_INDEX) - 1;
   return i < hub->n_endpoints && hub->endpoints[i] && hub->endpoints[i]->id == id ? hub->endpoints[i] : NULL;
-}
-
-static int is_wildcard(const nq_addr *a) {
-  if (a->sa.sa_family == AF_INET)
-    return a->in.sin_addr.s_addr == htonl(INADDR_ANY);
-  return IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr);
 }
 
 /* A place in the list, with a number that grows at each use: a stale id finds nothing. Members of a group open the
@@ -79,7 +74,7 @@ int nq_endpoint_new(nq_hub *hub, nq_io *io, const nq_endpoint_options *o, const 
   ep->always_retry = o->always_retry;
   ep->limits = o->limits;
   ep->user = o->user;
-  ep->wildcard = is_wildcard(&io->local);
+  ep->wildcard = nq_addr_is_wildcard(&io->local);
   uint8_t seed[16];
   nq_hub_random(hub, seed, sizeof seed);
   nq_cidmap_init(&ep->routes, seed);
@@ -102,12 +97,16 @@ int nq_endpoint_new(nq_hub *hub, nq_io *io, const nq_endpoint_options *o, const 
   return NQ_DONE;
 }
 
-static nq_udp_options udp_options(nq_hub *hub, const nq_addr *local) {
-  return (nq_udp_options){.local = *local,
-                          .portable = hub->opts.portable,
+static int open_socket(nq_hub *hub, const nq_endpoint_options *o, nq_io **io) {
+  nq_backend_use *u = &hub->backend;
+  const nq_backend *wanted = hub->opts.portable ? nq_backend_find("udp") : hub->opts.backend;
+  int rv = u->backend ? 0 : nq_backend_start(u, wanted, hub->opts.backend_ctx);
+  nq_backend_options b = {.local = o->local,
+                          .reuseport = o->reuseport,
                           .no_gso = hub->opts.no_gso,
                           .no_gro = hub->opts.no_gro,
                           .buffer_size = hub->opts.socket_buffer};
+  return rv ? rv : u->backend->open(io, u->shared, &b);
 }
 
 /* A burst that outgrows a small buffer is lost: that is a warning, but one for the process, not one for each socket. */
@@ -121,17 +120,15 @@ static void log_clamped(nq_hub *hub, const nq_io_caps *caps) {
 int nq_endpoint_bind(nq_hub *hub, const nq_endpoint_options *o, const nq_app *app, nq_endpoint **out) {
   if (nq_hub_inherited(hub))
     return NQ_ERR_FORKED;
-  if (!hub->udp && !(hub->udp = nq_udp_buffers_new()))
-    return NQ_ERR_NOMEM;
-  nq_udp_options u = udp_options(hub, &o->local);
-  u.reuseport = o->reuseport;
   nq_io *io;
-  int rv = nq_udp_open(&io, hub->udp, &u);
+  int rv = open_socket(hub, o, &io);
+  if (rv == -ENOMEM && !hub->backend.backend)
+    return NQ_ERR_NOMEM;
   if (rv) {
     hub->err = -rv;
     return NQ_ERR_SYS;
   }
-  if (o->reuseport && hub->group && nq_udp_steer(io, nq_group_members(hub->group)))
+  if (o->reuseport && hub->group && hub->backend.backend->steer(io, nq_group_members(hub->group)))
     nq_hub_log(hub, 'W', "no connection-ID steering by the kernel: datagrams are forwarded between workers", NULL);
   if (io->caps.rcvbuf < io->caps.rcvbuf_asked)
     log_clamped(hub, &io->caps);

@@ -2,7 +2,8 @@
 #ifndef NQ_EVENT_H
 #define NQ_EVENT_H
 
-#include "base/buf.h"
+#include "base/arena.h"
+#include "base/bytes.h"
 #include "engine.h"
 
 typedef struct nq_owned {

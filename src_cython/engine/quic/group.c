@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "quic/cid.h"
+#include "tls/random.h"
 
 struct nq_group {
   atomic_int refs, refusing;

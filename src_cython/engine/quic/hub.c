@@ -10,7 +10,7 @@
 
 int nq_hub_init(nq_hub *hub, const nq_hub_ops *ops, const nq_loop_options *o, const nq_env *system) {
   hub->ops = ops;
-  hub->process = nq_process();
+  hub->process = nq_fork_generation();
   if (o)
     hub->opts = *o;
   hub->env = o && o->env ? *o->env : *system;
@@ -19,7 +19,7 @@ int nq_hub_init(nq_hub *hub, const nq_hub_ops *ops, const nq_loop_options *o, co
   hub->dirty_tail = &hub->dirty;
   hub->resumed_tail = &hub->resumed;
   nq_timers_init(&hub->timers);
-  nq_pool_init(&hub->pool);
+  nq_chunk_pool_init(&hub->pool);
   nq_events_init(&hub->batch);
   return nq_table_init(&hub->conns) || nq_table_init(&hub->streams) ? -1 : 0;
 }
@@ -28,9 +28,9 @@ void nq_hub_free(nq_hub *hub) {
   nq_table_free(&hub->streams);
   nq_table_free(&hub->conns);
   nq_timers_free(&hub->timers);
-  nq_pool_free(&hub->pool);
+  nq_chunk_pool_free(&hub->pool);
   nq_events_free(&hub->batch);
-  nq_udp_buffers_free(hub->udp);
+  nq_backend_stop(&hub->backend);
   free(hub->endpoints);
 }
 

@@ -4,12 +4,12 @@
 #ifndef NQ_HUB_H
 #define NQ_HUB_H
 
-#include "base/buf.h"
+#include "base/chunk.h"
 #include "base/fork.h"
 #include "base/table.h"
 #include "base/timer.h"
 #include "engine.h"
-#include "io/udp.h"
+#include "io/backend.h"
 #include "quic/event.h"
 
 struct nq_conn;
@@ -53,7 +53,7 @@ struct nq_hub {
 
   nq_table conns, streams; /* by handle */
   nq_timers timers;        /* all deadlines of the loop */
-  nq_pool pool;            /* memory of send queues */
+  nq_chunk_pool pool;            /* memory of send queues */
   nq_events batch;         /* what the caller is told in this tick */
 
   struct nq_conn *dirty, **dirty_tail; /* connections that have something to write */
@@ -74,7 +74,7 @@ struct nq_hub {
   uint32_t endpoint_uses; /* how many ids were given */
   int unused_endpoints;   /* a socket that a migration opened has no connection any more */
   uint32_t client_ep[2];  /* id of the client socket for IPv4, IPv6 */
-  nq_udp_buffers *udp;    /* what the sockets of the loop share */
+  nq_backend_use backend; /* how its own sockets bring packets */
 
   nq_group *group; /* of the loops that serve one address together; NULL: none */
   uint32_t number; /* of this loop in it */
@@ -90,7 +90,7 @@ static inline const nq_hub *nq_hub_of_const(const nq_loop *l) { return (const nq
 static inline void nq_hub_random(nq_hub *hub, uint8_t *dst, size_t n) { hub->env.random(hub->env.ctx, dst, n); }
 static inline uint64_t nq_hub_clock(const nq_hub *hub) { return hub->env.now(hub->env.ctx); }
 /* 1 in a forked child: the loop is its parent's. */
-static inline int nq_hub_inherited(const nq_hub *hub) { return hub->process != nq_process(); }
+static inline int nq_hub_inherited(const nq_hub *hub) { return hub->process != nq_fork_generation(); }
 
 /* 0, or -1: no memory for its tables. */
 int nq_hub_init(nq_hub *hub, const nq_hub_ops *ops, const nq_loop_options *o, const nq_env *system);

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "io/udp.h"
 #include "quic/conn.h"
 
 #define NQ_MTU_WINDOW 8 /* large packets that a congestion window must hold: few are all lost at once too often */

@@ -3,6 +3,8 @@
 #ifndef NQ_STREAM_H
 #define NQ_STREAM_H
 
+#include "base/bytes.h"
+#include "base/sendq.h"
 #include "quic/conn.h"
 
 /* A write whose fate its sender wants to know: offsets [at, end) of the stream are not acknowledged yet. */

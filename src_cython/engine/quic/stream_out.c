@@ -121,7 +121,7 @@ void nq_stream_shutdowns(nq_stream *s) {
 /* Appends header and payload, which do not fit a reservation together. As put. */
 static int put_long(nq_stream *s, const uint8_t *head, size_t headlen, const uint8_t *data, size_t len) {
   nq_conn *c = s->c;
-  nq_pool *pool = &c->hub->pool;
+  nq_chunk_pool *pool = &c->hub->pool;
   if (c->queued + headlen + len > c->limits.max_send_queue)
     return NQ_ERR_FULL;
   if (headlen) {

@@ -1,12 +1,16 @@
-/* keylog.c: the key log (NSS format), for reading captures. A file is opened once per process and stays open. */
-#include "tls/tls_impl.h"
+/* A file is opened once per process and stays open. */
+#include "tls/keylog.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/mem.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "base/environ.h"
+#include "tls/reason.h"
 
 struct nq_keylog {
   nq_keylog *next;
@@ -21,7 +25,7 @@ int nq_keylog_open(const nq_keylog **out, const char *path, char *err, size_t er
   const char *from = "";
   *out = NULL;
   if (!path) {
-    path = nq_tls_getenv("SSLKEYLOGFILE");
+    path = nq_environ_get("SSLKEYLOGFILE");
     from = " (named by SSLKEYLOGFILE)";
   }
   if (!path || !path[0])
@@ -35,15 +39,15 @@ int nq_keylog_open(const nq_keylog **out, const char *path, char *err, size_t er
     size_t n = strlen(path) + 1;
     k = malloc(sizeof *k + n);
     if (!k) {
-      rv = nq_tls_lack(err, errlen, ENOMEM, "the key log");
+      rv = nq_reason_lack(err, errlen, ENOMEM, "the key log");
     } else {
       k->fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
       if (k->fd < 0) {
         int e = errno;
-        rv = nq_tls_is_lack(e)
-                 ? nq_tls_lack(err, errlen, e, "the key log")
-                 : nq_tls_fail(err, errlen, "cannot open the key log '%s'%s: %s; name a file that can be written", path,
-                               from, strerror(e));
+        rv = nq_reason_is_lack(e)
+                 ? nq_reason_lack(err, errlen, e, "the key log")
+                 : nq_reason_fail(err, errlen, "cannot open the key log '%s'%s: %s; name a file that can be written",
+                                  path, from, strerror(e));
         free(k);
         k = NULL;
       } else {

@@ -1,0 +1,52 @@
+/* backend.h: ways for packets to come and go. A loop takes one of them when it opens its first socket: the one that it
+ * was told to take, or the best that the system has. The portable one is always there, and passes the same tests. */
+#ifndef NQ_BACKEND_H
+#define NQ_BACKEND_H
+
+#include "io/io.h"
+
+/* What a socket shall be like. */
+typedef struct nq_backend_options {
+  nq_addr local;        /* The address to bind; port 0 picks one. */
+  int no_gso;           /* Never send several packets as one train (UDP_SEGMENT). */
+  int no_gro;           /* Never receive several packets as one train (UDP_GRO). */
+  int no_ecn;           /* Neither read nor write the ECN bits. */
+  int reuseport;        /* Join the group of sockets that are bound to this port. */
+  int v6only;           /* An IPv6 wildcard refuses IPv4-mapped addresses. */
+  uint32_t buffer_size; /* The bytes to ask for, for the receive and for the send buffer each; 0: 16 MiB. */
+} nq_backend_options;
+
+typedef struct nq_backend {
+  const char *name; /* What a user asks for it by. */
+  /* Whether this system has it: 0, or -errno. Opens nothing. */
+  int (*probe)(void);
+  /* Makes what all its sockets of one loop share, which is not thread-safe. ctx is of whoever chose the backend. 0, or
+   * -errno. */
+  int (*start)(void **shared, void *ctx);
+  /* Frees that, once the last socket was closed. */
+  void (*stop)(void *shared);
+  /* Opens a non-blocking, close-on-exec socket. What the system does not have of what is not forbidden is left out:
+   * nq_io.caps says what there is. 0, or -errno. */
+  int (*open)(nq_io **out, void *shared, const nq_backend_options *o);
+  /* Has the system give the datagrams of a reuseport group to socket (first byte of the destination connection ID) % n,
+   * in the order in which the sockets were bound; to socket 0 when there is no such byte. One call serves the group.
+   * When a socket of the group closes, the last one takes its place. 0, or -errno. */
+  int (*steer)(nq_io *io, uint32_t n);
+} nq_backend;
+
+/* A backend that a loop has taken. All zero: none yet. */
+typedef struct nq_backend_use {
+  const nq_backend *backend; /* The one; NULL: none yet. */
+  void *shared;              /* What its sockets share. */
+} nq_backend_use;
+
+/* The backend of that name, be it usable on this system or not; NULL when there is none. */
+const nq_backend *nq_backend_find(const char *name);
+/* The backend number i in the order in which they are preferred; NULL past the last, which is the portable one. */
+const nq_backend *nq_backend_at(uint32_t i);
+/* Takes b, or the first in that order that the system has when b is NULL. 0, or -errno. */
+int nq_backend_start(nq_backend_use *u, const nq_backend *b, void *ctx);
+/* Gives it back, be there one or not. */
+void nq_backend_stop(nq_backend_use *u);
+
+#endif
