@@ -210,7 +210,7 @@ def hot_path(shared: bool = False) -> Path:
     """The engine's hot path over the simulated network: a program, or a library for ctypes."""
     root = HERE.parent
     prefix = native_libraries()
-    tests = [root / "tests" / "engine" / name for name in ("sim.c", "world.c", "certs.c")]
+    tests = [root / "tests" / "engine" / name for name in ("world.c", "certs.c")]
     sources = [HERE / "engine" / "hot_path.c", *sorted((root / "src_cython" / "engine").glob("*.c")), *tests]
     headers = [*(root / "src_cython" / "engine").glob("*.h"), *(root / "tests" / "engine").glob("*.h")]
     libraries = [prefix / "lib" / name for name in ("libngtcp2.a", "libcares.a", "libssl.a", "libcrypto.a")]
