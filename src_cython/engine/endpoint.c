@@ -117,9 +117,21 @@ static void log_clamped(nq_loop *l, const nq_io_caps *caps) {
               "\"granted\":%u,\"asked\":%u", caps->rcvbuf, caps->rcvbuf_asked);
 }
 
+/* A socket of the network that the loop was made for, which is not the system's. */
+static int open_elsewhere(nq_loop *l, const nq_endpoint_options *o, uint32_t *id) {
+  nq_io *io;
+  int rv = l->opts.opener->open(l->opts.opener->ctx, &io, &o->local);
+  if (!rv)
+    return nq_endpoint_attach(l, io, o, id);
+  l->err = -rv;
+  return rv == -ENOMEM ? NQ_ERR_NOMEM : NQ_ERR_SYS;
+}
+
 int nq_endpoint_open(nq_loop *l, const nq_endpoint_options *o, uint32_t *id) {
   if (nq_loop_inherited(l))
     return NQ_ERR_FORKED;
+  if (l->opts.opener)
+    return open_elsewhere(l, o, id);
   if (!l->udp && !(l->udp = nq_udp_buffers_new()))
     return NQ_ERR_NOMEM;
   nq_udp_options u = udp_options(l, &o->local);

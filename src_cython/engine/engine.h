@@ -17,6 +17,7 @@
 #include "io.h"
 #include "limit.h"
 #include "resolve.h"
+#include "sim.h"
 #include "tls.h"
 
 #ifdef __cplusplus
@@ -127,6 +128,7 @@ typedef struct nq_event {
 /* ---- loop ---- */
 typedef struct nq_loop_options {
   const nq_env *env; /* NULL: the system's clock and the TLS library's randomness */
+  const nq_io_opener *opener; /* of every socket; outlives the loop. NULL: UDP sockets of the system */
   int portable; /* portable packet I/O only */
   int no_gso, no_gro;
   uint64_t timer_floor; /* timers of connections are not served more often; 0: 1 ms */

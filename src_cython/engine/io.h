@@ -1,4 +1,4 @@
-/* io.h: how packets come and go. The endpoint sees only this; udp.c is the real one, the tests have a simulated one. */
+/* io.h: how packets come and go. The endpoint sees only this; udp.c is the real one, sim.c a simulated one. */
 #ifndef NQ_IO_H
 #define NQ_IO_H
 
@@ -74,7 +74,13 @@ struct nq_io {
   nq_io_caps caps;
 };
 
-/* The clock and the randomness of a loop; the tests have their own. */
+/* Who opens the sockets of a loop in place of the system: a simulated network. open: 0, or -errno. */
+typedef struct nq_io_opener {
+  void *ctx;
+  int (*open)(void *ctx, nq_io **out, const nq_addr *local);
+} nq_io_opener;
+
+/* The clock and the randomness of a loop; a simulated network has its own. */
 typedef struct nq_env {
   void *ctx;
   uint64_t (*now)(void *ctx); /* monotonic, ns */

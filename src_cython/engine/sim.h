@@ -1,45 +1,66 @@
-/* sim.h: a network in memory with a virtual clock: loss, duplication, delay and reordering by a seed, so that a test of
- * ten minutes of protocol runs in milliseconds and fails the same way twice. */
+/* sim.h: a network in memory with a virtual clock: loss, duplication, delay and reordering by a seed, so that ten
+ * minutes of protocol run in milliseconds and fail the same way twice. It is the packet I/O, the clock and the
+ * randomness of loops that are made for it; one thread runs all of them. */
 #ifndef NQ_SIM_H
 #define NQ_SIM_H
 
-#include "engine.h"
+#include "io.h"
 
-typedef struct sim_packet {
-  struct sim_packet *next;
-  uint64_t due;
-  nq_addr from, to;
-  size_t len;
-  uint8_t data[];
-} sim_packet;
+#define NQ_SIM_ALWAYS 1000000u /* of the chances below, which are parts in a million */
 
-typedef struct sim {
-  uint64_t now, state;
-  uint64_t delay, jitter; /* ns; jitter reorders */
-  unsigned loss, dup, corrupt; /* per mille */
+typedef struct nq_sim_packet nq_sim_packet;
+typedef struct nq_sim_socket nq_sim_socket;
+typedef struct nq_sim_nat nq_sim_nat;
+
+typedef struct nq_sim {
+  uint64_t now; /* ns; whoever drives the loops moves it */
+  uint64_t state; /* of the random numbers */
+  uint64_t delay, jitter; /* ns from one socket to the other; up to jitter more, which reorders */
+  uint32_t loss, dup, corrupt; /* chance of a packet to vanish, to come twice, to have one bit changed */
   int cut; /* nothing passes */
-  uint8_t cut_to; /* nothing reaches this host */
+  nq_addr cut_to; /* nothing reaches this host, whatever the port; no address: everything does */
   size_t mtu; /* larger UDP payloads vanish; 0: none do */
-  uint64_t rate; /* bytes a second in each direction, with a queue of 1/8 s; 0: any */
-  uint64_t busy[2]; /* until when a direction is sending, by the lowest bit of the destination host */
-  uint8_t nat; /* this host is behind a NAT; 0: none */
-  uint16_t nat_port, nat_inner; /* the port it is seen under (what goes to earlier ones is lost), and its own */
-  uint64_t sent, lost, duplicated;
-  sim_packet *flight, *last; /* by due */
-  nq_env env;
+  uint64_t rate; /* bytes a second towards each socket, IP and UDP headers included, with a queue of 1/8 s; 0: any */
+  uint64_t sent, lost, duplicated; /* packets; lost: whatever the reason */
+  nq_sim_packet *flight, *last; /* on their way, by the time at which they arrive */
+  nq_sim_socket *sockets; /* that are open */
+  nq_sim_nat *nats;
+  uint16_t next_port; /* that a socket gets which asks for none */
+  uint16_t next_outer; /* that a NAT gives out */
+  nq_env env; /* for the loops */
   /* Sees every packet that is sent. */
   void (*sniff)(void *ctx, const uint8_t *data, size_t len, const nq_addr *from, const nq_addr *to);
   void *sniff_ctx;
-} sim;
+} nq_sim;
 
-void sim_init(sim *s, uint64_t seed);
-void sim_free(sim *s);
-/* An nq_io on address 10.0.0.<host>:<port>. */
-nq_io *sim_io(sim *s, uint8_t host, uint16_t port);
-uint64_t sim_random(sim *s);
-/* The NAT before a host gives its one socket (`inner` is its port) a new port. */
-void sim_rebind(sim *s, uint8_t host, uint16_t inner);
+/* A machine of the network: what the sockets of one loop are bound to. */
+typedef struct nq_sim_host {
+  nq_sim *sim;
+  nq_addr v4, v6; /* its addresses, of port 0; no address: it has none of that family */
+  int any; /* its sockets may be bound to any other address, too */
+  nq_io_opener opener; /* for nq_loop_options.opener */
+} nq_sim_host;
+
+void nq_sim_init(nq_sim *s, uint64_t seed);
+/* Frees the packets on their way. Sockets are closed before. */
+void nq_sim_free(nq_sim *s);
+uint64_t nq_sim_random(nq_sim *s);
+/* 10.0.0.<host>:<port> */
+nq_addr nq_sim_address(uint8_t host, uint16_t port);
+/* A socket on that address; NULL: no memory. */
+nq_io *nq_sim_io(nq_sim *s, uint8_t host, uint16_t port);
+/* h has its addresses: fills in the rest. */
+void nq_sim_host_init(nq_sim_host *h, nq_sim *s);
+/* The NAT before a socket, which need not be open yet, gives it a new port; what goes to earlier ones is lost. The
+ * port, or 0: no memory. */
+uint16_t nq_sim_rebind(nq_sim *s, const nq_addr *inner);
+/* The same for every open socket of the host with that address. How many, or -1: no memory. */
+int nq_sim_rebind_host(nq_sim *s, const nq_addr *host);
 /* When the next packet arrives, UINT64_MAX: none. */
-uint64_t sim_next(const sim *s);
+uint64_t nq_sim_next(const nq_sim *s);
+/* Moves the clock on, never back. What arrives where nothing listens is lost. */
+void nq_sim_advance(nq_sim *s, uint64_t to);
+/* 1 when a packet has arrived at a socket of the host. */
+int nq_sim_arrived(const nq_sim_host *h);
 
 #endif

@@ -7,6 +7,7 @@ from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from engine cimport *
 
 include "calls.pxd"
+include "sim.pxd"
 include "loop.pxd"
 include "dispatch.pxd"
 include "tls.pxd"

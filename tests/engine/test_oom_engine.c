@@ -96,9 +96,9 @@ static void alarm_begin(alarm_check *a, world *w) {
 }
 
 static int scenario(long fail_at, int only_once) {
-  sim net;
+  nq_sim net;
   world w;
-  sim_init(&net, 3);
+  nq_sim_init(&net, 3);
   net.delay = 1000000;
   world_loop.returned = returned;
   world_open(&w, &net);
@@ -176,7 +176,7 @@ static int scenario(long fail_at, int only_once) {
   CHECK_EQ(w.c.count[NQ_EV_CONN_OPEN], before + 1);
   world_close(&w);
   CHECK_EQ(n_lent, n_returned);
-  sim_free(&net);
+  nq_sim_free(&net);
   return failed;
 }
 
@@ -197,9 +197,9 @@ static void test_none_from_some_point_on(void) {
 
 /* Hundreds of calls, and no memory at all while their replies, or the end of their connection, come. */
 static void many_calls(int answered) {
-  sim net;
+  nq_sim net;
   world w;
-  sim_init(&net, 4);
+  nq_sim_init(&net, 4);
   net.delay = 1000000;
   world_loop.returned = returned;
   world_open(&w, &net);
@@ -232,7 +232,7 @@ static void many_calls(int answered) {
   CHECK_EQ(w.c.count[NQ_EV_CONN_CLOSE], 1);
   CHECK_EQ(w.c.l->calls, 0);
   world_close(&w);
-  sim_free(&net);
+  nq_sim_free(&net);
 }
 
 static void test_many_replies(void) { many_calls(1); }
