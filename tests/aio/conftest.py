@@ -6,7 +6,9 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from harness import Bench, Unraisable, Variant
+from harness import Bench, OnSim, Unraisable, Variant
+
+from naquid.testing import SimNetwork
 
 VARIANTS = {
     "asyncio": Variant(),
@@ -25,6 +27,13 @@ def run(request: pytest.FixtureRequest) -> Variant:
 def run_once() -> Variant:
     """Runs `run_once(main)` on asyncio, for what does not depend on the event loop or takes long."""
     return VARIANTS["asyncio"]
+
+
+@pytest.fixture
+def run_sim() -> Iterator[OnSim]:
+    """Runs `run_sim(main)` on the simulated network `run_sim.network`, for what depends on time."""
+    with SimNetwork(delay=0.001) as network:
+        yield OnSim(network)
 
 
 @pytest.fixture

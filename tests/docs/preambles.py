@@ -95,7 +95,7 @@ async def echo(folder: Path, _: int) -> AsyncIterator[dict[str, Any]]:
 @contextlib.asynccontextmanager
 async def plugin(folder: Path, _: int) -> AsyncIterator[dict[str, Any]]:
     """The pytest plugin where naquid is not installed but used from its tree."""
-    names = "_naquid_leaf, naquid_ca, naquid_client, naquid_relay, naquid_server"
+    names = "_naquid_leaf, naquid_ca, naquid_client, naquid_network, naquid_relay, naquid_server"
     (folder / "conftest.py").write_text(f"from naquid.testing.plugin import {names}  # noqa: F401\n")
     yield {}
 
