@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
+from contextvars import ContextVar
 from os import PathLike
 from typing import Any, Literal, TypeVar, TypeVarTuple, final, overload
 
@@ -64,6 +65,8 @@ class Loop:
     def set_busy_poll(self, seconds: float) -> None: ...
     def now(self) -> float: ...
     def stats(self) -> dict[str, int]: ...
+
+sim_host: ContextVar[SimHost | None]
 
 @disjoint_base
 class Sim:

@@ -30,7 +30,9 @@ cdef class Loop:
         o.returned = all_returned
         if sim is not None:
             o.env = &sim.sim.s.env
-            o.opener = &sim.h.opener
+            self.place = sim.h
+            nq_sim_host_init(&self.place, &sim.sim.s)
+            o.opener = &self.place.opener
             self.sim = sim
         cdef int rc = nq_loop_new(&self.l, &o)
         if rc < 0:

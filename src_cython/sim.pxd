@@ -6,4 +6,4 @@ cdef class Sim:
 
 cdef class SimHost:
     cdef readonly Sim sim
-    cdef nq_sim_host h
+    cdef nq_sim_host h       # its addresses: each loop has a copy

@@ -1,5 +1,10 @@
 # sim.pyx: the simulated network of naquid.testing.SimNetwork, which has the words for it.
 
+from contextvars import ContextVar
+
+# The host that is asked for in this context, or None. Clients of naquid.capi are made there.
+sim_host = ContextVar("naquid_sim_host", default=None)
+
 cdef class Sim:
     """A simulated network with a clock of its own, in ns. What uses it is run by one thread."""
 
@@ -27,12 +32,12 @@ cdef class Sim:
         return self.s.sent, self.s.lost, self.s.duplicated
 
     def next(self):
-        """When something is to be done next: a packet arrives, or a loop has a deadline. None: never."""
+        """When something is to be done next: a packet arrives, or an attached loop has a deadline. None: never."""
         cdef Loop loop
         cdef uint64_t at = nq_sim_next(&self.s)
         cdef uint64_t left
         for loop in self.loops:
-            left = UINT64_MAX if loop.l == NULL else nq_loop_deadline_in(loop.l)
+            left = UINT64_MAX if loop.l == NULL or loop.aloop is None else nq_loop_deadline_in(loop.l)
             if left != UINT64_MAX and self.s.now + left < at:
                 at = self.s.now + left
         return None if at == UINT64_MAX else at
@@ -42,11 +47,12 @@ cdef class Sim:
         nq_sim_advance(&self.s, to)
 
     def due(self):
-        """The loops that have something to do now."""
+        """The attached loops that have something to do now. Those that are polled look for themselves."""
         cdef Loop loop
         cdef list found = []
         for loop in self.loops:
-            if loop.l != NULL and (nq_sim_arrived(&loop.sim.h) or nq_loop_deadline_in(loop.l) == 0):
+            if loop.l != NULL and loop.aloop is not None and (
+                    nq_sim_arrived(&loop.place) or nq_loop_deadline_in(loop.l) == 0):
                 found.append(loop)
         return found
 
@@ -94,4 +100,3 @@ cdef class SimHost:
                 self.h.v4 = a
         self.h.any = any
         self.sim = sim
-        nq_sim_host_init(&self.h, &sim.s)

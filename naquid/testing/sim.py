@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import dataclasses
 import ipaddress
 import selectors
@@ -112,9 +111,6 @@ class SimNetwork:
         self._apply()
         self._hosts: dict[str, _naquid.SimHost] = {}
         self._default = _naquid.SimHost(self._sim, DEFAULT_HOST, any=True)
-        self._here: contextvars.ContextVar[_naquid.SimHost] = contextvars.ContextVar(
-            "naquid_sim_host", default=self._default
-        )
         self._closed = False
 
     # ---- running ----
@@ -128,10 +124,15 @@ class SimNetwork:
         """
         if self._closed:
             main.close()
-            raise RuntimeError("the SimNetwork is closed")
-        end = self._sim.now + round(limit * NS)
-        with asyncio.Runner(loop_factory=lambda: _EventLoop(self, end, limit)) as runner:
+        with asyncio.Runner(loop_factory=lambda: self.new_event_loop(limit)) as runner:
             return runner.run(main)
+
+    def new_event_loop(self, limit: float = 86400.0) -> asyncio.AbstractEventLoop:
+        """An event loop on this network for whoever runs it by other means than `run`, such as an `asyncio.Runner`. One
+        runs at a time. Raises RuntimeError when the network is closed."""
+        if self._closed:
+            raise RuntimeError("the SimNetwork is closed")
+        return _EventLoop(self, self._sim.now + round(limit * NS), limit)
 
     @property
     def time(self) -> float:
@@ -160,13 +161,14 @@ class SimNetwork:
                 conn = await naquid.connect("10.0.0.1", 4433, ca="ca.pem")
 
         Outside, servers may be bound to any address, and clients come from 10.0.0.250 or fd00::250. A host has an
-        engine of its own, so that it shares nothing with others but the network. Raises ValueError.
+        engine of its own, so that it shares nothing with others but the network. A client of `naquid.capi` that is
+        made inside is the host's, too: poll it, and `await asyncio.sleep(0.001)` between. Raises ValueError.
         """
-        token = self._here.set(self._host(addresses))
+        token = _naquid.sim_host.set(self._host(addresses))
         try:
             yield
         finally:
-            self._here.reset(token)
+            _naquid.sim_host.reset(token)
 
     def rebind(self, host: str = DEFAULT_HOST[0]) -> None:
         """The NAT before this host forgets: each of its open sockets is seen under a new port, and what is sent to the
@@ -337,7 +339,8 @@ class _EventLoop(asyncio.SelectorEventLoop):
         """For naquid.event_loop: whose sockets are used in this context."""
         if self._network._closed:
             raise Error("the SimNetwork is closed")
-        return self._network._here.get()
+        here = _naquid.sim_host.get()
+        return here if here is not None and here.sim is self._network._sim else self._network._default
 
     # ---- threads ----
 

@@ -231,10 +231,11 @@ def census() -> collections.Counter[str]:
 async def used() -> dict[str, Any]:
     """What is in use, once every task that still ran has ended."""
     await until(lambda: len(asyncio.all_tasks()) == 1)
-    stats = engine().stats()
+    loop = engine()
     # A handshake that its client gave up, and whose last packet was lost, is over with the handshake timeout.
     await until(lambda: loop.stats()["connections"] == 0)
     await until(lambda: sys.getrefcount(LARGE) == LARGE_REFERENCES)
+    stats = loop.stats()
     return {
         "objects": census(),
         "engine": {name: stats[name] for name in ("connections", "streams", "pending_calls", "alarms")},
