@@ -304,7 +304,7 @@ def test_a_silent_name_server_ends_in_a_timeout(small: Any, name_server: Any) ->
             lambda error, detail, packed, name=name: told.append((name, error, detail)),
         )
     small.until(lambda: told)
-    assert told == [("hasty", NQ_ERESOLVE, 12)]
+    assert [(name, error, detail.code) for name, error, detail in told] == [("hasty", NQ_ERESOLVE, 12)]
     assert len(server.asked) >= 2
 
 
