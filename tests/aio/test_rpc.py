@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from aio_apps import echo_app, silent_app
-from harness import Bench, Unraisable, Variant, engine, noise, until
+from harness import Bench, OnSim, Unraisable, Variant, engine, noise, until
 
 import naquid
 
@@ -174,7 +174,7 @@ def test_coroutine_handlers_run_at_once(run: Variant, bench: Bench) -> None:
     run(main)
 
 
-def test_task_limit_holds_requests_back(run: Variant, bench: Bench) -> None:
+def test_task_limit_holds_requests_back(run_sim: OnSim, bench: Bench) -> None:
     app = naquid.Handlers()
     running = 0
     most = 0
@@ -198,12 +198,13 @@ def test_task_limit_holds_requests_back(run: Variant, bench: Bench) -> None:
             for number in range(40):
                 calls.append(asyncio.ensure_future(rpc.call(1, b"%d" % number)))
                 await asyncio.sleep(0.002)
-            await until(lambda: running >= 8)
-            assert most <= 9
+            await asyncio.sleep(10)
+            assert running == most == 8
             go.set()
             assert await asyncio.gather(*calls) == [b"%d" % number for number in range(40)]
+            assert most <= 9
 
-    run(main)
+    run_sim(main)
 
 
 # ---- errors ----
