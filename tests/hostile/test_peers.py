@@ -6,18 +6,13 @@ import asyncio
 import contextlib
 import random
 import socket
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from harness import HOST, Bench, Variant, engine, noise, rss_kb, until
+from quic import Peer, client, frame, length, record
 
 import naquid
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "interop"))
-
-from quic import Peer, client, frame, length, record
 
 MIB = 1 << 20
 UNKNOWN, FRAME_ERROR, TOO_BIG = 0x02, 0x03, 0x04
