@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from typing import Any
 
 import pytest
 from harness import PATIENCE, Bench, Variant, until
@@ -41,7 +42,8 @@ def counters() -> tuple[int, int]:
 @pytest.mark.parametrize("name", ["plain", "task"])
 def test_packets_are_found_while_looking(run: Variant, bench: Bench, name: str, side: str) -> None:
     async def main() -> None:
-        async with bench.pair(app(), **{side: {"busy_poll": LONG}}) as (_, conn):
+        busy: dict[str, Any] = {side: {"busy_poll": LONG}}
+        async with bench.pair(app(), **busy) as (_, conn):
             rpc = await conn.open_rpc(name)
             assert await rpc.call(1, b"first") == b"first"
             before = counters()

@@ -366,7 +366,7 @@ def test_keep_alive(run_sim: OnSim, bench: Bench, side: str) -> None:
         loop = asyncio.get_running_loop()
         quiet = naquid.Limits(idle_timeout=30.0, keep_alive=0)
         kept = naquid.Limits(idle_timeout=30.0, keep_alive=10.0)
-        limits = {"server": {"limits": quiet}, "client": {"limits": quiet}} | {side: {"limits": kept}}
+        limits: dict[str, Any] = {"server": {"limits": quiet}, "client": {"limits": quiet}} | {side: {"limits": kept}}
         async with bench.pair(echo_app(), **limits) as (_, conn):
             rpc = await conn.open_rpc("echo")
             await rpc.call(1, b"first")

@@ -147,8 +147,7 @@ def test_one_of_them_in_a_tick(run_sim: OnSim, bench: Bench) -> None:
     """accept_per_tick bounds the new connections of a tick; the others have the next ones, and wait for no timeout."""
 
     async def main() -> None:
-        few = {"limits": naquid.Limits(accept_per_tick=1)}
-        async with bench.serve(echo_app(), **few) as server:
+        async with bench.serve(echo_app(), limits=naquid.Limits(accept_per_tick=1)) as server:
             start = asyncio.get_running_loop().time()
             conns = await asyncio.gather(*(bench.connect(server.port) for _ in range(50)))
             took = asyncio.get_running_loop().time() - start

@@ -278,9 +278,9 @@ def test_handlers_that_raise(run: Variant, bench: Bench, unraisable: Unraisable)
 @pytest.mark.parametrize("result", ["text", 42, 1.5, ["list"]], ids=repr)
 def test_results_that_are_no_bytes(run: Variant, bench: Bench, unraisable: Unraisable, result: object) -> None:
     app = naquid.Handlers()
-    app.rpc("wrong")(lambda rpc, type, payload: result)
+    app.rpc("wrong")(lambda rpc, type, payload: result)  # type: ignore[type-var]
 
-    @app.rpc("wrong async")
+    @app.rpc("wrong async")  # type: ignore[type-var]
     async def wrong(rpc: naquid.Rpc, type: int, payload: bytes) -> object:
         return result
 
@@ -361,15 +361,15 @@ def test_wrong_arguments(run: Variant, bench: Bench) -> None:
                 with pytest.raises(TypeError):
                     await rpc.call(1, wrong)  # type: ignore[arg-type]
                 with pytest.raises(TypeError):
-                    rpc.notify(1, wrong)
+                    rpc.notify(1, wrong)  # type: ignore[arg-type]
                 with pytest.raises(TypeError):
-                    rpc.call_soon(1, wrong, print)
+                    rpc.call_soon(1, wrong, print)  # type: ignore[arg-type]
             with pytest.raises(BufferError):
                 await rpc.call(1, memoryview(b"123456")[::2])
             with pytest.raises(TypeError):
                 await rpc.call("1")  # type: ignore[arg-type]
             with pytest.raises(TypeError, match="callable"):
-                rpc.call_soon(1, b"", None)
+                rpc.call_soon(1, b"", None)  # type: ignore[arg-type]
             for timeout in (0, -1, float("nan"), float("inf"), 1e10):
                 with pytest.raises(ValueError, match="timeout"):
                     await rpc.call(1, b"", timeout=timeout)

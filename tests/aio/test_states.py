@@ -158,7 +158,7 @@ def test_cancelled_recv_loses_no_record(run: Variant, bench: Bench) -> None:
         gate.set()
         for n in range(200):
             await stream.send(b"%d" % n)
-        got = []
+        got: list[bytes | None] = []
         while len(got) < 200:
             task = asyncio.ensure_future(stream.recv())
             await asyncio.sleep(0)

@@ -55,6 +55,7 @@ class World:
     ) -> int:
         """Starts a server; fill(hdmap) gives it handlers. Its port, which connect() uses."""
         server = nq_server_create(workers or self.workers)
+        assert server is not None
         hdmap = self.listen(server, conf, port)
         assert hdmap is not None
         fill(hdmap)

@@ -122,7 +122,7 @@ def resolve(client: Any, host: str, family: int = socket.AF_INET) -> tuple[Any, 
         assert time.monotonic() < end
         nq_client_poll(client)
     assert len(got) == 1
-    return got[0]  # type: ignore[no-any-return]
+    return got[0]
 
 
 def test_create_with_any_hints(logs: list[str]) -> None:
@@ -256,6 +256,7 @@ def test_unknown_host(small: Any, name_server: Any) -> None:
 def test_chosen_name_server(small: Any, name_server: Any) -> None:
     server = name_server({"game.example": ["127.0.0.1"], "six.example": ["::1"], "both.example": ["::1", "127.0.0.1"]})
     client = nq_client_create(1, 1, nq_dns_conf_t(dns_hosts=[server.address]))
+    assert client is not None
     small.clients.append(client)
     four, six = socket.inet_aton("127.0.0.1"), socket.inet_pton(socket.AF_INET6, "::1")
     assert resolve(client, "game.example") == (NQ_OK, None, four)
@@ -296,6 +297,7 @@ def test_a_silent_name_server_ends_in_a_timeout(small: Any, name_server: Any) ->
     for name, seconds in (("patient", 3600), ("hasty", 0.2)):
         conf = nq_dns_conf_t(query_timeout=nq_time_sec(seconds), dns_hosts=[server.address])
         client = nq_client_create(1, 1, conf)
+        assert client is not None
         small.clients.append(client)
         nq_client_resolve_host(
             client,
@@ -348,11 +350,9 @@ def test_bad_dns_packets(small: Any) -> None:
     """Whatever a server sends, a lookup has one end: an address, or a number of c-ares."""
     good = bytes([1, 2, 3, 4])
     size = len(a_record(b"\0" * 12 + b"\1a\7example\0\0\1\0\1", good))
-    damages: list[Callable[[bytes], bytes]] = [lambda p, n=n: p[:n] for n in range(size)]  # type: ignore[misc]
+    damages: list[Callable[[bytes], bytes]] = [lambda p, n=n: p[:n] for n in range(size)]
     damages += [
-        lambda p, i=i, v=v: p[:i] + bytes([v]) + p[i + 1 :]  # type: ignore[misc]
-        for i in range(size)
-        for v in (0, 0x3F, 0x40, 0xC0, 0xFF)
+        lambda p, i=i, v=v: p[:i] + bytes([v]) + p[i + 1 :] for i in range(size) for v in (0, 0x3F, 0x40, 0xC0, 0xFF)
     ]
     current: list[Callable[[bytes], bytes]] = []
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -437,7 +437,9 @@ def test_lookups_do_not_wait_for_each_other(small: Any, name_server: Any) -> Non
     """One thread serves them all, and ends with the last."""
     server, silent = name_server({f"h{i}.example": [f"127.0.1.{i}"] for i in range(200)}), name_server(None)
     client = nq_client_create(1, 1, nq_dns_conf_t(dns_hosts=[server.address]))
+    assert client is not None
     other = nq_client_create(1, 1, nq_dns_conf_t(dns_hosts=[silent.address]))
+    assert other is not None
     small.clients += [client, other]
     got: dict[int, Any] = {}
     for i in range(200):

@@ -270,7 +270,7 @@ def test_a_half_closed_stream_ends_with_its_last_reply(world: Any, how: str) -> 
                 if how == "thread":
                     nq_rpc_reply(rpc, msgid, b"x")
                 else:
-                    nq_rpc_task(rpc, lambda rpc, msgid=msgid: nq_rpc_reply(rpc, msgid, b"x"))  # type: ignore[misc]
+                    nq_rpc_task(rpc, lambda rpc, msgid=msgid: nq_rpc_reply(rpc, msgid, b"x"))
             return await stream.read()
 
     assert asyncio.run(asyncio.wait_for(half_close(), 20)).hex() == "050000018178" + "050000028178"

@@ -144,6 +144,7 @@ def serve_in(namespaces: Cable, world: Any) -> None:
     assert hdmap is not None
     serve_rpc(hdmap)
     nq_server_start(server, False)
+    assert hdmap.address is not None
     world.port = hdmap.address[1]
 
 

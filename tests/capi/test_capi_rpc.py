@@ -79,7 +79,7 @@ class Peer:
         self.world.until(lambda: got)
         self.world.settle(0.01)
         assert len(got) == 1
-        return got[0]  # type: ignore[no-any-return]
+        return got[0]
 
 
 def test_calls_are_answered_in_order(world: Any) -> None:
@@ -348,20 +348,20 @@ def test_wrong_arguments_raise_at_the_call(small: Any) -> None:
         with pytest.raises(ValueError, match="from 1 to 32767"):
             nq_rpc_notify(rpc, bad, b"")
     with pytest.raises(TypeError):
-        nq_rpc_call(rpc, 1, "text", print)
+        nq_rpc_call(rpc, 1, "text", print)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
-        nq_rpc_call(rpc, 1, b"", None)
+        nq_rpc_call(rpc, 1, b"", None)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
-        nq_rpc_call("rpc", 1, b"", print)
+        nq_rpc_call("rpc", 1, b"", print)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         nq_rpc_reply(peer.conn, 1, b"")
     with pytest.raises(TypeError):
-        nq_rpc_notify(rpc, 1, 5)
+        nq_rpc_notify(rpc, 1, 5)  # type: ignore[arg-type]
     for bad in (-1, 0):
         with pytest.raises(ValueError, match="msgid"):
             nq_rpc_reply(rpc, bad, b"")
     with pytest.raises(TypeError):
-        nq_rpc_task(rpc, 5)
+        nq_rpc_task(rpc, 5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="max_message_size"):
         nq_rpc_call(rpc, 1, bytes((16 << 20) + 1), print)
     assert peer.call(1, b"still fine") == (NQ_OK, b"still fine")

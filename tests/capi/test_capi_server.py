@@ -65,6 +65,7 @@ def test_several_ports_each_with_its_own_map(world: Any) -> None:
             nq_rpc_reply(rpc, msgid, name.encode())
 
         assert nq_hdmap_rpc_handler(hdmap, "rpc", nq_rpc_handler_t(on_rpc_request=answer)) is True
+        assert hdmap.address is not None
         ports.append(hdmap.address[1])
     nq_server_start(server, False)
     assert ask(world, ports[0]) == [b"one"]
@@ -89,6 +90,7 @@ def test_connections_spread_over_the_workers(world: Any) -> None:
 def test_listen_says_none_and_logs_why(world: Any, logs: list[str], tmp_path: Any) -> None:
     """Better on purpose 6: never an exit of the process."""
     server = nq_server_create(world.workers)
+    assert server is not None
     world.servers.append(server)
     taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     taken.bind(("127.0.0.1", 0))
@@ -115,6 +117,7 @@ def test_certificates_and_keys_in_memory(world: Any) -> None:
     leaf = world.leaf
     for cert, key in ((leaf.cert_pem, leaf.key_pem), (leaf.cert_pem, leaf.key_der), (str(leaf.cert), leaf.key)):
         server = nq_server_create(world.workers)
+        assert server is not None
         world.servers.append(server)
         hdmap = world.listen(server, cert=cert, key=key)
         assert hdmap is not None
@@ -182,6 +185,7 @@ def test_one_client_at_a_time(world: Any) -> None:
 
 def test_start_blocks_until_joined(world: Any) -> None:
     server = nq_server_create(world.workers)
+    assert server is not None
     hdmap = world.listen(server)
     serve_rpc(hdmap)
     ended = threading.Event()
@@ -291,6 +295,7 @@ def test_join_gives_up_after_shutdown_timeout(world: Any, logs: list[str]) -> No
 
 def test_join_without_start_and_twice(small: Any) -> None:
     server = nq_server_create(2)
+    assert server is not None
     assert small.listen(server) is not None
     nq_server_join(server)
     nq_server_join(server)

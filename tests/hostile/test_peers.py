@@ -7,6 +7,7 @@ import contextlib
 import random
 import socket
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from harness import HOST, Bench, Variant, engine, noise, rss_kb, until
@@ -33,7 +34,7 @@ def app() -> naquid.Handlers:
 
 
 @contextlib.asynccontextmanager
-async def siege(bench: Bench, **config: object) -> AsyncIterator[tuple[naquid.Server, Peer, naquid.Connection]]:
+async def siege(bench: Bench, **config: Any) -> AsyncIterator[tuple[naquid.Server, Peer, naquid.Connection]]:
     """A server, a hostile aioquic client of it, and a naquid client that must be served before and after."""
     async with (
         bench.serve(app(), **config) as server,
