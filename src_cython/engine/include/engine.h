@@ -18,6 +18,7 @@
 #include "base/limit.h"
 #include "dns/resolve.h"
 #include "io/backend.h"
+#include "io/sim.h"
 #include "naquid_native.h"
 #include "tls/alert.h"
 #include "tls/context.h"
