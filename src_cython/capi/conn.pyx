@@ -1,152 +1,18 @@
-# conn.pyx: naquid.capi: handler maps, connections, listening ports.
+# conn.pyx: naquid.capi: connections.
+
+cdef enum:
+    NQ_E_SYSCALL = -1
+    NQ_E_QUIC = -6
+    NQ_E_RESOLVE = -8
 
 CLIENT_CLOSE = (16, b"Client disconnecting")
 CLIENT_DESTROY = (16, b"Client being torn down")
 SERVER_CLOSE = (70, b"server side close")
 
-# The largest message IDs of the original, after which 1 comes again.
-MAX_SMALL_MSGID = 0xfffe
-MAX_LARGE_MSGID = 0xffffff9b
-
 # Ends that carry no code of the wire have the original's number (QUIC errors of its time).
 CAPI_LOCAL_CODES = {NQ_WHY_IDLE: 25, NQ_WHY_HANDSHAKE_TIMEOUT: 67, NQ_WHY_RESET: 19, NQ_WHY_VERSION: 20,
                     NQ_WHY_SYSTEM: 27}
 
-
-# ---- handler maps ----
-
-@cython.final
-cdef class CapiEntry:
-    pass
-
-
-cdef bytes capi_name(object name):
-    if not isinstance(name, (str, bytes)):
-        raise TypeError(f"a stream name must be str or bytes, not {type(name).__name__}")
-    return name.encode() if isinstance(name, str) else name
-
-
-cdef CapiEntry stream_entry(object handler, bytes name):
-    cdef CapiEntry e = CapiEntry.__new__(CapiEntry)
-    for field in ("on_stream_record", "on_stream_open", "on_stream_close", "stream_reader", "stream_writer"):
-        need_callable(field_of(handler, field, "nq_stream_handler_t"), field)
-    if (handler.stream_reader is None) != (handler.stream_writer is None):
-        raise ValueError("a stream handler needs stream_reader and stream_writer both, or neither")
-    e.framed = handler.stream_reader is not None
-    e.kind = NQ_KIND_RAW if e.framed else NQ_KIND_RECORD
-    e.name = name
-    e.on_open = handler.on_stream_open
-    e.on_close = handler.on_stream_close
-    e.on_record = handler.on_stream_record
-    e.reader = handler.stream_reader
-    e.writer = handler.stream_writer
-    return e
-
-
-@cython.final
-cdef class nq_hdmap_t:
-    """A handler map: stream names and what serves them. A client has one, a server one for each port, and a connection
-    its own after nq_conn_modify_hdmap. Fill it before its server starts, a client's in the client's thread."""
-
-    def __cinit__(self):
-        self.map = HandlerMap()
-        self.entries = {}
-
-    cdef int ready(self, str what) except -1:
-        """Whether it may be changed now, by this thread."""
-        if self.frozen or (self.loop is not None and not self.loop.closed and not mine(self.loop)):
-            capi_log(4, f"{what}: the handler map is in use by another thread; fill it before nq_server_start, "
-                        "a client's in the client's thread", {})
-            return 0
-        return 1
-
-    @property
-    def address(self):
-        """(host, port) that a server's map is served on; None for other maps. Not in the original: with port 0 the
-        system chooses one."""
-        return self.where
-
-    def _add(self, int which, name, handler):
-        """which: 1 stream, 2 RPC, 3 factory, 4 RPC in batches, 0 raw mode."""
-        cdef CapiEntry e
-        cdef bytes key = None if which == 0 else capi_name(name)
-        if which == 2 or which == 4:
-            e = CapiEntry.__new__(CapiEntry)
-            kind = "nq_rpc_batch_handler_t" if which == 4 else "nq_rpc_handler_t"
-            request = "on_rpc_batch" if which == 4 else "on_rpc_request"
-            for field in (request, "on_rpc_notify", "on_rpc_open", "on_rpc_close"):
-                need_callable(field_of(handler, field, kind), field)
-            e.kind = NQ_KIND_RPC
-            e.name = key
-            e.timeout = time_of(handler.timeout, "timeout")
-            need_flag(handler.use_large_msgid, "use_large_msgid")
-            e.max_msgid = MAX_LARGE_MSGID if handler.use_large_msgid else MAX_SMALL_MSGID
-            e.on_open = handler.on_rpc_open
-            e.on_close = handler.on_rpc_close
-            if which == 4:
-                e.on_batch = handler.on_rpc_batch
-            else:
-                e.on_request = handler.on_rpc_request
-            e.on_notify = handler.on_rpc_notify
-        elif which == 3:
-            if not callable(handler):
-                raise TypeError("a stream factory must be callable")
-            e = CapiEntry.__new__(CapiEntry)
-            e.kind = NQ_KIND_RAW
-            e.framed = True
-            e.name = key
-            e.factory = handler
-        else:
-            e = stream_entry(handler, key)
-        if not self.ready("adding a handler"):
-            return False
-        if which == 0:
-            self.map.set_raw(<nq_stream_kind>e.kind, e)
-            self.raw = e
-        else:
-            self.map.add(key, <nq_stream_kind>e.kind, e.timeout, e)
-            self.entries[key] = e
-        return True
-
-    def _own(self, CapiLoop loop):
-        self.loop = loop
-
-    def _own_address(self, where):
-        self.where = where
-
-    def _freeze(self):
-        self.frozen = True
-
-
-cdef class CapiHdmapApi:
-    @staticmethod
-    def nq_hdmap_stream_handler(nq_hdmap_t h not None, name, handler):
-        """Streams called `name` (str or bytes, 1 to 255 bytes, no NUL) are served by an nq_stream_handler_t; the last
-        one given counts. True; False (and a log record) when the map is in use by other threads. Raises TypeError,
-        ValueError. Before the server starts; a client's map in the client's thread. Original: nq_hdmap_stream_handler.
-        """
-        return h._add(1, name, handler)
-
-    @staticmethod
-    def nq_hdmap_rpc_handler(nq_hdmap_t h not None, name, handler):
-        """RPC streams called `name` are served by an nq_rpc_handler_t; its timeout is in ns, 0 is 30 s. Result, errors
-        and thread rule as nq_hdmap_stream_handler. Original: nq_hdmap_rpc_handler."""
-        return h._add(2, name, handler)
-
-    @staticmethod
-    def nq_hdmap_stream_factory(nq_hdmap_t h not None, name, factory):
-        """factory(conn) -> nq_stream_handler_t makes the handler of every stream called `name`. Result, errors and
-        thread rule as nq_hdmap_stream_handler. Original: nq_hdmap_stream_factory."""
-        return h._add(3, name, factory)
-
-    @staticmethod
-    def nq_hdmap_raw_handler(nq_hdmap_t h not None, handler):
-        """Raw mode: streams have no names on the wire and all go to this nq_stream_handler_t; both ends must be in raw
-        mode. Errors and thread rule as nq_hdmap_stream_handler. Original: nq_hdmap_raw_handler."""
-        h._add(0, None, handler)
-
-
-# ---- connections ----
 
 cdef CapiStream stream_for(CapiConn conn, CapiEntry entry, object ctx):
     cdef CapiStream s
@@ -402,72 +268,6 @@ cdef int conn_open(nq_conn_t h, bytes name, object ctx) except -1:
         s.open_on(core, <nq_stream_kind>entry.kind, entry.name, False, entry.timeout)
     except errors.StreamClosed:
         pass  # the connection is being closed: as if the handle were stale
-    return 0
-
-
-@cython.no_gc_clear
-cdef class CapiEndpoint(EndpointCore):
-    def _listen(self, CapiLoop loop, str host, int port, Tls tls, nq_hdmap_t streams, EngineLimits limits,
-                bytes secret, bint reuseport, on_open, on_close):
-        cdef nq_addr a
-        to_addr(&a, host, port)
-        self.streams = streams
-        self.on_open = on_open
-        self.on_close = on_close
-        self.max_message = limits.values.max_message_size
-        self.open_at(loop, &a, tls, streams.map, &limits.values, reuseport, secret, False)
-
-    cdef ConnCore accept_conn(self, const nq_event *e):
-        cdef CapiConn c
-        if (<CapiLoop>self.loop).draining:
-            return None
-        c = CapiConn.__new__(CapiConn)
-        c.handle = e.handle
-        c.streams = self.streams
-        c.on_open = self.on_open
-        c.on_close = self.on_close
-        c.max_message = self.max_message
-        c.make_handle(<CapiLoop>self.loop, nq_conn_t.__new__(nq_conn_t))
-        return c
-
-    def _end(self):
-        if self.loop.l != NULL:
-            nq_endpoint_close(self.loop.l, self.id)
-
-    @property
-    def address(self):
-        """(host, port) it is bound to."""
-        cdef nq_addr a
-        if self.loop.l == NULL or nq_endpoint_address(self.loop.l, self.id, &a) != 0:
-            return None
-        return from_addr(&a)
-
-
-cdef class CapiGroup:
-    """Loops that serve the same addresses."""
-    cdef nq_group *g
-
-    def __init__(self, list loops):
-        cdef int i = 0
-        cdef CapiLoop loop
-        self.g = nq_group_new(<uint32_t>len(loops))
-        if self.g == NULL:
-            raise ValueError(f"a server has 1 to 128 workers, not {len(loops)}")
-        for loop in loops:
-            engine_check(loop, nq_group_join(self.g, peek(loop), <uint32_t>i), "joining the workers")
-            i += 1
-
-    def _refuse(self):
-        """Any thread: no worker takes new clients from now on, whatever it is busy with."""
-        nq_group_refuse(self.g)
-
-    def __dealloc__(self):
-        nq_group_unref(self.g)
-
-
-cdef int engine_check(Loop loop, int rc, str what) except -1:
-    if rc < 0:
-        engine_error(loop, rc, what)
     return 0
 
 

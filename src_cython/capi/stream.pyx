@@ -1,4 +1,4 @@
-# stream.pyx: naquid.capi: streams of every kind. What RPC adds is in capi_rpc.pyx.
+# stream.pyx: naquid.capi: streams of every kind. What RPC adds is in rpc.pyx.
 
 cdef class CapiMark:
     pass

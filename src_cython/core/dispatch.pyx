@@ -1,4 +1,4 @@
-# dispatch.pyx: what becomes of the events of connections and streams, and alarms.
+# dispatch.pyx: what becomes of the events of connections and streams.
 
 cdef int refuse_stream(Loop loop, StreamCore s, nq_handle h, uint64_t code) except -1:
     nq_stream_set_user(loop.l, h, NULL)
@@ -96,31 +96,3 @@ cdef int conn_event(Loop loop, const nq_event *e) except -1:
     else:
         c.ev_freed(e)
     return 0
-
-
-@cython.no_gc_clear
-cdef class AlarmCore(Core):
-    cdef int create(self, Loop loop) except -1:
-        cdef nq_loop *l = own(loop)
-        loop.link(self)
-        cdef int rc = nq_alarm_new(l, <void *>self, &self.handle)
-        if rc < 0:
-            loop.unlink(self)
-            engine_error(loop, rc, "creating an alarm")
-        return 0
-
-    cdef int set_deadline(self, uint64_t deadline) except -1:
-        cdef int rc = nq_alarm_set(own(self.loop), self.handle, deadline)
-        if rc < 0:
-            engine_error(self.loop, rc, "setting an alarm")
-        return 0
-
-    cdef int release(self) except -1:
-        if self.linked:
-            nq_alarm_free(own(self.loop), self.handle)
-            self.loop.unlink(self)
-        return 0
-
-    cdef int ev_alarm(self, const nq_event *e) except -1:
-        self.callback()
-        return 0

@@ -18,17 +18,6 @@ cdef const naquid_handler *native_table(object capsule) except NULL:
     return table
 
 
-def attach_native(AppCore app, name, capsule):
-    """Gives the streams of a name (None: datagrams) to the functions of a capsule."""
-    cdef bytes raw = b"" if name is None else name.encode()
-    cdef const naquid_handler *table = native_table(capsule)
-    app.hdmap.natives.append(capsule)  # the engine points into it
-    cdef int rc = nq_hdmap_native(app.hdmap.m, NULL if name is None else PyBytes_AS_STRING(raw),
-                                  PyBytes_GET_SIZE(raw), table)
-    if rc < 0:
-        engine_error(no_loop, rc, "adding a native handler")
-
-
 def native_api():
     """A PyCapsule named NAQUID_API_CAPSULE: what native code may call on a stream besides what its events offer, in the
     thread that runs the stream's loop. See `Rpc.native_address`."""

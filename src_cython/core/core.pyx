@@ -1,0 +1,36 @@
+# core.pyx: the root of what the engine points at.
+
+@cython.no_gc_clear
+cdef class Core:
+    def __cinit__(self):
+        self.loop = no_loop
+
+    cdef int ev_open(self, const nq_event *e) except -1:
+        return 0
+
+    cdef int ev_close(self, const nq_event *e) except -1:
+        return 0
+
+    cdef int ev_freed(self, const nq_event *e) except -1:
+        return 0
+
+    cdef int ev_datagram(self, const nq_event *e) except -1:
+        return 0
+
+    cdef int ev_pong(self, const nq_event *e) except -1:
+        return 0
+
+    cdef StreamCore accept_stream(self, const nq_event *e):
+        return None
+
+    cdef int detached(self) except -1:
+        return 0
+
+
+cdef class Posted:
+    cdef int run(self, Loop loop, const nq_event *e) except -1:
+        self.fn(*self.args)
+        return 0
+
+    cdef int gone(self) except -1:
+        return 0

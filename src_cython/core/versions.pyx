@@ -1,0 +1,14 @@
+# versions.pyx: what is linked in.
+
+def versions():
+    """What is linked in and how it was built: the version of each library by its name, "compiler", "flags",
+    "variant": str, and "pins": dict."""
+    import json
+    cdef const char *name
+    cdef const char *version
+    cdef uint32_t i = 0
+    found = {}
+    while (version := nq_version_library(i, &name)) != NULL:
+        found[name.decode()] = version.decode()
+        i += 1
+    return {**found, **json.loads(nq_version_build().decode())}
