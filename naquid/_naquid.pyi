@@ -117,10 +117,6 @@ class EndpointCore(Core):
 class StreamCore(Core): ...
 
 @disjoint_base
-class AlarmCore(Core):
-    callback: Callable[[], object] | None
-
-@disjoint_base
 class AioStream(StreamCore):
     def use_native(self, capsule: object | None) -> None: ...
     def native_address(self) -> tuple[int, int]: ...

@@ -28,7 +28,7 @@ cdef class RpcBatch:
     cdef int more(self) except -1
 
 # A batch handler of one stream name: collects during a dispatch, is called at its end.
-cdef class BatchHandler:
+cdef class BatchHandler(Batch):
     cdef object fn
     cdef RpcBatch batch          # being collected, None: nothing yet
     cdef int add(self, BaseRpc rpc, const nq_event *e) except -1

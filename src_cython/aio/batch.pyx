@@ -1,4 +1,6 @@
 # batch.pyx: many requests in one Python call, many calls in one await.
+# needs: core/arguments core/batch core/buffers core/calls core/errors core/loop core/threads
+# needs: aio/call aio/rpc
 
 cdef extern from "Python.h":
     PyObject *borrowed_item "PyList_GET_ITEM" (list of, Py_ssize_t i) noexcept
@@ -92,7 +94,7 @@ cdef class RpcBatch:
         return d
 
 
-cdef class BatchHandler:
+cdef class BatchHandler(Batch):
     """Wraps a function that takes an RpcBatch and returns one reply for each request."""
 
     def __init__(self, fn):

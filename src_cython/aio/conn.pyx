@@ -1,4 +1,7 @@
 # conn.pyx: connections of the asyncio facade. The coroutines are in naquid/connection.py and client.py.
+# needs: core/address core/arguments core/buffers core/callbacks core/conn core/errors core/limits core/loop
+# needs: core/stream core/threads core/tls
+# needs: aio/handlers aio/rpc aio/server aio/stream
 
 # Made before it is needed, as there may be no memory for it then.
 cdef object NO_MEMORY_AT_THE_END = errors.ConnectionLost("the connection has ended; there was no memory to say why")

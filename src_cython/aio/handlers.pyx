@@ -1,4 +1,5 @@
 # handlers.pyx: a Handlers object in the form the engine reads.
+# needs: core/arguments core/errors core/hdmap core/loop core/native
 
 cdef class HandlerEntry:
     def __init__(self, cls, name, handler, notify=None):

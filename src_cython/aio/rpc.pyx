@@ -1,4 +1,6 @@
 # rpc.pyx: RPC streams. A request costs one bytes object, one vectorcall and one reply call; a reply the same.
+# needs: core/arguments core/buffers core/callbacks core/calls core/errors core/threads
+# needs: aio/batch aio/call aio/conn aio/handlers aio/stream
 
 cdef enum:
     CALL_CALLBACK = 0  # kinds of CallNode

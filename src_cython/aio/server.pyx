@@ -1,4 +1,6 @@
 # server.pyx: listening addresses of the asyncio facade. The coroutines are in naquid/server.py.
+# needs: core/address core/conn core/limits core/loop core/threads core/tls
+# needs: aio/conn aio/handlers aio/stream
 
 @cython.no_gc_clear
 cdef class BaseServer(EndpointCore):

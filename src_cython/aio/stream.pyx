@@ -1,5 +1,7 @@
 # stream.pyx: streams of the asyncio facade: record streams and raw streams. The coroutines are in naquid/stream.py
 # and naquid/raw_stream.py; here is what they wait for.
+# needs: core/arguments core/buffers core/callbacks core/errors core/loop core/native core/stream core/threads
+# needs: aio/conn aio/handlers
 
 cdef enum:
     PAUSE_BYTES = 256 * 1024   # received and not read yet: above it the peer is stopped by flow control,
@@ -374,12 +376,6 @@ cdef int writable(Py_buffer *v, object buffer) except -1:
         raise TypeError("readinto() needs a writable, contiguous buffer, such as a bytearray or a memoryview of one, "
                         f"not {type(buffer).__name__}: {exc}") from None
     return 0
-
-
-@cython.final
-cdef class ReceivedBytes:
-    def __getbuffer__(self, Py_buffer *view, int flags):
-        PyBuffer_FillInfo(view, self, <void *>self.p, self.n, True, flags)
 
 
 @cython.no_gc_clear

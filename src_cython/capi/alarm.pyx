@@ -1,7 +1,9 @@
 # alarm.pyx: naquid.capi: alarms.
+# needs: core/core core/errors core/loop core/threads
+# needs: capi/check capi/clock capi/handles capi/loop
 
 @cython.no_gc_clear
-cdef class AlarmCore(Core):
+cdef class CapiAlarm(Core):
     cdef int create(self, Loop loop) except -1:
         cdef nq_loop *l = own(loop)
         loop.link(self)
@@ -23,17 +25,10 @@ cdef class AlarmCore(Core):
             self.loop.unlink(self)
         return 0
 
-    cdef int ev_alarm(self, const nq_event *e) except -1:
-        self.callback()
-        return 0
-
-
-@cython.no_gc_clear
-cdef class CapiAlarm(AlarmCore):
     cdef int arm(self, uint64_t due) except -1:
-        cdef uint64_t now = clock_ns(CLOCK_REALTIME)
+        cdef uint64_t now = realtime_ns()
         self.due = due
-        return self.set_deadline(clock_ns(CLOCK_MONOTONIC) + (due - now if due > now else 0))
+        return self.set_deadline(monotonic_ns() + (due - now if due > now else 0))
 
     cdef int ev_alarm(self, const nq_event *e) except -1:
         cdef CapiAlarm this = self  # freeing the alarm may drop the last reference

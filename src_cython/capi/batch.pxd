@@ -5,7 +5,7 @@ cdef struct CapiAsked:
     uint32_t msgid
 
 # The requests of one tick for one batch handler of one loop.
-cdef class CapiBatch(BatchHandler):
+cdef class CapiBatch(Batch):
     cdef CapiEntry entry
     cdef list rpcs
     cdef list types

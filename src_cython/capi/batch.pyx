@@ -1,7 +1,9 @@
 # batch.pyx: naquid.capi: many requests in one Python call, many replies in another. Not in the original.
+# needs: core/batch core/buffers core/callbacks core/calls core/errors core/loop core/threads
+# needs: capi/check capi/handles capi/hdmap capi/loop capi/rpc capi/stream
 
 @cython.final
-cdef class CapiBatch(BatchHandler):
+cdef class CapiBatch(Batch):
     def __cinit__(self):
         self.rpcs = []
         self.types = []
@@ -36,12 +38,12 @@ cdef class CapiBatch(BatchHandler):
         return 0
 
     cdef int run(self, Loop loop) except -1:
-        cdef CapiLoop mine = <CapiLoop>loop
+        cdef CapiLoop its = <CapiLoop>loop
         cdef Py_ssize_t i, n = PyList_GET_SIZE(self.payloads)
         cdef object results
         cdef tuple replies
-        mine.batch = None
-        mine.gathered.pop(self.entry, None)
+        its.batch = None
+        its.gathered.pop(self.entry, None)
         try:
             results = self.entry.on_batch(self.rpcs, self.types, self.msgids, self.payloads)
             if results is None:

@@ -1,4 +1,5 @@
 # check.pyx: naquid.capi: checks of arguments.
+# needs: nothing
 
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.number cimport PyIndex_Check, PyNumber_Index

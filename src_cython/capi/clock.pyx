@@ -1,12 +1,19 @@
 # clock.pyx: naquid.capi: the system's clocks.
+# needs: nothing
 
-from posix.types cimport clockid_t
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, nanosleep, timespec
 
 
-cdef inline uint64_t clock_ns(int clock) noexcept:
+cdef inline uint64_t monotonic_ns() noexcept:
     cdef timespec t
-    clock_gettime(<clockid_t>clock, &t)
+    clock_gettime(CLOCK_MONOTONIC, &t)
+    return <uint64_t>t.tv_sec * 1000000000 + <uint64_t>t.tv_nsec
+
+
+cdef inline uint64_t realtime_ns() noexcept:
+    """ns since 1970."""
+    cdef timespec t
+    clock_gettime(CLOCK_REALTIME, &t)
     return <uint64_t>t.tv_sec * 1000000000 + <uint64_t>t.tv_nsec
 
 

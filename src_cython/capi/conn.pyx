@@ -1,4 +1,6 @@
 # conn.pyx: naquid.capi: connections.
+# needs: core/address core/conn core/errors core/limits core/stream core/threads core/tls
+# needs: capi/check capi/clock capi/handles capi/hdmap capi/log capi/loop capi/rpc capi/stream
 
 cdef enum:
     NQ_E_SYSCALL = -1
@@ -152,7 +154,7 @@ cdef class CapiConn(ConnCore):
             engine_error(self.loop, rc, "reconnecting")
         self.closed = False
         self.waiting = True
-        store_u64(&self.conn.reconnect_at, clock_ns(CLOCK_MONOTONIC) + delay)
+        store_u64(&self.conn.reconnect_at, monotonic_ns() + delay)
         return 0
 
     cdef int ev_freed(self, const nq_event *e) except -1:
@@ -227,24 +229,24 @@ cdef class CapiConn(ConnCore):
 # ---- what the application asks of a handle: at once in the loop's thread, queued from others ----
 
 cdef int conn_modify(nq_conn_t h, object modifier) except -1:
-    cdef nq_hdmap_t own
+    cdef nq_hdmap_t fresh
     cdef nq_hdmap_t _old
     cdef CapiConn core
     if not here(h):
         return handle_post(h, CAPI_OP_MODIFY, None, modifier)
-    own = nq_hdmap_t.__new__(nq_hdmap_t)
-    own.loop = <CapiLoop>h.loop  # before others can see it: from now on only this thread fills it
-    modifier(own)
+    fresh = nq_hdmap_t.__new__(nq_hdmap_t)
+    fresh.loop = <CapiLoop>h.loop  # before others can see it: from now on only this thread fills it
+    modifier(fresh)
     if not here(h):
         return 0
     core = h.core
     if core.linked:
         _old = core.streams  # code of the user's may run where the last reference to it goes: at the end
         # Streams of before may still name the old map's entries.
-        own.map.replaced.append(core.hdmap)
-        nq_conn_set_hdmap(h.loop.l, h.h, own.map.m)
-        core.hdmap = own.map
-        core.streams = own
+        fresh.map.replaced.append(core.hdmap)
+        nq_conn_set_hdmap(h.loop.l, h.h, fresh.map.m)
+        core.hdmap = fresh.map
+        core.streams = fresh
     return 0
 
 
@@ -320,7 +322,7 @@ cdef class CapiConnApi:
     @staticmethod
     def nq_conn_reconnect_wait(nq_conn_t conn not None):
         """ns until the scheduled reconnect; 0 when none is. Any thread. Original: nq_conn_reconnect_wait."""
-        cdef uint64_t now = clock_ns(CLOCK_MONOTONIC)
+        cdef uint64_t now = monotonic_ns()
         cdef uint64_t at = load_u64(&conn.reconnect_at)
         return at - now if at > now else 0
 

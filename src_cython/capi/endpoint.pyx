@@ -1,4 +1,6 @@
 # endpoint.pyx: naquid.capi: listening ports.
+# needs: core/address core/conn core/errors core/limits core/loop core/threads core/tls
+# needs: capi/conn capi/handles capi/hdmap capi/loop
 
 @cython.no_gc_clear
 cdef class CapiEndpoint(EndpointCore):

@@ -4,8 +4,8 @@ cdef class CapiStream
 cdef class CapiAlarm
 
 # A value that names a connection, stream or alarm. One object for each of them; empty when made by hand.
-# Other threads read it: `live`, `fd` and `reconnect_at` through load_ (threads.pyx), `ctx` through ctx_of, `core` not at
-# all, the rest never changes once a callback was given the handle.
+# Other threads read it: `live`, `fd` and `reconnect_at` through load_ (threads.pyx), `ctx` through ctx_of, `core` not
+# at all, the rest never changes once a callback was given the handle.
 cdef class CapiHandle:
     cdef Loop loop
     cdef nq_handle h

@@ -1,4 +1,6 @@
 # handles.pyx: naquid.capi: what names a connection, stream or alarm, for any thread.
+# needs: core/loop core/threads
+# needs: capi/alarm capi/check capi/conn capi/stream
 
 cdef enum:
     CAPI_WHY_CREATE = 1

@@ -1,4 +1,6 @@
 # hdmap.pyx: naquid.capi: handler maps.
+# needs: core/hdmap core/threads
+# needs: capi/check capi/log capi/loop
 
 # The largest message IDs of the original, after which 1 comes again.
 MAX_SMALL_MSGID = 0xfffe

@@ -1,4 +1,5 @@
 # log.pyx: naquid.capi: log records.
+# needs: nothing
 
 # What capi_hooks was given: log(level, text, params), detail(code, text).
 cdef object capi_log_fn = None

@@ -23,6 +23,5 @@ cdef class CapiLoop(Loop):
     cdef CapiBatch batch   # the one that had the last request, or None
     cdef CapiBatch batch_of(self, CapiEntry entry)
     cdef int conn_gone(self) except -1
-    cdef int ev_mark(self, const nq_event *e) except -1
     cdef bint post_op(self, int op, CapiHandle handle, object data, object cb, int type, uint32_t msgid,
                       uint64_t timeout) except -1

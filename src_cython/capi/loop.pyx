@@ -1,4 +1,6 @@
 # loop.pyx: naquid.capi: the loop of a client or a worker, and its queue.
+# needs: core/buffers core/conn core/core core/errors core/loop core/threads
+# needs: capi/alarm capi/batch capi/clock capi/conn capi/handles capi/hdmap capi/log capi/rpc capi/stream
 
 cdef enum:
     CAPI_OP_SEND = 1
@@ -114,11 +116,6 @@ cdef class CapiLoop(Loop):
         self.batch = b
         return b
 
-    cdef int one(self, const nq_event *e) except -1:
-        if e.kind == NQ_EV_SEND_ACKED or e.kind == NQ_EV_SEND_LOST:
-            return self.ev_mark(e)
-        return Loop.one(self, e)
-
     cdef int ev_mark(self, const nq_event *e) except -1:
         """A write of nq_stream_send_ex was acknowledged, or lost."""
         cdef CapiMark mark = <CapiMark>e.user
@@ -194,7 +191,7 @@ cdef class CapiLoop(Loop):
         """Calls fn(box) after `delay` ns in this thread; returns an alarm for _forget."""
         cdef nq_alarm_t a = nq_alarm_t.__new__(nq_alarm_t)
         a.begin(self, 0)
-        alarm_set_now(a, clock_ns(CLOCK_REALTIME) + <uint64_t>delay, fn)
+        alarm_set_now(a, realtime_ns() + <uint64_t>delay, fn)
         return a
 
     def _forget(self, nq_alarm_t a not None):

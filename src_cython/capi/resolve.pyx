@@ -1,4 +1,5 @@
 # resolve.pyx: naquid.capi: lookups by chosen DNS servers, in a thread that is lent to the engine's resolver.
+# needs: core/address
 
 @cython.final
 cdef class CapiResolver:

@@ -1,4 +1,6 @@
 # rpc.pyx: naquid.capi: RPC. A request costs one bytes object, one vectorcall and one reply; a reply the same.
+# needs: core/buffers core/callbacks core/calls core/errors core/loop core/threads
+# needs: capi/alarm capi/batch capi/check capi/handles capi/loop capi/stream
 
 @cython.no_gc_clear
 cdef class CapiRpc(CapiStream):

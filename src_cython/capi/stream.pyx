@@ -1,4 +1,6 @@
 # stream.pyx: naquid.capi: streams of every kind. What RPC adds is in rpc.pyx.
+# needs: core/buffers core/callbacks core/errors core/loop core/stream core/threads
+# needs: capi/alarm capi/check capi/conn capi/handles capi/hdmap capi/loop
 
 cdef class CapiMark:
     pass

@@ -1,4 +1,5 @@
 # address.pyx: numeric IP addresses.
+# needs: nothing
 
 cdef int to_addr(nq_addr *a, str host, int port) except -1:
     if not 0 <= port <= 65535:

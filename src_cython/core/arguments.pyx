@@ -1,4 +1,5 @@
 # arguments.pyx: arguments of the user's as numbers of C.
+# needs: nothing
 
 cdef extern from "Python.h":
     Py_ssize_t PyNumber_AsSsize_t(object o, void *overflow) except? -1

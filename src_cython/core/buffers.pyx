@@ -1,4 +1,5 @@
 # buffers.pyx: memory of the user's objects, and the rule for code of theirs that may run.
+# needs: nothing
 
 cdef extern from "Python.h":
     PyObject *new_bytes "PyBytes_FromStringAndSize" (const char *p, Py_ssize_t n) noexcept
@@ -66,3 +67,9 @@ cdef bytes bytes_of(object o):
 
 cdef inline bytes event_bytes(const nq_event *e):
     return PyBytes_FromStringAndSize(<const char *>e.data, <Py_ssize_t>e.len)
+
+
+@cython.final
+cdef class ReceivedBytes:
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, <void *>self.p, self.n, True, flags)

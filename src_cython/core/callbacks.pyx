@@ -1,4 +1,5 @@
 # callbacks.pyx: calling functions of the user's whose result is of no interest.
+# needs: core/loop
 
 cdef extern from "Python.h":
     PyObject *PyObject_Vectorcall(PyObject *fn, PyObject **args, size_t nargsf, PyObject *kwnames) noexcept

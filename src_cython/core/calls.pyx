@@ -1,4 +1,5 @@
 # calls.pyx: what the engine's pending calls point at.
+# needs: core/buffers core/callbacks core/errors core/loop core/stream
 
 @cython.final
 @cython.internal

@@ -1,4 +1,5 @@
 # conn.pyx: the cores of connections and endpoints.
+# needs: core/address core/buffers core/core core/errors core/hdmap core/loop core/stream core/threads core/tls
 
 @cython.no_gc_clear
 cdef class ConnCore(Core):

@@ -16,6 +16,7 @@ cdef class Core:
     cdef int ev_freed(self, const nq_event *e) except -1
     cdef int ev_datagram(self, const nq_event *e) except -1
     cdef int ev_pong(self, const nq_event *e) except -1
+    cdef int ev_alarm(self, const nq_event *e) except -1  # alarms
     # STREAM_OPEN of a stream the peer opened: a new object for it (the loop links it), or None to refuse it.
     # e.user is what the handler map was given.
     cdef StreamCore accept_stream(self, const nq_event *e)

@@ -1,4 +1,5 @@
 # core.pyx: the root of what the engine points at.
+# needs: core/loop core/stream
 
 @cython.no_gc_clear
 cdef class Core:
@@ -18,6 +19,9 @@ cdef class Core:
         return 0
 
     cdef int ev_pong(self, const nq_event *e) except -1:
+        return 0
+
+    cdef int ev_alarm(self, const nq_event *e) except -1:
         return 0
 
     cdef StreamCore accept_stream(self, const nq_event *e):

@@ -1,4 +1,5 @@
-# dispatch.pyx: what becomes of the events of connections and streams.
+# dispatch.pyx: which object and which of its methods each kind of event is for.
+# needs: core/calls core/conn core/core core/loop core/stream core/threads
 
 cdef int refuse_stream(Loop loop, StreamCore s, nq_handle h, uint64_t code) except -1:
     nq_stream_set_user(loop.l, h, NULL)
@@ -95,4 +96,57 @@ cdef int conn_event(Loop loop, const nq_event *e) except -1:
         c.ev_freed(e)
     else:
         c.ev_freed(e)
+    return 0
+
+
+cdef int dispatch_event(Loop loop, const nq_event *e) except -1:
+    """Hands one event to the object that it is for."""
+    cdef void *p
+    cdef Posted task
+    cdef int kind = e.kind
+    if kind == NQ_EV_RPC_REQUEST:
+        p = nq_stream_user(loop.l, e.handle)
+        if p != NULL:
+            (<StreamCore>p).ev_request(e)
+    elif kind == NQ_EV_RPC_REPLY:
+        if e.user != NULL:
+            return loop.calls.told(<CallNode *>e.user, e)
+    elif kind == NQ_EV_STREAM_DATA:
+        p = nq_stream_user(loop.l, e.handle)
+        if p != NULL:
+            (<StreamCore>p).ev_data(e)
+    elif kind == NQ_EV_STREAM_RECORD:
+        p = nq_stream_user(loop.l, e.handle)
+        if p != NULL:
+            (<StreamCore>p).ev_record(e)
+    elif kind == NQ_EV_RPC_NOTIFY:
+        p = nq_stream_user(loop.l, e.handle)
+        if p != NULL:
+            (<StreamCore>p).ev_notify(e)
+    elif kind == NQ_EV_DATAGRAM:
+        p = nq_conn_user(loop.l, e.handle)
+        if p != NULL:
+            (<Core>p).ev_datagram(e)
+    elif kind == NQ_EV_STREAM_OPEN:
+        stream_open(loop, e)
+    elif NQ_EV_STREAM_FIN <= kind <= NQ_EV_STREAM_CLOSE:
+        stream_event(loop, e)
+    elif NQ_EV_CONN_OPEN <= kind <= NQ_EV_CONN_FREED or kind == NQ_EV_PONG:
+        conn_event(loop, e)
+    elif kind == NQ_EV_ALARM:
+        p = nq_alarm_user(loop.l, e.handle)
+        if p != NULL:
+            (<Core>p).ev_alarm(e)
+    elif kind == NQ_EV_TASK:
+        if e.user != NULL:
+            task = <Posted>e.user
+            loop.posted.discard(task)
+            if not swap_int(&task.told, 1):
+                task.run(loop, e)
+    elif kind == NQ_EV_RETURNED:
+        take_returned(loop.l)
+    elif kind == NQ_EV_SEND_ACKED or kind == NQ_EV_SEND_LOST:
+        loop.ev_mark(e)
+    elif kind == NQ_EV_LOG:
+        loop.ev_log(e)
     return 0

@@ -1,4 +1,5 @@
 # errors.pyx: results of calls, exceptions for what the engine says no to, names of TLS alerts.
+# needs: core/loop core/threads
 
 # Results of RPC calls that no peer sent, and of handlers that failed (the original's error numbers).
 OK = 0

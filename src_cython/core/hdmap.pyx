@@ -1,4 +1,5 @@
 # hdmap.pyx: handler maps.
+# needs: core/arguments core/errors core/loop
 
 cdef class HandlerMap:
     """Stream names and what they are for. Fill it before the first connection uses it: it is read without locks."""

@@ -1,4 +1,5 @@
 # limits.pyx: the engine's limits.
+# needs: nothing
 
 cdef class EngineLimits:
     """The engine's limits. Fields are given by name, in the engine's units: ns, bytes or counts; see limits_table()."""

@@ -1,7 +1,6 @@
 # loop.pxd: the loop.
 cdef class Calls
 cdef class Loop
-cdef class Reply
 
 # The loop's thread writes everything here. What other threads read or set too goes through load_ and store_
 # (threads.pyx).
@@ -29,9 +28,12 @@ cdef class Loop:
     cdef double stand_in_when
     cdef PyObject *cores         # intrusive list of the linked objects
     cdef Calls calls
-    cdef list batches            # batch handlers that have collected requests in this dispatch
+    cdef list batches            # Batch objects that have collected something in this dispatch
     cdef set posted              # Posted objects on their way
-    cdef Reply unwoken           # a chain of those
+    # The first of a chain of those that there was no memory to wake, or None; what tries again after the tick, or once
+    # more. The part that has them sets both.
+    cdef object unwoken
+    cdef int (*wake_unwoken)(Loop) except -1
     cdef object fatal            # a BaseException that is no Exception: raised after the tick
     cdef int tick(self, int64_t max_wait) except -2
     cdef int poll_dispatch(self, int64_t max_wait) except -2
@@ -41,10 +43,7 @@ cdef class Loop:
     cdef int wake(self) except -1
     cdef int keep_deadline(self) except -1
     cdef int dispatch(self, int n) except -1
-    cdef int one(self, const nq_event *e) except -1
     cdef int undelivered(self, int i, object exc) except -1
-    cdef int wake_later(self, Reply r) except -1  # there was no memory to wake who waits for it
-    cdef int wake_late(self) except -1
     cdef int link(self, Core c) except -1     # the engine holds a pointer to c from here on
     cdef int unlink(self, Core c) except -1   # no more; may drop the last reference
     cdef int begin_turn(self) except -1
@@ -53,4 +52,5 @@ cdef class Loop:
     cdef bint post_task(self, Posted p, nq_handle h) except -1  # any thread. False: the loop is closed
     # What becomes of an exception in a handler; `where` is the handler or object. Override to do otherwise.
     cdef int failed(self, object exc, object where) except -1
+    cdef int ev_mark(self, const nq_event *e) except -1  # of a send that was marked
     cdef int ev_log(self, const nq_event *e) except -1

@@ -1,4 +1,6 @@
 # loop.pyx: the loop: polled, run by a thread, or attached to an asyncio event loop.
+# needs: core/arguments core/batch core/buffers core/calls core/conn core/core core/dispatch core/errors core/stream
+# needs: core/threads
 
 @cython.no_gc_clear
 cdef class Loop:
@@ -91,7 +93,7 @@ cdef class Loop:
                     if timed:
                         nq_loop_time(self.l, nq_loop_events(self.l) + i)
                     i += 1
-                    self.one(nq_loop_events(self.l) + (i - 1))
+                    dispatch_event(self, nq_loop_events(self.l) + (i - 1))
             except BaseException as exc:
                 self.undelivered(i - 1, exc)
         if timed:
@@ -100,7 +102,7 @@ cdef class Loop:
             batches = self.batches
             self.batches = []
             for batch in batches:
-                (<BatchHandler>batch).run(self)
+                (<Batch>batch).run(self)
         return 0
 
     cdef int undelivered(self, int i, object exc) except -1:
@@ -120,74 +122,6 @@ cdef class Loop:
             nq_loop_undelivered(self.l, i)
         return self.failed(exc, self)
 
-    cdef int one(self, const nq_event *e) except -1:
-        cdef void *p
-        cdef Posted task
-        cdef int kind = e.kind
-        if kind == NQ_EV_RPC_REQUEST:
-            p = nq_stream_user(self.l, e.handle)
-            if p != NULL:
-                (<StreamCore>p).ev_request(e)
-        elif kind == NQ_EV_RPC_REPLY:
-            if e.user != NULL:
-                return self.calls.told(<CallNode *>e.user, e)
-        elif kind == NQ_EV_STREAM_DATA:
-            p = nq_stream_user(self.l, e.handle)
-            if p != NULL:
-                (<StreamCore>p).ev_data(e)
-        elif kind == NQ_EV_STREAM_RECORD:
-            p = nq_stream_user(self.l, e.handle)
-            if p != NULL:
-                (<StreamCore>p).ev_record(e)
-        elif kind == NQ_EV_RPC_NOTIFY:
-            p = nq_stream_user(self.l, e.handle)
-            if p != NULL:
-                (<StreamCore>p).ev_notify(e)
-        elif kind == NQ_EV_DATAGRAM:
-            p = nq_conn_user(self.l, e.handle)
-            if p != NULL:
-                (<Core>p).ev_datagram(e)
-        elif kind == NQ_EV_STREAM_OPEN:
-            stream_open(self, e)
-        elif NQ_EV_STREAM_FIN <= kind <= NQ_EV_STREAM_CLOSE:
-            stream_event(self, e)
-        elif NQ_EV_CONN_OPEN <= kind <= NQ_EV_CONN_FREED or kind == NQ_EV_PONG:
-            conn_event(self, e)
-        elif kind == NQ_EV_ALARM:
-            p = nq_alarm_user(self.l, e.handle)
-            if p != NULL:
-                (<AlarmCore>p).ev_alarm(e)
-        elif kind == NQ_EV_TASK:
-            if e.user != NULL:
-                task = <Posted>e.user
-                self.posted.discard(task)
-                if not swap_int(&task.told, 1):
-                    task.run(self, e)
-        elif kind == NQ_EV_RETURNED:
-            take_returned(self.l)
-        elif kind == NQ_EV_LOG:
-            self.ev_log(e)
-        return 0
-
-    cdef int wake_later(self, Reply r) except -1:
-        r.late = self.unwoken
-        self.unwoken = r
-        return 0
-
-    cdef int wake_late(self) except -1:
-        """Tries again; those that fail again are tried in the next tick."""
-        cdef Reply r = self.unwoken
-        cdef Reply following
-        self.unwoken = None
-        while r is not None:
-            following = r.late
-            r.late = None
-            r.wake()
-            r = following
-        if self.unwoken is not None and self.l != NULL:
-            nq_loop_wake(self.l)
-        return 0
-
     cdef int failed(self, object exc, object where) except -1:
         if not isinstance(exc, Exception):
             from asyncio import CancelledError
@@ -197,6 +131,9 @@ cdef class Loop:
                 return 0
         PyErr_SetObject(type(exc), exc)
         PyErr_WriteUnraisable(where)
+        return 0
+
+    cdef int ev_mark(self, const nq_event *e) except -1:
         return 0
 
     cdef int ev_log(self, const nq_event *e) except -1:
@@ -248,7 +185,7 @@ cdef class Loop:
         self.flush_due = False
         self.woken = False
         if self.unwoken is not None:
-            self.wake_late()
+            self.wake_unwoken(self)
         try:
             if load_int(&self.close_wanted):
                 self.close_now()

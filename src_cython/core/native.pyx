@@ -1,4 +1,5 @@
 # native.pyx: handlers that are C functions, given through capsules. engine/include/naquid_native.h describes them.
+# needs: nothing
 
 cdef extern from "Python.h":
     object PyCapsule_New(void *pointer, const char *name, void *destructor)

@@ -1,4 +1,5 @@
 # stream.pyx: the core of every stream, and bytes that are sent without a copy.
+# needs: core/arguments core/buffers core/calls core/conn core/core core/errors core/loop core/threads
 
 cdef enum:
     LEND_MIN = 64 << 10  # bytes: below it a copy costs no more than keeping them

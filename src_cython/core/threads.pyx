@@ -1,4 +1,5 @@
 # threads.pyx: what several threads may read, and whether a loop is the calling thread's.
+# needs: core/loop
 
 cdef extern from *:
     """

@@ -1,4 +1,5 @@
 # tls.pyx: TLS contexts.
+# needs: core/errors
 
 cdef int blob_set(nq_tls_blob *b, object source, list keep) except -1:
     """source: None, a path (str or PathLike), PEM text as str, or PEM or DER as bytes. keep holds what b points at."""

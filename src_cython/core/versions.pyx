@@ -1,4 +1,5 @@
 # versions.pyx: what is linked in.
+# needs: nothing
 
 def versions():
     """What is linked in and how it was built: the version of each library by its name, "compiler", "flags",

@@ -7,6 +7,8 @@ from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from engine cimport *
 
 include "core/core.pxd"
+include "core/buffers.pxd"
+include "core/batch.pxd"
 include "core/calls.pxd"
 include "core/loop.pxd"
 include "core/limits.pxd"
