@@ -135,7 +135,7 @@ cdef int wake_replies(Loop loop) except -1:
         r.wake()
         r = following
     if loop.unwoken is not None and loop.l != NULL:
-        nq_loop_wake(loop.l)
+        en.nq_loop_wake(loop.l)
     return 0
 
 

@@ -22,7 +22,7 @@ cdef class BaseConnection(ConnCore):
     cdef Life life              # of a client's connection
     cdef object attempt         # the future of the attempt to reconnect that is under way
     cdef int announce(self) except -1
-    cdef int learn(self, const nq_event *e) except -1
+    cdef int learn(self, const en.nq_event *e) except -1
     cdef int interrupted(self) except -1
     cdef int changed(self) except -1
     cdef int look_ahead(self) except -1

@@ -26,19 +26,19 @@ cdef class AppCore:
     def add_rpc(self, cls, str name, handler, notify):
         """An RPC stream name; handler or notify may be None."""
         entry = HandlerEntry(cls, name, handler, notify)
-        self.hdmap.add(name.encode(), NQ_KIND_RPC, to_ns(self.call_timeout, "call_timeout"), entry)
+        self.hdmap.add(name.encode(), en.NQ_KIND_RPC, to_ns(self.call_timeout, "call_timeout"), entry)
         self.rpcs[name] = entry
         self.named = True
 
     def add_stream(self, cls, str name, handler, bint raw):
         """A record stream name, or with raw a raw stream that has a name."""
         entry = HandlerEntry(cls, name, handler)
-        self.hdmap.add(name.encode(), NQ_KIND_RAW if raw else NQ_KIND_RECORD, 0, entry)
+        self.hdmap.add(name.encode(), en.NQ_KIND_RAW if raw else en.NQ_KIND_RECORD, 0, entry)
         self.named = True
 
     def set_raw(self, cls, handler):
         """Every bidirectional stream goes to handler; streams have no names."""
-        self.hdmap.set_raw(NQ_KIND_RAW, HandlerEntry(cls, None, handler))
+        self.hdmap.set_raw(en.NQ_KIND_RAW, HandlerEntry(cls, None, handler))
 
     def set_uni(self, cls, handler):
         """Incoming unidirectional streams."""
@@ -64,9 +64,9 @@ cdef class AppCore:
 def attach_native(AppCore app, name, capsule):
     """Gives the streams of a name (None: datagrams) to the functions of a capsule."""
     cdef bytes raw = b"" if name is None else name.encode()
-    cdef const naquid_handler *table = native_table(capsule)
+    cdef const en.naquid_handler *table = native_table(capsule)
     app.hdmap.natives.append(capsule)  # the engine points into it
-    cdef int rc = nq_hdmap_native(app.hdmap.m, NULL if name is None else PyBytes_AS_STRING(raw),
-                                  PyBytes_GET_SIZE(raw), table)
+    cdef int rc = en.nq_hdmap_native(app.hdmap.m, NULL if name is None else PyBytes_AS_STRING(raw),
+                                     PyBytes_GET_SIZE(raw), table)
     if rc < 0:
         engine_error(no_loop, rc, "adding a native handler")

@@ -11,13 +11,13 @@ cdef class BaseServer(EndpointCore):
 
     def _listen(self, Loop loop, str host, int port, Tls tls, AppCore app, EngineLimits limits, conn_class,
                 bint always_retry, bytes secret):
-        cdef nq_addr a
+        cdef en.nq_addr a
         to_addr(&a, host, port)
         self.app = app
         self.conn_class = conn_class
         self.open_at(loop, &a, tls, app.hdmap, &limits.values, False, secret, always_retry)
 
-    cdef ConnCore accept_conn(self, const nq_event *e):
+    cdef ConnCore accept_conn(self, const en.nq_event *e):
         cdef BaseConnection c
         if self.closed:
             return None
@@ -29,14 +29,14 @@ cdef class BaseServer(EndpointCore):
     def _refuse(self):
         """New clients are refused from now on."""
         if not self.closed and self.loop.l != NULL:
-            nq_endpoint_refuse(own(self.loop), self.id)
+            en.nq_endpoint_refuse(own(self.loop), self.id)
 
     def _end(self):
         """Closes the socket."""
         if not self.closed:
             self.closed = True
             if self.loop.l != NULL:
-                nq_endpoint_close(own(self.loop), self.id)
+                en.nq_endpoint_close(own(self.loop), self.id)
 
     cdef int detached(self) except -1:
         self.closed = True
@@ -59,7 +59,7 @@ cdef class BaseServer(EndpointCore):
     @property
     def address(self):
         """(host, port) it is bound to."""
-        cdef nq_addr a
-        if self.loop.l == NULL or nq_endpoint_address(peek(self.loop), self.id, &a) != 0:
+        cdef en.nq_addr a
+        if self.loop.l == NULL or en.nq_endpoint_address(peek(self.loop), self.id, &a) != 0:
             return None
         return from_addr(&a)

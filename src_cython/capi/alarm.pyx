@@ -5,23 +5,23 @@
 @cython.no_gc_clear
 cdef class CapiAlarm(Core):
     cdef int create(self, Loop loop) except -1:
-        cdef nq_loop *l = own(loop)
+        cdef en.nq_loop *l = own(loop)
         loop.link(self)
-        cdef int rc = nq_alarm_new(l, <void *>self, &self.handle)
+        cdef int rc = en.nq_alarm_new(l, <void *>self, &self.handle)
         if rc < 0:
             loop.unlink(self)
             engine_error(loop, rc, "creating an alarm")
         return 0
 
     cdef int set_deadline(self, uint64_t deadline) except -1:
-        cdef int rc = nq_alarm_set(own(self.loop), self.handle, deadline)
+        cdef int rc = en.nq_alarm_set(own(self.loop), self.handle, deadline)
         if rc < 0:
             engine_error(self.loop, rc, "setting an alarm")
         return 0
 
     cdef int release(self) except -1:
         if self.linked:
-            nq_alarm_free(own(self.loop), self.handle)
+            en.nq_alarm_free(own(self.loop), self.handle)
             self.loop.unlink(self)
         return 0
 
@@ -30,7 +30,7 @@ cdef class CapiAlarm(Core):
         self.due = due
         return self.set_deadline(monotonic_ns() + (due - now if due > now else 0))
 
-    cdef int ev_alarm(self, const nq_event *e) except -1:
+    cdef int ev_alarm(self, const en.nq_event *e) except -1:
         cdef CapiAlarm this = self  # freeing the alarm may drop the last reference
         cdef nq_alarm_t alarm = self.alarm
         cdef object proc = self.proc
@@ -87,29 +87,27 @@ cdef nq_alarm_t alarm_of(CapiStreamHandle s):
     return a
 
 
-cdef class CapiAlarmApi:
-    @staticmethod
-    def nq_alarm_set(nq_alarm_t a not None, first, cb):
-        """Calls cb(pnext) at `first`, in the thread of the alarm's loop; replaces time and callback set before.
+def nq_alarm_set(nq_alarm_t a not None, first, cb):
+    """Calls cb(pnext) at `first`, in the thread of the alarm's loop; replaces time and callback set before.
 
-        first: ns since 1970, as nq_time_now(); a time that has passed means the next tick. pnext is a box of one item,
-        preset with the time it was set for. On return a later pnext[0] arms it again, STOP_INVOKE_NQ_TIME stops it
-        (nq_alarm_set may set it again), anything else frees the alarm. Raises TypeError, ValueError for a wrong
-        argument; a stale alarm is dropped. Any thread: queued to the alarm's loop.
-        Original: nq_alarm_set.
-        """
-        cdef uint64_t due = time_of(first, "first")
-        if not callable(cb):
-            raise TypeError("an alarm's callback must be callable")
-        handle_post(a, CAPI_OP_ALARM_SET, None, cb, 0, 0, due)
+    first: ns since 1970, as nq_time_now(); a time that has passed means the next tick. pnext is a box of one item,
+    preset with the time it was set for. On return a later pnext[0] arms it again, STOP_INVOKE_NQ_TIME stops it
+    (nq_alarm_set may set it again), anything else frees the alarm. Raises TypeError, ValueError for a wrong
+    argument; a stale alarm is dropped. Any thread: queued to the alarm's loop.
+    Original: nq_alarm_set.
+    """
+    cdef uint64_t due = time_of(first, "first")
+    if not callable(cb):
+        raise TypeError("an alarm's callback must be callable")
+    handle_post(a, CAPI_OP_ALARM_SET, None, cb, 0, 0, due)
 
-    @staticmethod
-    def nq_alarm_destroy(nq_alarm_t a not None):
-        """Frees the alarm; its callback is not called any more. Any thread: queued to its loop. Also inside its own
-        callback. Original: nq_alarm_destroy."""
-        handle_post(a, CAPI_OP_ALARM_FREE)
 
-    @staticmethod
-    def nq_alarm_is_valid(nq_alarm_t a not None):
-        """Whether the alarm exists. Any thread. Original: nq_alarm_is_valid."""
-        return alive(a) != 0
+def nq_alarm_destroy(nq_alarm_t a not None):
+    """Frees the alarm; its callback is not called any more. Any thread: queued to its loop. Also inside its own
+    callback. Original: nq_alarm_destroy."""
+    handle_post(a, CAPI_OP_ALARM_FREE)
+
+
+def nq_alarm_is_valid(nq_alarm_t a not None):
+    """Whether the alarm exists. Any thread. Original: nq_alarm_is_valid."""
+    return alive(a) != 0

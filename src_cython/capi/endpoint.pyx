@@ -6,7 +6,7 @@
 cdef class CapiEndpoint(EndpointCore):
     def _listen(self, CapiLoop loop, str host, int port, Tls tls, nq_hdmap_t streams, EngineLimits limits,
                 bytes secret, bint reuseport, on_open, on_close):
-        cdef nq_addr a
+        cdef en.nq_addr a
         to_addr(&a, host, port)
         self.streams = streams
         self.on_open = on_open
@@ -14,7 +14,7 @@ cdef class CapiEndpoint(EndpointCore):
         self.max_message = limits.values.max_message_size
         self.open_at(loop, &a, tls, streams.map, &limits.values, reuseport, secret, False)
 
-    cdef ConnCore accept_conn(self, const nq_event *e):
+    cdef ConnCore accept_conn(self, const en.nq_event *e):
         cdef CapiConn c
         if (<CapiLoop>self.loop).draining:
             return None
@@ -29,37 +29,37 @@ cdef class CapiEndpoint(EndpointCore):
 
     def _end(self):
         if self.loop.l != NULL:
-            nq_endpoint_close(self.loop.l, self.id)
+            en.nq_endpoint_close(self.loop.l, self.id)
 
     @property
     def address(self):
         """(host, port) it is bound to."""
-        cdef nq_addr a
-        if self.loop.l == NULL or nq_endpoint_address(self.loop.l, self.id, &a) != 0:
+        cdef en.nq_addr a
+        if self.loop.l == NULL or en.nq_endpoint_address(self.loop.l, self.id, &a) != 0:
             return None
         return from_addr(&a)
 
 
 cdef class CapiGroup:
     """Loops that serve the same addresses."""
-    cdef nq_group *g
+    cdef en.nq_group *g
 
     def __init__(self, list loops):
         cdef int i = 0
         cdef CapiLoop loop
-        self.g = nq_group_new(<uint32_t>len(loops))
+        self.g = en.nq_group_new(<uint32_t>len(loops))
         if self.g == NULL:
             raise ValueError(f"a server has 1 to 128 workers, not {len(loops)}")
         for loop in loops:
-            engine_check(loop, nq_group_join(self.g, peek(loop), <uint32_t>i), "joining the workers")
+            engine_check(loop, en.nq_group_join(self.g, peek(loop), <uint32_t>i), "joining the workers")
             i += 1
 
     def _refuse(self):
         """Any thread: no worker takes new clients from now on, whatever it is busy with."""
-        nq_group_refuse(self.g)
+        en.nq_group_refuse(self.g)
 
     def __dealloc__(self):
-        nq_group_unref(self.g)
+        en.nq_group_unref(self.g)
 
 
 cdef int engine_check(Loop loop, int rc, str what) except -1:

@@ -8,12 +8,12 @@ cdef class CapiAlarm
 # at all, the rest never changes once a callback was given the handle.
 cdef class CapiHandle:
     cdef Loop loop
-    cdef nq_handle h
+    cdef en.nq_handle h
     cdef uint64_t serial   # never the same twice in a process; 0: empty
     cdef int live          # what it names is there; in its loop's thread this implies that the loop is open
     cdef int why           # of an empty handle: CAPI_WHY_*
     cdef object ctx        # *ppctx of the open callback
-    cdef int begin(self, Loop loop, nq_handle h) except -1
+    cdef int begin(self, Loop loop, en.nq_handle h) except -1
 
 cdef class nq_conn_t(CapiHandle):
     cdef CapiConn core     # None once it is gone

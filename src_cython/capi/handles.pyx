@@ -11,15 +11,15 @@ cdef enum:
 
 cdef uint64_t capi_serial = 0
 
-EMPTY_REASONS = {CAPI_WHY_CREATE: "conn create fail", CAPI_WHY_CONN: "invalid conn",
-                 CAPI_WHY_NO_CONN: "conn not found", CAPI_WHY_STREAM: "invalid stream"}
+cdef dict EMPTY_REASONS = {CAPI_WHY_CREATE: "conn create fail", CAPI_WHY_CONN: "invalid conn",
+                           CAPI_WHY_NO_CONN: "conn not found", CAPI_WHY_STREAM: "invalid stream"}
 
 
 cdef class CapiHandle:
     def __cinit__(self):
         self.loop = no_loop
 
-    cdef int begin(self, Loop loop, nq_handle h) except -1:
+    cdef int begin(self, Loop loop, en.nq_handle h) except -1:
         self.serial = next_u64(&capi_serial)
         self.loop = loop
         self.h = h

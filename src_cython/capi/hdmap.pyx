@@ -3,8 +3,8 @@
 # needs: capi/check capi/log capi/loop
 
 # The largest message IDs of the original, after which 1 comes again.
-MAX_SMALL_MSGID = 0xfffe
-MAX_LARGE_MSGID = 0xffffff9b
+cdef uint32_t MAX_SMALL_MSGID = 0xfffe
+cdef uint32_t MAX_LARGE_MSGID = 0xffffff9b
 
 
 @cython.final
@@ -25,7 +25,7 @@ cdef CapiEntry stream_entry(object handler, bytes name):
     if (handler.stream_reader is None) != (handler.stream_writer is None):
         raise ValueError("a stream handler needs stream_reader and stream_writer both, or neither")
     e.framed = handler.stream_reader is not None
-    e.kind = NQ_KIND_RAW if e.framed else NQ_KIND_RECORD
+    e.kind = en.NQ_KIND_RAW if e.framed else en.NQ_KIND_RECORD
     e.name = name
     e.on_open = handler.on_stream_open
     e.on_close = handler.on_stream_close
@@ -68,7 +68,7 @@ cdef class nq_hdmap_t:
             request = "on_rpc_batch" if which == 4 else "on_rpc_request"
             for field in (request, "on_rpc_notify", "on_rpc_open", "on_rpc_close"):
                 need_callable(field_of(handler, field, kind), field)
-            e.kind = NQ_KIND_RPC
+            e.kind = en.NQ_KIND_RPC
             e.name = key
             e.timeout = time_of(handler.timeout, "timeout")
             need_flag(handler.use_large_msgid, "use_large_msgid")
@@ -84,7 +84,7 @@ cdef class nq_hdmap_t:
             if not callable(handler):
                 raise TypeError("a stream factory must be callable")
             e = CapiEntry.__new__(CapiEntry)
-            e.kind = NQ_KIND_RAW
+            e.kind = en.NQ_KIND_RAW
             e.framed = True
             e.name = key
             e.factory = handler
@@ -93,10 +93,10 @@ cdef class nq_hdmap_t:
         if not self.ready("adding a handler"):
             return False
         if which == 0:
-            self.map.set_raw(<nq_stream_kind>e.kind, e)
+            self.map.set_raw(<en.nq_stream_kind>e.kind, e)
             self.raw = e
         else:
-            self.map.add(key, <nq_stream_kind>e.kind, e.timeout, e)
+            self.map.add(key, <en.nq_stream_kind>e.kind, e.timeout, e)
             self.entries[key] = e
         return True
 
@@ -110,29 +110,27 @@ cdef class nq_hdmap_t:
         self.frozen = True
 
 
-cdef class CapiHdmapApi:
-    @staticmethod
-    def nq_hdmap_stream_handler(nq_hdmap_t h not None, name, handler):
-        """Streams called `name` (str or bytes, 1 to 255 bytes, no NUL) are served by an nq_stream_handler_t; the last
-        one given counts. True; False (and a log record) when the map is in use by other threads. Raises TypeError,
-        ValueError. Before the server starts; a client's map in the client's thread. Original: nq_hdmap_stream_handler.
-        """
-        return h._add(1, name, handler)
+def nq_hdmap_stream_handler(nq_hdmap_t h not None, name, handler):
+    """Streams called `name` (str or bytes, 1 to 255 bytes, no NUL) are served by an nq_stream_handler_t; the last
+    one given counts. True; False (and a log record) when the map is in use by other threads. Raises TypeError,
+    ValueError. Before the server starts; a client's map in the client's thread. Original: nq_hdmap_stream_handler.
+    """
+    return h._add(1, name, handler)
 
-    @staticmethod
-    def nq_hdmap_rpc_handler(nq_hdmap_t h not None, name, handler):
-        """RPC streams called `name` are served by an nq_rpc_handler_t; its timeout is in ns, 0 is 30 s. Result, errors
-        and thread rule as nq_hdmap_stream_handler. Original: nq_hdmap_rpc_handler."""
-        return h._add(2, name, handler)
 
-    @staticmethod
-    def nq_hdmap_stream_factory(nq_hdmap_t h not None, name, factory):
-        """factory(conn) -> nq_stream_handler_t makes the handler of every stream called `name`. Result, errors and
-        thread rule as nq_hdmap_stream_handler. Original: nq_hdmap_stream_factory."""
-        return h._add(3, name, factory)
+def nq_hdmap_rpc_handler(nq_hdmap_t h not None, name, handler):
+    """RPC streams called `name` are served by an nq_rpc_handler_t; its timeout is in ns, 0 is 30 s. Result, errors
+    and thread rule as nq_hdmap_stream_handler. Original: nq_hdmap_rpc_handler."""
+    return h._add(2, name, handler)
 
-    @staticmethod
-    def nq_hdmap_raw_handler(nq_hdmap_t h not None, handler):
-        """Raw mode: streams have no names on the wire and all go to this nq_stream_handler_t; both ends must be in raw
-        mode. Errors and thread rule as nq_hdmap_stream_handler. Original: nq_hdmap_raw_handler."""
-        h._add(0, None, handler)
+
+def nq_hdmap_stream_factory(nq_hdmap_t h not None, name, factory):
+    """factory(conn) -> nq_stream_handler_t makes the handler of every stream called `name`. Result, errors and
+    thread rule as nq_hdmap_stream_handler. Original: nq_hdmap_stream_factory."""
+    return h._add(3, name, factory)
+
+
+def nq_hdmap_raw_handler(nq_hdmap_t h not None, handler):
+    """Raw mode: streams have no names on the wire and all go to this nq_stream_handler_t; both ends must be in raw
+    mode. Errors and thread rule as nq_hdmap_stream_handler. Original: nq_hdmap_raw_handler."""
+    h._add(0, None, handler)

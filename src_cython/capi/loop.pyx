@@ -31,7 +31,7 @@ cdef int handle_post(CapiHandle h, int op, object data=None, object cb=None, int
 
 @cython.final
 cdef class CapiPost(Posted):
-    cdef int run(self, Loop loop, const nq_event *e) except -1:
+    cdef int run(self, Loop loop, const en.nq_event *e) except -1:
         cdef int op = self.op
         cdef CapiHandle h = self.handle
         if op == CAPI_OP_FUNC:
@@ -68,7 +68,7 @@ cdef class CapiPost(Posted):
         elif op == CAPI_OP_RESET:
             (<nq_conn_t>h).core.reset_now()
         elif op == CAPI_OP_FLUSH:
-            nq_conn_flush(loop.l, h.h)
+            en.nq_conn_flush(loop.l, h.h)
         elif op == CAPI_OP_MODIFY:
             conn_modify(<nq_conn_t>h, self.cb)
         elif op == CAPI_OP_REACHABILITY:
@@ -116,15 +116,15 @@ cdef class CapiLoop(Loop):
         self.batch = b
         return b
 
-    cdef int ev_mark(self, const nq_event *e) except -1:
+    cdef int ev_mark(self, const en.nq_event *e) except -1:
         """A write of nq_stream_send_ex was acknowledged, or lost."""
         cdef CapiMark mark = <CapiMark>e.user
-        cdef object fn = mark.on_ack if e.kind == NQ_EV_SEND_ACKED else mark.on_retransmit
-        if e.flags & NQ_EVF_LAST:
+        cdef object fn = mark.on_ack if e.kind == en.NQ_EV_SEND_ACKED else mark.on_retransmit
+        if e.flags & en.NQ_EVF_LAST:
             self.marks.discard(mark)
-        if fn is not None and not e.flags & NQ_EVF_LOCAL:
+        if fn is not None and not e.flags & en.NQ_EVF_LOCAL:
             try:
-                if e.kind == NQ_EV_SEND_ACKED:
+                if e.kind == en.NQ_EV_SEND_ACKED:
                     fn(e.len, e.value)
                 else:
                     fn(e.len)
@@ -168,7 +168,7 @@ cdef class CapiLoop(Loop):
             c = <Core>p
             following = c.link_next
             if isinstance(c, EndpointCore):
-                nq_endpoint_refuse(self.l, (<EndpointCore>c).id)
+                en.nq_endpoint_refuse(self.l, (<EndpointCore>c).id)
             elif isinstance(c, CapiConn):
                 (<CapiConn>c).close_now()
             p = following
@@ -227,7 +227,7 @@ cdef class CapiLoop(Loop):
             return 0
         return Loop.failed(self, exc, where)
 
-    cdef int ev_log(self, const nq_event *e) except -1:
+    cdef int ev_log(self, const en.nq_event *e) except -1:
         cdef bytes data = event_bytes(e)
         text, _, fields = data.partition(b"\0")
         params = {}

@@ -65,7 +65,7 @@ cdef bytes bytes_of(object o):
         view_done(&v)
 
 
-cdef inline bytes event_bytes(const nq_event *e):
+cdef inline bytes event_bytes(const en.nq_event *e):
     return PyBytes_FromStringAndSize(<const char *>e.data, <Py_ssize_t>e.len)
 
 

@@ -6,25 +6,25 @@ cdef class Core:
     def __cinit__(self):
         self.loop = no_loop
 
-    cdef int ev_open(self, const nq_event *e) except -1:
+    cdef int ev_open(self, const en.nq_event *e) except -1:
         return 0
 
-    cdef int ev_close(self, const nq_event *e) except -1:
+    cdef int ev_close(self, const en.nq_event *e) except -1:
         return 0
 
-    cdef int ev_freed(self, const nq_event *e) except -1:
+    cdef int ev_freed(self, const en.nq_event *e) except -1:
         return 0
 
-    cdef int ev_datagram(self, const nq_event *e) except -1:
+    cdef int ev_datagram(self, const en.nq_event *e) except -1:
         return 0
 
-    cdef int ev_pong(self, const nq_event *e) except -1:
+    cdef int ev_pong(self, const en.nq_event *e) except -1:
         return 0
 
-    cdef int ev_alarm(self, const nq_event *e) except -1:
+    cdef int ev_alarm(self, const en.nq_event *e) except -1:
         return 0
 
-    cdef StreamCore accept_stream(self, const nq_event *e):
+    cdef StreamCore accept_stream(self, const en.nq_event *e):
         return None
 
     cdef int detached(self) except -1:
@@ -32,7 +32,7 @@ cdef class Core:
 
 
 cdef class Posted:
-    cdef int run(self, Loop loop, const nq_event *e) except -1:
+    cdef int run(self, Loop loop, const en.nq_event *e) except -1:
         self.fn(*self.args)
         return 0
 

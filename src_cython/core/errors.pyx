@@ -26,35 +26,35 @@ cdef object no_descriptor(int number, str what):
 
 cdef int engine_error(Loop loop, int rc, str what) except -1:
     """Raises what the engine's negative result means; `what` says what was tried ("sending")."""
-    if rc == NQ_ERR_NOMEM:
+    if rc == en.NQ_ERR_NOMEM:
         raise MemoryError(what)
-    if rc == NQ_ERR_STALE:
+    if rc == en.NQ_ERR_STALE:
         raise errors.StreamClosed(f"{what}: it is closed already")
-    if rc == NQ_ERR_STATE:
+    if rc == en.NQ_ERR_STATE:
         raise errors.StreamClosed(f"{what}: not possible in this state (closed for sending, not connected, or "
                                   "another kind of stream)")
-    if rc == NQ_ERR_ARG:
+    if rc == en.NQ_ERR_ARG:
         raise ValueError(f"{what}: an argument is out of range")
-    if rc == NQ_ERR_TOOBIG:
+    if rc == en.NQ_ERR_TOOBIG:
         raise errors.MessageTooBig(f"{what}: it is larger than Limits.max_message_size; send it in parts, or raise the "
                                    "limit on both sides")
-    if rc == NQ_ERR_FULL:
+    if rc == en.NQ_ERR_FULL:
         raise errors.QueueFull(f"{what}: a bound is reached (Limits.max_send_queue, max_pending_calls or "
                                "max_pending_opens; 2**20 requests of other threads); wait with drain(), or for "
                                "the loop's next tick, before asking for more")
     # Without a loop it is what the last one of this thread could not be made for.
-    if rc == NQ_ERR_SYS and (load_loop(&loop.l) == NULL or mine(loop)) and nq_loop_errno(loop.l) != 0:
-        number = nq_loop_errno(loop.l)
+    if rc == en.NQ_ERR_SYS and (load_loop(&loop.l) == NULL or mine(loop)) and en.nq_loop_errno(loop.l) != 0:
+        number = en.nq_loop_errno(loop.l)
         if number == EMFILE or number == ENFILE:
             raise no_descriptor(number, what)
         raise OSError(number, f"{what}: {os.strerror(number)}")
-    if rc == NQ_ERR_FORKED:
+    if rc == en.NQ_ERR_FORKED:
         raise errors.Error(f"{what}: this is a forked process, and the connections and servers are its parent's; make "
                            "new ones, in a new event loop")
-    raise errors.Error(f"{what}: {nq_strerror(rc).decode()}")
+    raise errors.Error(f"{what}: {en.nq_strerror(rc).decode()}")
 
 
 def tls_alert_name(unsigned int alert):
     """The name of a TLS alert (RFC 8446 6): "unknown_ca" for 48."""
     cdef char buf[32]
-    return nq_tls_alert_name(alert, buf, sizeof(buf)).decode()
+    return en.nq_tls_alert_name(alert, buf, sizeof(buf)).decode()

@@ -1,3 +1,3 @@
 # limits.pxd: the engine's limits.
 cdef class EngineLimits:
-    cdef nq_limits values
+    cdef en.nq_limits values

@@ -5,13 +5,13 @@ cdef class EngineLimits:
     """The engine's limits. Fields are given by name, in the engine's units: ns, bytes or counts; see limits_table()."""
 
     def __init__(self, **fields):
-        cdef const nq_limit_info *row
+        cdef const en.nq_limit_info *row
         cdef uint64_t *values = <uint64_t *>&self.values
         cdef int i = 0
         cdef dict left = dict(fields)
-        nq_limits_default(&self.values)
+        en.nq_limits_default(&self.values)
         while True:
-            row = nq_limits_row(i)
+            row = en.nq_limits_row(i)
             if row == NULL:
                 break
             name = row.name.decode()
@@ -28,11 +28,11 @@ cdef class EngineLimits:
 
 def limits_table():
     """The engine's limits: a list of (name, default, smallest, largest, unit, text)."""
-    cdef const nq_limit_info *row
+    cdef const en.nq_limit_info *row
     cdef int i = 0
     rows = []
     while True:
-        row = nq_limits_row(i)
+        row = en.nq_limits_row(i)
         if row == NULL:
             return rows
         rows.append((row.name.decode(), row.dflt, row.min, row.max, row.unit.decode(), row.text.decode()))

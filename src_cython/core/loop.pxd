@@ -6,7 +6,7 @@ cdef class Loop
 # (threads.pyx).
 cdef class Loop:
     # NULL once closed. Other threads use what it points at inside a critical section of the Loop only.
-    cdef nq_loop *l
+    cdef en.nq_loop *l
     cdef uint64_t owner          # the thread that runs it
     cdef object __weakref__
     # Taken by begin_tick or close: between poll and the end of flush: sends need no flush of their own
@@ -49,8 +49,8 @@ cdef class Loop:
     cdef int begin_turn(self) except -1
     cdef int turn(self, int64_t max_wait) except -1
     cdef int close_now(self) except -1
-    cdef bint post_task(self, Posted p, nq_handle h) except -1  # any thread. False: the loop is closed
+    cdef bint post_task(self, Posted p, en.nq_handle h) except -1  # any thread. False: the loop is closed
     # What becomes of an exception in a handler; `where` is the handler or object. Override to do otherwise.
     cdef int failed(self, object exc, object where) except -1
-    cdef int ev_mark(self, const nq_event *e) except -1  # of a send that was marked
-    cdef int ev_log(self, const nq_event *e) except -1
+    cdef int ev_mark(self, const en.nq_event *e) except -1  # of a send that was marked
+    cdef int ev_log(self, const en.nq_event *e) except -1

@@ -21,8 +21,8 @@ cdef extern from *:
     uint64_t load_u64 "nqb_load" (uint64_t *p) noexcept nogil
     void store_u64 "nqb_store" (uint64_t *p, uint64_t v) noexcept nogil
     uint64_t next_u64 "nqb_next" (uint64_t *p) noexcept nogil
-    nq_loop *load_loop "nqb_load" (nq_loop **p) noexcept nogil
-    void store_loop "nqb_store" (nq_loop **p, nq_loop *v) noexcept nogil
+    en.nq_loop *load_loop "nqb_load" (en.nq_loop **p) noexcept nogil
+    void store_loop "nqb_store" (en.nq_loop **p, en.nq_loop *v) noexcept nogil
 
 
 cdef inline bint mine(Loop loop) noexcept:
@@ -38,14 +38,14 @@ cdef int bad_loop(Loop loop) except -1:
                        "(asyncio) or Loop.post(...)")
 
 
-cdef inline nq_loop *peek(Loop loop) except NULL:
+cdef inline en.nq_loop *peek(Loop loop) except NULL:
     """The engine's loop to ask something, when the calling thread may use it."""
     if not mine(loop):
         bad_loop(loop)
     return loop.l
 
 
-cdef inline nq_loop *own(Loop loop) except NULL:
+cdef inline en.nq_loop *own(Loop loop) except NULL:
     """The engine's loop to do something. In an attached loop that is idle this starts a tick: the engine's clock is
     read, and one dispatch and flush are scheduled for the end of this turn of the event loop."""
     if not mine(loop):

@@ -1,3 +1,3 @@
 # tls.pxd: TLS contexts.
 cdef class Tls:
-    cdef nq_tls *t
+    cdef en.nq_tls *t

@@ -1,7 +1,7 @@
 # tls.pyx: TLS contexts.
 # needs: core/errors
 
-cdef int blob_set(nq_tls_blob *b, object source, list keep) except -1:
+cdef int blob_set(en.nq_tls_blob *b, object source, list keep) except -1:
     """source: None, a path (str or PathLike), PEM text as str, or PEM or DER as bytes. keep holds what b points at."""
     cdef bytes raw
     b.path = NULL
@@ -39,7 +39,7 @@ cdef class Tls:
 
     def __init__(self, *, bint server, cert=None, key=None, ca=None, bint insecure=False, bint verify_client=False,
                  alpn=(b"nq/1",), groups=None, ciphersuites=None, keylog=None):
-        cdef nq_tls_options o
+        cdef en.nq_tls_options o
         cdef char err[512]
         cdef list keep = []
         cdef bytes wire = b""
@@ -74,7 +74,7 @@ cdef class Tls:
             o.keylog_path = text
         if self.t != NULL:  # asked after the code of the paths' and names' own classes has run
             raise RuntimeError("a Tls is initialised once")
-        rc = nq_tls_new(&self.t, &o, err, sizeof(err))
+        rc = en.nq_tls_new(&self.t, &o, err, sizeof(err))
         if rc != 0:
             self.t = NULL
             said = (<bytes>err).decode("utf-8", "replace") or "the TLS context could not be made"
@@ -85,9 +85,9 @@ cdef class Tls:
             raise errors.ConfigError(said)
 
     def __dealloc__(self):
-        nq_tls_unref(self.t)
+        en.nq_tls_unref(self.t)
 
     @property
     def server(self):
         """True for a server's context."""
-        return self.t != NULL and nq_tls_is_server(self.t) != 0
+        return self.t != NULL and en.nq_tls_is_server(self.t) != 0

@@ -9,7 +9,7 @@ def versions():
     cdef const char *version
     cdef uint32_t i = 0
     found = {}
-    while (version := nq_version_library(i, &name)) != NULL:
+    while (version := en.nq_version_library(i, &name)) != NULL:
         found[name.decode()] = version.decode()
         i += 1
-    return {**found, **json.loads(nq_version_build().decode())}
+    return {**found, **json.loads(en.nq_version_build().decode())}

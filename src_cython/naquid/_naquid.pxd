@@ -4,7 +4,7 @@ from cpython.buffer cimport Py_buffer
 from cpython.object cimport PyObject
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from engine cimport *
+cimport engine as en
 
 include "core/core.pxd"
 include "core/buffers.pxd"
