@@ -7,6 +7,7 @@ import errno
 import logging
 import socket
 from collections.abc import Generator
+from dataclasses import replace
 from functools import lru_cache
 from types import NoneType, TracebackType
 from typing import Any
@@ -16,7 +17,7 @@ from .config import Blob, ClientConfig, check_blob, check_host, check_type
 from .connection import Connection, opened
 from .contexts import client_context
 from .errors import ConfigError, ConnectionError, HandshakeFailed, ResolveError, unresolved
-from .handlers import Handlers
+from .handlers import Handlers, compile_for
 from .reconnect import Address, Reconnector
 
 __all__ = ["Connecting", "connect"]
@@ -34,6 +35,7 @@ def connect(
     app: Handlers | None = None,
     config: ClientConfig | None = None,
     insecure: bool = False,
+    alpn: str | None = None,
 ) -> Connecting:
     """Connects to a QUIC server: `async with connect(...) as conn`, or `conn = await connect(...)`.
 
@@ -41,17 +43,18 @@ def connect(
     `ClientConfig.attempt_delay` seconds after one that does not answer (RFC 8305). ca: what the server's certificate
     must be signed by; None trusts the system's roots. insecure: accept any certificate, which protects against nobody
     who can touch the packets; a warning is logged, once for each host and port. app: handlers for what the server opens
-    and sends.
+    and sends. alpn: the application protocol that is wanted (RFC 7301), of those that the server has; None is what
+    `TlsConfig.alpn` says, "nq/1" by default.
 
     Awaiting raises HandshakeFailed, ResolveError, ConfigError (a bad `ca`, an argument out of range), OSError.
     """
-    return Connecting(host, port, ca, app, config, insecure)
+    return Connecting(host, port, ca, app, config, insecure, alpn)
 
 
 class Connecting:
     """A connection to be made: await it, or use it in `async with`."""
 
-    __slots__ = ("_app", "_ca", "_config", "_connection", "_host", "_insecure", "_port", "_server")
+    __slots__ = ("_alpn", "_app", "_ca", "_config", "_connection", "_host", "_insecure", "_port", "_server")
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class Connecting:
         app: Handlers | None,
         config: ClientConfig | None,
         insecure: bool,
+        alpn: str | None = None,
         server: _naquid.BaseServer | None = None,
     ) -> None:
         check_host(host)
@@ -70,9 +74,12 @@ class Connecting:
         check_type("app", app, (Handlers, NoneType), "a naquid.Handlers or None")
         check_type("config", config, (ClientConfig, NoneType), "a naquid.ClientConfig or None")
         check_type("insecure", insecure, bool, "True or False")
+        if alpn is not None and (not isinstance(alpn, str) or not 1 <= len(alpn.encode()) <= 255):
+            raise ConfigError(f"alpn is {alpn!r:.80}: it must be one ALPN name, a str of 1 to 255 bytes, or None")
         self._host = host
         self._port = port
         self._ca = ca
+        self._alpn = alpn
         self._app = app
         self._config = config if config is not None else _DEFAULT
         self._server = server
@@ -96,11 +103,12 @@ class Connecting:
         config = self._config
         if self._insecure:
             _warn(self._host, self._port)
-        tls = client_context(config.tls, self._ca, self._insecure)
+        settings = config.tls if self._alpn is None else replace(config.tls, alpn=(self._alpn,))
+        tls = client_context(settings, self._ca, self._insecure)
         if self._app is None:
             app = _no_handlers(config.call_timeout, config.limits.max_handler_tasks)
         else:
-            app = self._app._compile(config.call_timeout, config.limits.max_handler_tasks)
+            app = compile_for(self._alpn, self._app, config.call_timeout, config.limits.max_handler_tasks)
         limits = config.limits._engine()
         attempts = _Attempts(config, app, tls, config.server_name or self._host, limits, self._server)
         connection = await attempts.run(await self._resolve())

@@ -6,10 +6,10 @@ from collections.abc import Generator
 from types import TracebackType
 
 from .client import Connecting
-from .config import Blob, ClientConfig, ServerConfig
+from .config import ALPN, Blob, ClientConfig, ServerConfig
 from .connection import Connection
 from .event_loop import LoopStats
-from .handlers import Handlers
+from .handlers import Apps, Handlers
 from .server import Server, Serving
 
 __all__ = ["Endpoint"]
@@ -23,8 +23,8 @@ class Endpoint:
 
     host: a numeric address or a name of this machine; an address of IPv4 reaches IPv4 only, "::" reaches both. port: 0
     lets the system choose. cert, key: path, PEM bytes or DER bytes; without both it takes no connections and is a
-    client with a port of its own choice. app: handlers of the connections it takes, and of those it makes unless
-    `connect` is given others.
+    client with a port of its own choice. app: handlers of the connections it takes, or a dict of them by ALPN name as
+    `serve` has; and of those it makes, unless `connect` is given others.
 
     Opening raises as `serve` does. At the end of the block the endpoint is shut down with all its connections.
     """
@@ -34,12 +34,12 @@ class Endpoint:
         host: str = "::",
         port: int = 0,
         *,
-        app: Handlers | None = None,
+        app: Apps | None = None,
         cert: Blob | None = None,
         key: Blob | None = None,
         config: ServerConfig | None = None,
     ) -> None:
-        self._app = app if app is not None else Handlers()
+        self._app: Apps = app if app is not None else Handlers()
         self._serving = Serving(self._app, host, port, cert, key, config, optional=True)
         self._server: Server | None = None
 
@@ -66,10 +66,19 @@ class Endpoint:
         app: Handlers | None = None,
         config: ClientConfig | None = None,
         insecure: bool = False,
+        alpn: str | None = None,
     ) -> Connecting:
         """Connects from this endpoint's port, as `naquid.connect` does from one of the system's choice: `async with`
         or `await`. Raises OSError for a host that has no address of the endpoint's family."""
-        return Connecting(host, port, ca, self._app if app is None else app, config, insecure, self._opened)
+        if app is None:
+            app = self._handlers(alpn)
+        return Connecting(host, port, ca, app, config, insecure, alpn, self._opened)
+
+    def _handlers(self, alpn: str | None) -> Handlers | None:
+        """Those that connections made here have unless they are given others."""
+        if isinstance(self._app, Handlers):
+            return self._app
+        return self._app.get(ALPN[0] if alpn is None else alpn)
 
     @property
     def port(self) -> int:

@@ -154,7 +154,7 @@ _ADVICE = {
     40: "compare TlsConfig.groups and ciphersuites of both sides",
     45: "renew the certificate, or set this machine's clock",
     48: "give ca= (a command: --ca) the certificate of the authority that signed it",
-    120: "both sides need a TlsConfig.alpn in common",
+    120: "both sides need an ALPN name in common: alpn= of connect(), TlsConfig.alpn, the names given to serve()",
 }
 _ADVICE_REMOTE = {
     40: _ADVICE[40],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 from . import _naquid
@@ -14,7 +14,7 @@ from .raw_stream import RawStream
 from .rpc import Rpc
 from .stream import Stream
 
-__all__ = ["Handlers"]
+__all__ = ["Apps", "Handlers"]
 
 Payload = bytes | bytearray | memoryview
 RequestHandler = Callable[[Rpc, int, bytes], "Awaitable[Payload | None] | Payload | None"]
@@ -215,6 +215,47 @@ class Handlers:
             _naquid.attach_native(app, native, capsule)
         app.set_events(self._datagram, self._connect, self._disconnect)
         return app
+
+
+Apps = Handlers | Mapping[str, Handlers]
+"""Handlers of a server: one for all connections, or by ALPN name (RFC 7301), in order of preference."""
+
+
+def check_apps(apps: object) -> None:
+    """Raises ConfigError unless these are `Apps`."""
+    if isinstance(apps, Handlers):
+        return
+    if not isinstance(apps, Mapping):
+        raise ConfigError(
+            f"the first argument of serve() is a Handlers object, or a dict of them by ALPN name, not "
+            f"{type(apps).__name__}"
+        )
+    if not apps:
+        raise ConfigError('the dict of handlers is empty: give at least one, as in {"nq/1": app}')
+    for alpn, app in apps.items():
+        if not isinstance(alpn, str) or not 1 <= len(alpn.encode()) <= 255:
+            raise ConfigError(f"{alpn!r:.80} is no ALPN name: it must be a str of 1 to 255 bytes")
+        if not isinstance(app, Handlers):
+            raise ConfigError(f"the handlers of {alpn!r} are a Handlers object, not {type(app).__name__}")
+
+
+def compile_apps(apps: Apps, call_timeout: float, max_tasks: int) -> _naquid.AppCore:
+    """The handlers in the engine's form, all protocols in one."""
+    if isinstance(apps, Handlers):
+        return apps._compile(call_timeout, max_tasks)
+    made = [compile_for(alpn, app, call_timeout, max_tasks) for alpn, app in apps.items()]
+    for alpn, app in list(zip(apps, made, strict=True))[1:]:
+        made[0].add_alpn(alpn, app)
+    return made[0]
+
+
+def compile_for(alpn: str | None, app: Handlers, call_timeout: float, max_tasks: int) -> _naquid.AppCore:
+    """The handlers of connections with this ALPN name. Where it is none of naquid's, and none of them has a name, there
+    is nothing but bare bytes on the wire."""
+    core = app._compile(call_timeout, max_tasks)
+    if alpn is not None and not alpn.startswith("nq/") and not core.named:
+        core.speak_raw()
+    return core
 
 
 def _nobody(*args: object) -> None:

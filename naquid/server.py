@@ -9,11 +9,11 @@ from types import TracebackType
 from typing import Any, cast
 
 from . import _naquid, event_loop
-from .config import Blob, ServerConfig, check_blob, check_host, check_type
+from .config import ALPN, Blob, ServerConfig, check_blob, check_host, check_type
 from .connection import Connection
 from .errors import ConfigError, Error, unresolved
 from .event_loop import LoopStats
-from .handlers import Handlers
+from .handlers import Apps, Handlers, check_apps, compile_apps
 
 __all__ = ["Server", "Serving", "serve"]
 
@@ -21,7 +21,7 @@ SHUTDOWN = 0x08  # NQ_CODE_SHUTDOWN
 
 
 def serve(
-    app: Handlers,
+    app: Apps,
     host: str = "::",
     port: int = 0,
     *,
@@ -31,6 +31,10 @@ def serve(
 ) -> Serving:
     """Listens on a UDP address: `async with serve(...) as server`, or `server = await serve(...)`.
 
+    app: the handlers of all connections; or a dict of them by ALPN name (RFC 7301), the one that the server likes best
+    first: `serve({"nq/1": app, "chat/2": other})`. Each name then has handlers of its own, and clients say by
+    `connect(..., alpn=...)` which they want. Where a name does not begin with "nq/" and its handlers have no names,
+    streams are bare bytes, as other QUIC implementations expect.
     host: a numeric address or a name of this machine ("0.0.0.0": all of IPv4, "::": all of both). port: 0 lets the
     system choose; `Server.port` tells. cert, key: path, PEM bytes or DER bytes; required, here or in
     `ServerConfig.tls`.
@@ -138,11 +142,11 @@ class Server(_naquid.BaseServer):
 class Serving:
     """A server to be made: await it, or use it in `async with`."""
 
-    __slots__ = ("_app", "_cert", "_config", "_host", "_key", "_port", "_server")
+    __slots__ = ("_alpn", "_app", "_cert", "_config", "_host", "_key", "_port", "_server")
 
     def __init__(
         self,
-        app: Handlers,
+        app: Apps,
         host: str,
         port: int,
         cert: Blob | None,
@@ -151,8 +155,7 @@ class Serving:
         *,
         optional: bool = False,
     ) -> None:
-        if not isinstance(app, Handlers):
-            raise ConfigError(f"the first argument of serve() is a Handlers object, not {type(app).__name__}")
+        check_apps(app)
         check_host(host)
         if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
             raise ConfigError(f"port {port!r}: use 0 to 65535")
@@ -161,6 +164,11 @@ class Serving:
         check_type("config", config, ServerConfig, "a naquid.ServerConfig or None")
         check_blob("cert", cert)
         check_blob("key", key)
+        self._alpn = config.tls.alpn
+        if not isinstance(app, Handlers):
+            if config.tls.alpn != ALPN:
+                raise ConfigError("the ALPN names are the keys of the dict of handlers: leave TlsConfig.alpn out")
+            self._alpn = tuple(app)
         self._app = app
         self._host = host
         self._port = port
@@ -195,12 +203,12 @@ class Serving:
                 key=self._key,
                 ca=settings.ca,
                 verify_client=settings.verify_client,
-                alpn=settings.alpn,
+                alpn=self._alpn,
                 groups=settings.groups,
                 ciphersuites=settings.ciphersuites,
                 keylog=settings.keylog,
             )
-        app = self._app._compile(config.call_timeout, config.limits.max_handler_tasks)
+        app = compile_apps(self._app, config.call_timeout, config.limits.max_handler_tasks)
         host = await _numeric(self._host, self._port)
         server = Server()
         server._ended = asyncio.Event()

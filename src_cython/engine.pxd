@@ -235,6 +235,8 @@ cdef extern from "engine.h" nogil:
                      void *user)
     int nq_hdmap_raw(nq_hdmap *m, nq_stream_kind kind, void *user)
     int nq_hdmap_uni(nq_hdmap *m, void *user)
+    void nq_hdmap_speak_raw(nq_hdmap *m)
+    int nq_hdmap_alpn(nq_hdmap *m, const char *alpn, size_t len, nq_hdmap *other)
     int nq_hdmap_native(nq_hdmap *m, const char *name, size_t namelen, const naquid_handler *native)
     int nq_stream_set_native(nq_loop *l, nq_handle s, const naquid_handler *native)
     const naquid_api *nq_native_api()

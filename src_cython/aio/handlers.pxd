@@ -15,7 +15,9 @@ cdef class AppCore:
     cdef object datagram_fn
     cdef object connect_fn
     cdef object disconnect_fn
-    cdef readonly set tasks           # handler tasks that run
+    cdef readonly set tasks           # handler tasks that run, of all its protocols
     cdef readonly Py_ssize_t task_limit   # per RPC stream
     cdef readonly double call_timeout     # seconds
+    cdef dict by_alpn                 # of a server with several protocols: ALPN name -> AppCore; None: it has one
+    cdef AppCore chosen(self, Loop loop, en.nq_handle conn)
     cdef object spawn(self, Loop loop, object coro)

@@ -50,6 +50,28 @@ cdef class AppCore:
         self.connect_fn = connect
         self.disconnect_fn = disconnect
 
+    def speak_raw(self):
+        """Its connections have streams of bare bytes only, as a protocol that is none of naquid's expects."""
+        en.nq_hdmap_speak_raw(self.hdmap.m)
+
+    def add_alpn(self, str alpn, AppCore other not None):
+        """A server's connections that agree on this ALPN name have these handlers instead."""
+        cdef bytes name = alpn.encode()
+        cdef int rc = en.nq_hdmap_alpn(self.hdmap.m, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), other.hdmap.m)
+        if rc < 0:
+            engine_error(no_loop, rc, "adding a protocol")
+        if self.by_alpn is None:
+            self.by_alpn = {}
+        self.by_alpn[alpn] = other
+        other.tasks = self.tasks
+
+    cdef AppCore chosen(self, Loop loop, en.nq_handle conn):
+        """The handlers of a connection whose handshake is complete."""
+        cdef en.nq_conn_info info
+        if self.by_alpn is None or en.nq_conn_get_info(loop.l, conn, &info) != 0:
+            return self
+        return self.by_alpn.get(info.alpn[:info.alpn_len].decode("utf-8", "replace"), self)
+
     cdef object spawn(self, Loop loop, object coro):
         if loop.aloop is None:
             coro.close()

@@ -22,7 +22,7 @@ cdef class BaseServer(EndpointCore):
         if self.closed:
             return None
         c = self.conn_class.__new__(self.conn_class)
-        c.app = self.app
+        c.app = self.app.chosen(self.loop, e.handle)
         c.server = self
         return c
 
