@@ -110,7 +110,7 @@ class BuildExtension(build_ext):
             "flags": " ".join(flag for flag in flags if "/" not in flag),  # no folders of this machine
             "variant": record["variant"],
             "pins": {
-                part["name"]: {key: part[key] for key in ("version", "sha256", "pinned", "mended") if key in part}
+                part["name"]: {key: part[key] for key in ("version", "sha256", "pinned", "patched") if key in part}
                 for part in record["parts"]
             },
         }

@@ -2,7 +2,11 @@
  * paused, the events are the same, and every byte is credited once. The first byte says what kind of stream it is.
  * With clang -fsanitize=fuzzer it is a libFuzzer target; otherwise main runs the files it is given, or as many random
  * inputs as -runs=N says. */
+#include "app/nq1.h"
+#include "loop/loop.h"
 #include "quic/stream.h"
+#include "quic/stream_end.h"
+#include "quic/stream_in.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,8 +62,8 @@ static void put(outcome *o, const void *p, size_t n) {
 }
 
 static void tick(outcome *o, const nq_stream *s) {
-  for (uint32_t i = 0; i < l->batch.n; i++) {
-    const nq_event *e = &l->batch.v[i];
+  for (uint32_t i = 0; i < l->hub.batch.n; i++) {
+    const nq_event *e = &l->hub.batch.v[i];
     MUST(e->handle == s->h);
     if (e->kind == NQ_EV_STREAM_DATA) {
       MUST(e->len > 0);
@@ -79,7 +83,7 @@ static void tick(outcome *o, const nq_stream *s) {
     put(o, e->data, e->len);
   }
   o->credit += s->credit;
-  nq_events_give(&l->batch);
+  nq_events_give(&l->hub.batch);
   nq_loop_flush(l);
 }
 
@@ -88,8 +92,8 @@ static void resume(nq_stream *s) {
   if (!s->in_resumed)
     return;
   s->in_resumed = 0;
-  l->resumed = NULL;
-  l->resumed_tail = &l->resumed;
+  l->hub.resumed = NULL;
+  l->hub.resumed_tail = &l->hub.resumed;
   nq_stream_continue(s);
 }
 
@@ -100,21 +104,23 @@ static void feed(outcome *o, int kind, const uint8_t *p, size_t n, int fin, int 
   memset((uint8_t *)o + sizeof o->text, 0, sizeof *o - sizeof o->text);
   nq_limits_default(&limits);
   limits.max_message_size = 300;
-  nq_conn *c = nq_conn_new(l, &limits);
+  nq_conn *c = nq_conn_new(&l->hub, &limits, &nq_transport_quic);
   MUST(c != NULL);
   c->announced = c->open = 1;
-  c->hdmap = nq_hdmap_ref(map);
-  nq_stream *s = nq_stream_new(c, 0, kind != 0);
-  MUST(s != NULL);
+  nq_conn_speak(c, &nq_app_nq1, map);
+  nq_stream *s;
   if (kind) {
+    nq_stream_options opening = {.kind = kind == 1 ? NQ_KIND_RPC : NQ_KIND_RECORD};
+    MUST(c->app->open(c, &opening, &s) == 0);
     s->opened = 1;
-    s->kind = kind == 1 ? NQ_KIND_RPC : NQ_KIND_RECORD;
+  } else {
+    s = nq_stream_new(c, 0, 0, c->app);
+    MUST(s != NULL);
   }
   if (kind == 1) {
-    nq_stream_make_rpc(s, 0);
     for (int i = 0; i < CALLS; i++)
-      MUST(nq_calls_add(&s->calls, NULL, NQ_NEVER) == (uint32_t)i + 1);
-    l->calls += CALLS;
+      MUST(nq_calls_add(&nq1(s)->calls, NULL, NQ_NEVER) == (uint32_t)i + 1);
+    l->hub.calls += CALLS;
   }
   size_t off = 0;
   do {
@@ -133,9 +139,9 @@ static void feed(outcome *o, int kind, const uint8_t *p, size_t n, int fin, int 
       tick(o, s);
     if (mode == 3 && rnd() % 3 == 0)
       resume(s);
-    MUST(nq_bytes_size(&s->held) == 0 || s->holding);
-    MUST(c->assembly <= n && (!s->assembling || c->assembly == nq_bytes_size(&s->in)));
-    MUST(nq_bytes_size(&s->in) <= limits.max_message_size || !s->kind);
+    MUST(nq_bytes_size(&s->held) == 0 || s->withheld);
+    MUST(c->assembly <= n && (!nq1(s)->assembling || c->assembly == nq_bytes_size(&nq1(s)->in)));
+    MUST(nq_bytes_size(&nq1(s)->in) <= limits.max_message_size || !nq1(s)->kind);
   } while (off < n);
   resume(s);
   tick(o, s);
@@ -143,16 +149,16 @@ static void feed(outcome *o, int kind, const uint8_t *p, size_t n, int fin, int 
   o->fin = s->fin_pushed;
   o->reset = s->reset_wanted;
   o->reset_code = s->reset_code;
-  o->calls = s->kind == NQ_KIND_RPC ? s->calls.n : 0;
+  o->calls = nq1(s)->kind == NQ_KIND_RPC ? nq1(s)->calls.n : 0;
   MUST(o->credit == n);
   nq_stream_ended(s, 0);
   MUST(c->assembly == 0 && c->queued == 0 && !c->streams);
-  nq_events_give(&l->batch);
-  l->told_streams = l->dead_streams;
-  l->dead_streams = NULL;
+  nq_events_give(&l->hub.batch);
+  l->dispatched_streams = l->hub.dead_streams;
+  l->hub.dead_streams = NULL;
   nq_loop_flush(l);
   nq_conn_release(c);
-  MUST(l->stats.streams == 0 && l->stats.connections == 0 && l->calls == 0);
+  MUST(l->hub.stats.streams == 0 && l->hub.stats.connections == 0 && l->hub.calls == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "hostile_peer.h"
+#include "loop/loop.h"
 #include "quic/conn.h"
 
 #define SERVER_HOST 1
@@ -76,7 +77,7 @@ void hostile_side_connect(hostile_side *x) {
   o.tls = x->tls;
   o.server_name = "localhost";
   o.hdmap = x->map;
-  o.limits = x->l->endpoints[0]->limits;
+  o.limits = x->l->hub.endpoints[0]->limits;
   MUST(nq_conn_connect(x->l, &o, &x->conn) == 0);
   nq_loop_flush(x->l);
 }
@@ -344,10 +345,10 @@ static void dispatch(hostile_side *x, const nq_event *e) {
 
 /* A program may make connections, and have connection IDs replaced, one by one. */
 static void bounded(const hostile_side *x) {
-  const nq_endpoint *ep = x->l->endpoints[0];
-  uint64_t made = x->l->stats.accepted + 1;
+  const nq_endpoint *ep = x->l->hub.endpoints[0];
+  uint64_t made = x->l->hub.stats.accepted + 1;
   MUST(ep->conns <= made && ep->half_open <= made && ep->resets.n <= 16 * made && ep->routes.n <= 16 * made + 700);
-  const nq_conn *c = nq_conn_get(x->l, x->conn);
+  const nq_conn *c = nq_conn_get(&x->l->hub, x->conn);
   if (!c)
     return;
   MUST(c->assembly <= c->limits.max_assembly);
@@ -390,14 +391,14 @@ void hostile_side_close(hostile_side *x, void (*drop)(void *ctx), void *ctx) {
   for (uint64_t until = x->net->now + NQ_SEC(3600); x->net->now < until;) {
     hostile_side_tick(x);
     drop(ctx);
-    uint64_t next = nq_timers_next(&x->l->timers);
+    uint64_t next = nq_timers_next(&x->l->hub.timers);
     next = next < x->net->now + NQ_MSEC(1) ? x->net->now + NQ_MSEC(1) : next;
     x->net->now = next < until ? next : until;
   }
   hostile_side_tick(x);
   nq_loop_get_stats(x->l, &s);
   MUST(s.connections == 0 && s.streams == 0 && s.pending_calls == 0 && s.send_buffer_bytes == 0);
-  const nq_endpoint *ep = x->l->endpoints[0];
+  const nq_endpoint *ep = x->l->hub.endpoints[0];
   MUST(ep->conns == 0 && ep->half_open == 0);
   MUST(!ep->closing);
   MUST(ep->routes.n == 0 && ep->resets.n == 0);

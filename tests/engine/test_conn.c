@@ -2,6 +2,7 @@
  * every state, reconnecting. test_path.c has what happens on the way. */
 #include "certs.h"
 #include "check.h"
+#include "loop/loop.h"
 #include "quic/endpoint.h"
 #include "sim.h"
 #include "world.h"
@@ -286,7 +287,7 @@ static void test_close_both(void) {
   end(&f);
 }
 
-static int endpoint_closing(const nq_loop *l) { return l->endpoints[0]->closing != NULL; }
+static int endpoint_closing(const nq_loop *l) { return l->hub.endpoints[0]->closing != NULL; }
 
 /* The CONNECTION_CLOSE is lost: packets of the other side are answered with it, ever more rarely. */
 static void test_closing_answers_back_off(void) {
@@ -444,19 +445,19 @@ static void test_reconnect_many_times(void) {
     if (i == 50 || i == 200) {
       world_run(&f.w, 500);
       if (i == 200) {
-        CHECK(f.w.c.l->timers.n + f.w.s.l->timers.n <= timers);
-        CHECK(f.w.s.l->endpoints[0]->routes.n <= routes);
-        CHECK(f.w.c.l->batch.cap + f.w.s.l->batch.cap <= events);
+        CHECK(f.w.c.l->hub.timers.n + f.w.s.l->hub.timers.n <= timers);
+        CHECK(f.w.s.l->hub.endpoints[0]->routes.n <= routes);
+        CHECK(f.w.c.l->hub.batch.cap + f.w.s.l->hub.batch.cap <= events);
       }
-      timers = f.w.c.l->timers.n + f.w.s.l->timers.n;
-      routes = f.w.s.l->endpoints[0]->routes.n;
-      events = f.w.c.l->batch.cap + f.w.s.l->batch.cap;
+      timers = f.w.c.l->hub.timers.n + f.w.s.l->hub.timers.n;
+      routes = f.w.s.l->hub.endpoints[0]->routes.n;
+      events = f.w.c.l->hub.batch.cap + f.w.s.l->hub.batch.cap;
     }
   }
   CHECK_EQ(stats(f.w.c.l).connections, 1);
   CHECK_EQ(stats(f.w.s.l).connections, 1);
-  CHECK_EQ(f.w.s.l->endpoints[0]->half_open, 0);
-  CHECK_EQ(f.w.s.l->endpoints[0]->conns, 1);
+  CHECK_EQ(f.w.s.l->hub.endpoints[0]->half_open, 0);
+  CHECK_EQ(f.w.s.l->hub.endpoints[0]->conns, 1);
   end(&f);
 }
 
@@ -535,7 +536,7 @@ static void test_late_events(void) {
   for (int i = 0; i < 2000; i++) {
     CHECK(nq_rpc_call(f.w.c.l, rpc, 1, p, sizeof p, 0, NULL, NULL) >= 0);
     world_tick(&f.w, 100000);
-    size_t used = f.w.c.l->batch.arena.used + f.w.c.l->batch.told_arena.used;
+    size_t used = f.w.c.l->hub.batch.arena.used + f.w.c.l->hub.batch.given_arena.used;
     most = used > most ? used : most;
   }
   CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_RPC_REPLY], 2000, 1000));

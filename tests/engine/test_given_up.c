@@ -1,6 +1,8 @@
 /* test_given_up.c: streams that one side gives up: by a message that is none or too large, by what could not be
  * delivered, by RESET_STREAM and STOP_SENDING. Whoever waits is told at once, and what nobody will send is freed. */
+#include "app/nq1.h"
 #include "check.h"
+#include "loop/loop.h"
 #include "quic/stream.h"
 #include "sim.h"
 #include "world.h"
@@ -59,11 +61,11 @@ static void broken_reply(const char *reply, size_t n, uint64_t code) {
   for (int i = 0; i < 3; i++)
     CHECK(nq_rpc_call(f.w.c.l, rpc, 1, NULL, 0, NQ_SEC(30), NULL, NULL) >= 0);
   CHECK(world_until(&f.w, &f.w.s.count[NQ_EV_RPC_REQUEST], 3, 1000));
-  nq_stream *s = nq_stream_get(f.w.s.l, f.w.s.stream);
+  nq_stream *s = nq_stream_get(&f.w.s.l->hub, f.w.s.stream);
   REQUIRE(s != NULL);
-  s->kind = NQ_KIND_RAW; /* so that it sends what it likes */
+  nq1(s)->kind = NQ_KIND_RAW; /* so that it sends what it likes */
   CHECK(nq_stream_send(f.w.s.l, f.w.s.stream, (const uint8_t *)reply, n) >= 0);
-  s->kind = NQ_KIND_RPC;
+  nq1(s)->kind = NQ_KIND_RPC;
   nq_loop_flush(f.w.s.l);
   f.net.cut_to = 1; /* STOP_SENDING and RESET_STREAM are not answered */
   CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_STREAM_RESET], 1, 100));
@@ -232,7 +234,7 @@ static void test_stopped_streams_hold_nothing(void) {
 static void test_reset_streams_hold_nothing(void) {
   fixture f;
   begin(&f);
-  nq_conn *c = nq_conn_get(f.w.c.l, f.conn);
+  nq_conn *c = nq_conn_get(&f.w.c.l->hub, f.conn);
   c->limits.max_send_queue = 3 * EACH;
   uint8_t *p = calloc(1, EACH);
   REQUIRE(p != NULL);

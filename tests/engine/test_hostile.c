@@ -1,6 +1,8 @@
 /* test_hostile.c: packets from strangers and from peers that mean no good: every one ends in a counted drop or an
  * answer, no answer is larger than what it answers, and nothing grows. */
 #include "check.h"
+#include "loop/loop.h"
+#include "quic/accept.h"
 #include "quic/conn.h"
 #include "sim.h"
 #include "world.h"
@@ -153,7 +155,7 @@ static void test_random_packets(void) {
   answers(&f, NULL);
   world_run(&f.w, 11000); /* whatever was half open is over */
   CHECK_EQ(stats(f.w.s.l).connections, 1);
-  CHECK_EQ(f.w.s.l->endpoints[0]->half_open, 0);
+  CHECK_EQ(f.w.s.l->hub.endpoints[0]->half_open, 0);
   /* The client's socket answers no one. */
   uint64_t dropped = stats(f.w.c.l).rx_dropped;
   for (size_t len = 1; len <= 1500; len += 7) {
@@ -248,16 +250,16 @@ static void test_mutated(void) {
     if (round == 10000 || round == 19999) {
       world_run(&f.w, 3000);
       if (round == 19999) {
-        CHECK(f.w.s.l->endpoints[0]->routes.n <= routes);
-        CHECK(f.w.s.l->timers.n <= timers);
+        CHECK(f.w.s.l->hub.endpoints[0]->routes.n <= routes);
+        CHECK(f.w.s.l->hub.timers.n <= timers);
       }
-      routes = f.w.s.l->endpoints[0]->routes.n;
-      timers = f.w.s.l->timers.n;
+      routes = f.w.s.l->hub.endpoints[0]->routes.n;
+      timers = f.w.s.l->hub.timers.n;
     }
   }
   answers(&f, NULL);
-  CHECK_EQ(f.w.s.l->endpoints[0]->half_open, 0);
-  CHECK(f.w.s.l->endpoints[0]->closing == NULL);
+  CHECK_EQ(f.w.s.l->hub.endpoints[0]->half_open, 0);
+  CHECK(f.w.s.l->hub.endpoints[0]->closing == NULL);
   CHECK_EQ(f.w.c.count[NQ_EV_CONN_CLOSE], 0);
   CHECK_EQ(f.w.s.count[NQ_EV_CONN_CLOSE], 0);
   CHECK_EQ(stats(f.w.s.l).connections, 1);
@@ -299,7 +301,7 @@ static void test_initial_flood(void) {
       world_run(&f.w, 1);
   }
   world_run(&f.w, 1);
-  nq_endpoint *ep = f.w.s.l->endpoints[0];
+  nq_endpoint *ep = f.w.s.l->hub.endpoints[0];
   CHECK_EQ(ep->half_open, 20);
   CHECK_EQ(stats(f.w.s.l).connections, 20);
   CHECK(stats(f.w.s.l).retries_sent >= 100);
@@ -381,7 +383,7 @@ static void test_accept_time(void) {
   for (int i = 0; i < 30; i++)
     world_connect(&f.w, "localhost");
   creeping = &f.net;
-  f.w.s.l->env.now = creep;
+  f.w.s.l->hub.env.now = creep;
   uint64_t before = 0;
   for (int i = 0; i < 50 && before < 30; i++) {
     world_tick(&f.w, 1000000);
@@ -390,7 +392,7 @@ static void test_accept_time(void) {
     before = now;
   }
   CHECK_EQ(before, 30);
-  f.w.s.l->env.now = f.net.env.now;
+  f.w.s.l->hub.env.now = f.net.env.now;
   CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_OPEN], 30, 1000));
   end(&f);
 }
@@ -411,10 +413,10 @@ static void test_accept_behind(void) {
   side_tick(&f.w.s, 0);
   CHECK_EQ(f.w.s.count[NQ_EV_DATAGRAM], 1);
   CHECK_EQ(stats(f.w.s.l).accepted, 1);
-  CHECK_EQ(f.w.s.l->surplus, 5);
+  CHECK_EQ(f.w.s.l->hub.deferred, 5);
   side_tick(&f.w.s, 0);
   CHECK_EQ(stats(f.w.s.l).accepted, 6);
-  CHECK_EQ(f.w.s.l->surplus, 0);
+  CHECK_EQ(f.w.s.l->hub.deferred, 0);
   CHECK(world_until(&f.w, &f.w.s.count[NQ_EV_CONN_OPEN], 6, 1000));
   CHECK_EQ(stats(f.w.s.l).rx_dropped, 0);
   end(&f);
@@ -488,13 +490,13 @@ static void test_forged_reset(void) {
   }
   world_run(&f.w, 20);
   CHECK_EQ(f.w.c.count[NQ_EV_CONN_CLOSE], 0);
-  CHECK(f.w.c.l->endpoints[0]->resets.n >= 1);
+  CHECK(f.w.c.l->hub.endpoints[0]->resets.n >= 1);
   call_works(&f);
   nq_conn_close(f.w.c.l, f.conn, 0, "", 0, 0);
   world_run(&f.w, 1000);
-  CHECK_EQ(f.w.c.l->endpoints[0]->resets.n, 0);
-  CHECK_EQ(f.w.c.l->endpoints[0]->routes.n, 0);
-  CHECK_EQ(f.w.s.l->endpoints[0]->routes.n, 0);
+  CHECK_EQ(f.w.c.l->hub.endpoints[0]->resets.n, 0);
+  CHECK_EQ(f.w.c.l->hub.endpoints[0]->routes.n, 0);
+  CHECK_EQ(f.w.s.l->hub.endpoints[0]->routes.n, 0);
   end(&f);
 }
 

@@ -2,6 +2,7 @@
  * error that RFC 9000 names, or does nothing; never in a crash, and all is freed. */
 #include "check.h"
 #include "hostile_peer.h"
+#include "loop/loop.h"
 #include "quic/conn.h"
 #include "world.h"
 
@@ -66,9 +67,9 @@ static void end(fixture *f) {
   CHECK_EQ(s.connections, 0);
   CHECK_EQ(s.streams, 0);
   CHECK_EQ(s.pending_calls, 0);
-  CHECK_EQ(f->x->l->endpoints[0]->half_open, 0);
-  CHECK_EQ(f->x->l->endpoints[0]->routes.n, 0);
-  CHECK_EQ(f->x->l->endpoints[0]->resets.n, 0);
+  CHECK_EQ(f->x->l->hub.endpoints[0]->half_open, 0);
+  CHECK_EQ(f->x->l->hub.endpoints[0]->routes.n, 0);
+  CHECK_EQ(f->x->l->hub.endpoints[0]->resets.n, 0);
   hostile_free(f->p);
   SSL_CTX_free(f->ctx);
   world_close(&f->w);
@@ -481,7 +482,7 @@ static void test_connection_id_floods(void) {
       send_frames(&f, HOSTILE_1RTT, &fr, 0);
       if (seq % 16 == 0)
         run(&f, 2); /* its RETIRE_CONNECTION_ID frames are never acknowledged */
-      CHECK(f.x->l->endpoints[0]->resets.n <= 64);
+      CHECK(f.x->l->hub.endpoints[0]->resets.n <= 64);
     }
     ended_with(&f, NGTCP2_CONNECTION_ID_LIMIT_ERROR);
     end(&f);

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "loop/loop.h"
 #include "quic/endpoint.h"
 #include "world.h"
 
@@ -208,7 +209,7 @@ static void test_many_connections(void) {
   }
   REQUIRE(world_until(&w, &w.c.count[NQ_EV_STREAM_OPEN], N, 5000));
   world_run(&w, 100); /* handshakes are confirmed, packet sizes known */
-  const nq_io *io = nq_endpoint_get(w.s.l, w.s.ep)->io;
+  const nq_io *io = nq_endpoint_get(&w.s.l->hub, w.s.ep)->io;
   for (uint32_t round = 1; round <= ROUNDS; round++) {
     if (round == ROUNDS)
       w.s.hook_ctx = &w; /* now some end, while requests of theirs are on their way */

@@ -273,8 +273,8 @@ static void test_outages(void) {
  * large. A bar ends a burst; each is sent when it is known what became of the one before. Losses are told last, of the
  * last packet first, as ngtcp2 does. */
 static int found_after(const char *bursts) {
-  nq_loop l = {.now = 1000 * MS};
-  nq_conn c = {.l = &l, .confirmed = 1, .mtu.path = 1452};
+  nq_hub l = {.now = 1000 * MS};
+  nq_conn c = {.hub = &l, .confirmed = 1, .mtu.path = 1452};
   for (; *bursts; bursts += *bursts == '|') {
     uint64_t sent = l.now;
     size_t n = strcspn(bursts, "|");

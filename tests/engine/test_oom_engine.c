@@ -30,6 +30,7 @@ static void *test_realloc(void *old, size_t n) { return refused() ? NULL : reall
 #include "base/bytes.c"
 #include "base/chunk.c"
 #include "base/sendq.c"
+#include "loop/loop.h"
 #include "quic/conn.c"
 #include "quic/conn_close.c"
 #include "quic/endpoint.c"
@@ -230,7 +231,7 @@ static void many_calls(int answered) {
   CHECK_EQ(w.c.count[NQ_EV_RPC_REPLY], MANY);
   CHECK_EQ(w.c.count[NQ_EV_STREAM_CLOSE], 1);
   CHECK_EQ(w.c.count[NQ_EV_CONN_CLOSE], 1);
-  CHECK_EQ(w.c.l->calls, 0);
+  CHECK_EQ(w.c.l->hub.calls, 0);
   world_close(&w);
   sim_free(&net);
 }

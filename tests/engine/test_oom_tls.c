@@ -223,7 +223,7 @@ static void tick_of(side *x, int faulty) {
 }
 
 static void tick(world *w, int faulty) {
-  uint64_t a = nq_timers_next(&w->c.l->timers), b = nq_timers_next(&w->s.l->timers), t = sim_next(w->sim);
+  uint64_t a = nq_timers_next(&w->c.l->hub.timers), b = nq_timers_next(&w->s.l->hub.timers), t = sim_next(w->sim);
   t = a < t ? a : t;
   t = b < t ? b : t;
   uint64_t limit = w->sim->now + 1000000;
@@ -236,10 +236,10 @@ static void tick(world *w, int faulty) {
 }
 
 static void end_all(world *w) {
-  for (int i = 0; i < 20000 && w->s.l->stats.connections + w->c.l->stats.connections; i++)
+  for (int i = 0; i < 20000 && w->s.l->hub.stats.connections + w->c.l->hub.stats.connections; i++)
     tick(w, 0);
-  CHECK_EQ(w->s.l->stats.connections, 0);
-  CHECK_EQ(w->c.l->stats.connections, 0);
+  CHECK_EQ(w->s.l->hub.stats.connections, 0);
+  CHECK_EQ(w->c.l->hub.stats.connections, 0);
 }
 
 static int shake_hands(long n, int only_once) {
@@ -287,7 +287,7 @@ static int shake_hands(long n, int only_once) {
     else
       CHECK_EQ(w.c.count[NQ_EV_CONN_OPEN], 1); /* it came about, with packets sent again if need be */
     if (w.c.count[NQ_EV_CONN_CLOSE] && fault.server)
-      CHECK(w.s.l->stats.accepted + w.s.l->stats.refused + w.s.l->stats.rx_dropped > 0);
+      CHECK(w.s.l->hub.stats.accepted + w.s.l->hub.stats.refused + w.s.l->hub.stats.rx_dropped > 0);
     nq_conn_free(w.c.l, conn);
   }
   int refused = refusals > 0;

@@ -1,5 +1,6 @@
 /* test_pace.c: packets of a long path keep their distance (RFC 9002 7.7), and who has nothing to send does not wait. */
 #include "check.h"
+#include "loop/loop.h"
 #include "quic/conn.h"
 #include "sim.h"
 #include "world.h"
@@ -50,14 +51,14 @@ static void end(fixture *f) {
   sim_free(&f->net);
 }
 
-static const nq_conn *client(const fixture *f) { return nq_conn_get(f->w.c.l, f->conn); }
+static const nq_conn *client(const fixture *f) { return nq_conn_get(&f->w.c.l->hub, f->conn); }
 
 /* ns until the client's connection wakes. */
 static uint64_t sleeps(const fixture *f) { return client(f)->timer.deadline - nq_loop_now(f->w.c.l); }
 
 /* ns until the pace allows another packet. */
 static uint64_t paced(const fixture *f) {
-  uint64_t next = ngtcp2_conn_get_pacing_expiry(client(f)->q);
+  uint64_t next = ngtcp2_ext_pacing_expiry(client(f)->quic);
   return next == UINT64_MAX || next < nq_loop_now(f->w.c.l) ? 0 : next - nq_loop_now(f->w.c.l);
 }
 
@@ -111,7 +112,7 @@ static void test_idle_is_not_made_up_for(void) {
   give(&f, 1);
   world_run(&f.w, 20000);
   ngtcp2_conn_info info;
-  ngtcp2_conn_get_conn_info2(client(&f)->q, &info);
+  ngtcp2_conn_get_conn_info2(client(&f)->quic, &info);
   uint64_t sent = f.sent, most = info.cwnd * (20 * MS) / info.smoothed_rtt;
   give(&f, 4000000);
   world_run(&f.w, 20);

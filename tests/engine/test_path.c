@@ -1,5 +1,6 @@
 /* test_path.c: what happens on the way: Retry and tokens, versions, stateless reset, datagrams, ping, migration. */
 #include "check.h"
+#include "loop/loop.h"
 #include "quic/conn.h"
 #include "sim.h"
 #include "world.h"
@@ -484,21 +485,21 @@ static void test_migrate(void) {
   for (uint32_t i = 0; i < calls && w.c.n_kept == 4 * calls; i++)
     CHECK(memcmp(w.c.kept + 4 * i, &i, 4) == 0);
   CHECK_EQ(migrated, 20);
-  CHECK(w.c.l->n_endpoints <= 4); /* the sockets left behind are closed, and their places used again */
+  CHECK(w.c.l->hub.n_endpoints <= 4); /* the sockets left behind are closed, and their places used again */
   nq_conn_info info;
   CHECK_EQ(nq_conn_get_info(w.s.l, w.s.conn, &info), 0);
   CHECK_EQ(nq_conn_close(w.c.l, conn, 0, "", 0, 0), 0);
   CHECK(world_until(&w, &w.c.count[NQ_EV_CONN_CLOSE], 1, 5000));
   uint32_t open = 0; /* of the sockets that were left, until they close */
-  for (int waits = 0; waits < 5000 && (open != 1 || w.s.l->endpoints[0]->resets.n); waits++) {
+  for (int waits = 0; waits < 5000 && (open != 1 || w.s.l->hub.endpoints[0]->resets.n); waits++) {
     world_tick(&w, 1000000);
     open = 0;
-    for (uint32_t i = 0; i < w.c.l->n_endpoints; i++)
-      open += w.c.l->endpoints[i] != NULL;
+    for (uint32_t i = 0; i < w.c.l->hub.n_endpoints; i++)
+      open += w.c.l->hub.endpoints[i] != NULL;
   }
   CHECK_EQ(open, 1);
-  CHECK_EQ(w.c.l->endpoints[0]->resets.n, 0);
-  CHECK_EQ(w.s.l->endpoints[0]->resets.n, 0);
+  CHECK_EQ(w.c.l->hub.endpoints[0]->resets.n, 0);
+  CHECK_EQ(w.s.l->hub.endpoints[0]->resets.n, 0);
   CHECK_EQ(nq_conn_reconnect(w.c.l, conn, 0, NULL), 0);
   CHECK(world_until(&w, &w.c.count[NQ_EV_CONN_OPEN], 2, 5000));
   world_close(&w);

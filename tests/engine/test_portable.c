@@ -1,6 +1,7 @@
 /* test_portable.c: the same traffic over real UDP by every way packets can come and go: all that the system offers,
  * without GSO, without GRO, the portable calls only; over IPv4 and IPv6. */
 #include "check.h"
+#include "loop/loop.h"
 #include "quic/endpoint.h"
 #include "world.h"
 
@@ -198,7 +199,7 @@ static void test_blocked_socket(void) {
   nq_handle conn = world_connect(&w, "localhost");
   REQUIRE(world_until(&w, &w.c.count[NQ_EV_CONN_OPEN], 1, 5000));
   world_run(&w, 20);
-  nq_io *io = w.c.l->endpoints[0]->io;
+  nq_io *io = w.c.l->hub.endpoints[0]->io;
   st = (stubborn){.ops = *io->ops, .real = io->ops};
   st.ops.tx_room = room;
   st.ops.flush = flush;
@@ -213,12 +214,12 @@ static void test_blocked_socket(void) {
     CHECK(nq_rpc_call(w.c.l, rpc, 1, (const uint8_t *)"x", 1, 0, NULL, NULL) >= 0);
     nq_loop_flush(w.c.l);
     CHECK_EQ(st.refused, 1);
-    CHECK(w.c.l->blocked != NULL);
+    CHECK(w.c.l->hub.blocked != NULL);
     CHECK_EQ(nq_loop_flush(w.c.l), 0); /* nothing to do until the socket is writable */
     CHECK_EQ(st.refused, 1);
     st.blocked = 0; /* which it is at once: the loop is told by the wait */
     CHECK(world_until(&w, &w.c.count[NQ_EV_RPC_REPLY], round + 1, 1000));
-    CHECK(w.c.l->blocked == NULL);
+    CHECK(w.c.l->hub.blocked == NULL);
   }
   /* It goes away while it waits. */
   st.blocked = io->blocked = 1;
@@ -226,7 +227,7 @@ static void test_blocked_socket(void) {
   nq_loop_flush(w.c.l);
   nq_conn_free(w.c.l, conn);
   nq_conn_close(w.c.l, conn, 0, "", 0, 1);
-  nq_endpoint_close(w.c.l, w.c.l->endpoints[0]->id);
+  nq_endpoint_close(w.c.l, w.c.l->hub.endpoints[0]->id);
   CHECK(world_until(&w, &w.c.count[NQ_EV_CONN_FREED], 1, 1000));
   world_run(&w, 10);
   world_close(&w);

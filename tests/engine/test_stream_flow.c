@@ -102,7 +102,7 @@ static void test_pause(void) {
       world_run(&f.w, 1);
     }
     CHECK_EQ(t.got, before);
-    nq_stream *held = nq_stream_get(f.w.s.l, in);
+    nq_stream *held = nq_stream_get(&f.w.s.l->hub, in);
     REQUIRE(held != NULL);
     CHECK(nq_bytes_size(&held->held) <= f.w.s.limits.stream_window);
     CHECK(nq_bytes_size(&held->held) >= f.w.s.limits.stream_window / 2);
@@ -375,13 +375,13 @@ static void test_credits_come_back(void) {
   CHECK_EQ(streams_alive(f.w.c.l), 0);
   CHECK_EQ(streams_alive(f.w.s.l), 0);
   /* As many streams as at first, and as many bytes on them as at first. */
-  nq_conn *c = nq_conn_get(f.w.c.l, f.conn);
-  CHECK_EQ(ngtcp2_conn_get_streams_bidi_left2(c->q), 7);
-  CHECK_EQ(ngtcp2_conn_get_streams_uni_left2(c->q), 3);
-  CHECK(ngtcp2_conn_get_max_data_left2(c->q) > 30000);
+  nq_conn *c = nq_conn_get(&f.w.c.l->hub, f.conn);
+  CHECK_EQ(ngtcp2_conn_get_streams_bidi_left2(c->quic), 7);
+  CHECK_EQ(ngtcp2_conn_get_streams_uni_left2(c->quic), 3);
+  CHECK(ngtcp2_conn_get_max_data_left2(c->quic) > 30000);
   CHECK_EQ(c->queued, 0);
   CHECK_EQ(c->assembly, 0);
-  nq_conn *sc = nq_conn_get(f.w.s.l, f.w.s.conn);
+  nq_conn *sc = nq_conn_get(&f.w.s.l->hub, f.w.s.conn);
   CHECK_EQ(sc->queued, 0);
   CHECK_EQ(sc->assembly, 0);
   end(&f);
@@ -463,12 +463,12 @@ static void test_assembly_bound(void) {
     world_run(&f.w, 30);
   }
   CHECK_EQ(f.w.c.count[NQ_EV_STREAM_RESET], 3);
-  CHECK(nq_conn_get(f.w.s.l, f.w.s.conn)->assembly <= NQ_KIB(64));
+  CHECK(nq_conn_get(&f.w.s.l->hub, f.w.s.conn)->assembly <= NQ_KIB(64));
   for (int i = 0; i < 5; i++)
     if (nq_stream_alive(f.w.c.l, s[i]))
       nq_stream_reset(f.w.c.l, s[i], 1);
   world_run(&f.w, 30);
-  CHECK_EQ(nq_conn_get(f.w.s.l, f.w.s.conn)->assembly, 0);
+  CHECK_EQ(nq_conn_get(&f.w.s.l->hub, f.w.s.conn)->assembly, 0);
   end(&f);
 }
 

@@ -1,5 +1,6 @@
 /* System calls of the wait that fail: each failure is told or made good, and keeps no descriptor. Nothing here measures
  * time: a deadline or a wake-up that is forgotten makes the test wait for ever. */
+#include "loop/loop.h"
 #include "loop/wait.h"
 
 #ifdef NQ_WAIT_EPOLL
@@ -226,7 +227,7 @@ static void test_writability_that_is_not_watched(void) {
   uint32_t id = 0;
   blocked = 0;
   REQUIRE(nq_endpoint_attach(l, &io, &o, &id) == 0);
-  const nq_endpoint *ep = nq_endpoint_get(l, id);
+  const nq_endpoint *ep = nq_endpoint_get(&l->hub, id);
   nq_loop_flush(l);
   CHECK_EQ(modifies, 0);
   blocked = 1;

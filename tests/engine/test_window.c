@@ -1,5 +1,6 @@
 /* test_window.c: receive windows that grow with what a path holds and a program reads, up to a bound (RFC 9000 4). */
 #include "check.h"
+#include "loop/loop.h"
 #include "quic/conn.h"
 #include "quic/stream.h"
 #include "sim.h"
@@ -81,8 +82,8 @@ static uint64_t pour(fixture *f, int streams, uint64_t ms) {
 
 /* Bytes that the server allows the client to send on a stream whose bytes were read: its window. */
 static uint64_t allowed(const fixture *f) {
-  const nq_stream *s = nq_stream_get(f->w.c.l, f->out[0]);
-  return ngtcp2_conn_get_max_stream_data_left2(s->c->q, s->id);
+  const nq_stream *s = nq_stream_get(&f->w.c.l->hub, f->out[0]);
+  return ngtcp2_conn_get_max_stream_data_left2(s->c->quic, s->id);
 }
 
 /* 1 Gbit/s and 50 ms hold 6.25 MB: the defaults fill that, the fixed window of 2 MiB that they were could not. */
@@ -121,7 +122,7 @@ static void test_bounds(void) {
     pour(&f, STREAMS, 2000);
     CHECK_EQ(f.got, got);
     for (int k = 0; k < STREAMS; k++) {
-      uint64_t n = nq_bytes_size(&nq_stream_get(f.w.s.l, f.in[k])->held);
+      uint64_t n = nq_bytes_size(&nq_stream_get(&f.w.s.l->hub, f.in[k])->held);
       CHECK(n <= f.w.s.limits.stream_window);
       held += n;
     }
@@ -143,7 +144,7 @@ static void test_unread_from_the_start(void) {
   pour(&f, STREAMS, 3000);
   uint64_t held = f.got; /* was in the batch that opened them */
   for (uint32_t k = 0; k < f.n_in; k++)
-    held += nq_bytes_size(&nq_stream_get(f.w.s.l, f.in[k])->held);
+    held += nq_bytes_size(&nq_stream_get(&f.w.s.l->hub, f.in[k])->held);
   CHECK(f.n_in == STREAMS && held > STREAMS * NQ_STREAM_WINDOW / 2 && held <= STREAMS * NQ_STREAM_WINDOW + f.got);
   end(&f);
 }

@@ -239,7 +239,7 @@ void world_tick(world *w, int64_t wait) {
     side_tick(&w->s, wait);
     return;
   }
-  uint64_t a = nq_timers_next(&w->c.l->timers), b = nq_timers_next(&w->s.l->timers), t = sim_next(w->sim);
+  uint64_t a = nq_timers_next(&w->c.l->hub.timers), b = nq_timers_next(&w->s.l->hub.timers), t = sim_next(w->sim);
   t = a < t ? a : t;
   t = b < t ? b : t;
   uint64_t limit = w->sim->now + (uint64_t)(wait > 0 ? wait : 1000);

@@ -46,12 +46,11 @@ def build(variant: str, asked_tls: str | None = None, pins: dict[str, Pin] | Non
         shutil.copytree(built, output, copy_function=_link, dirs_exist_ok=True)
         ngtcp2.build(engine, built, variant, compiler, output, work)
         cares.build(dns, variant, compiler, output, work)
-        mended = ngtcp2.changes()
         record = {
             "variant": variant,
             "tls": provider.name,
             "compiler": compiler.identity,
-            "parts": [engine.record() | {"mended": mended}, dns.record(), provider.record()],
+            "parts": [engine.record() | {"patched": ngtcp2.patched()}, dns.record(), provider.record()],
             "flags": {"ngtcp2": list(flags), "c-ares": list(dns_flags), provider.name: list(tls_flags)},
         }
         (output / "versions.json").write_text(json.dumps(record, indent=2) + "\n")

@@ -121,7 +121,9 @@ def compile_all(
 
     def one(pair: tuple[Path, Path]) -> None:
         source, target = pair
-        run([*compiler.argv, *flags, "-c", str(source), "-o", str(target)], f"compiling {what} ({source.name})")
+        said = run([*compiler.argv, *flags, "-c", str(source), "-o", str(target)], f"compiling {what} ({source.name})")
+        for line in said.splitlines():  # warnings, where they are asked for
+            say(f"  {line}")
 
     with ThreadPoolExecutor(jobs()) as pool:
         list(pool.map(one, zip(sources, targets, strict=True)))

@@ -1,9 +1,12 @@
-/* conn.c: what the user asks of a connection that is no more than a look at it, or the start of one. */
+/* conn.c: connections, as engine.h has them: handles in, results out. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "quic/conn.h"
-#include "quic/stream.h"
+#include "app/hdmap.h"
+#include "app/nq1.h"
+#include "loop/loop.h"
+#include "quic/burst.h"
+#include "quic/conn_close.h"
 
 static nq_conn *client_new(nq_loop *l, const nq_connect_options *o, int *err) {
   *err = NQ_ERR_ARG;
@@ -11,10 +14,10 @@ static nq_conn *client_new(nq_loop *l, const nq_connect_options *o, int *err) {
       (o->version && !ngtcp2_is_supported_version(o->version)))
     return NULL;
   nq_endpoint *ep = NULL;
-  if (o->endpoint && !(ep = nq_endpoint_get(l, o->endpoint)))
+  if (o->endpoint && !(ep = nq_endpoint_get(&l->hub, o->endpoint)))
     return NULL;
   *err = NQ_ERR_NOMEM;
-  nq_conn *c = nq_conn_new(l, &o->limits);
+  nq_conn *c = nq_conn_new(&l->hub, &o->limits, &nq_transport_quic);
   if (!c)
     return NULL;
   c->client = 1;
@@ -23,7 +26,7 @@ static nq_conn *client_new(nq_loop *l, const nq_connect_options *o, int *err) {
   c->version = o->version;
   c->user = o->user;
   c->tls = nq_tls_ref(o->tls);
-  c->hdmap = nq_hdmap_ref(o->hdmap);
+  nq_conn_speak(c, o->hdmap ? nq_hdmap_app(o->hdmap) : &nq_app_nq1, o->hdmap);
   c->server_name = o->server_name ? strdup(o->server_name) : NULL;
   if (o->server_name && !c->server_name) {
     nq_conn_release(c);
@@ -42,10 +45,10 @@ int nq_conn_create(nq_loop *l, const nq_connect_options *o, nq_handle *conn) {
 }
 
 int nq_conn_start(nq_loop *l, nq_handle h, const nq_addr *remote) {
-  nq_conn *c = nq_conn_get(l, h);
+  nq_conn *c = nq_conn_get(&l->hub, h);
   if (!c)
     return NQ_ERR_STALE;
-  if (!c->client || c->q || c->state != NQ_CONN_IDLE || c->free_wanted)
+  if (!c->client || c->connected || c->state != NQ_CONN_IDLE || c->free_wanted)
     return NQ_ERR_STATE;
   c->remote = *remote;
   return nq_conn_start_client(c);
@@ -66,15 +69,15 @@ int nq_conn_connect(nq_loop *l, const nq_connect_options *o, nq_handle *conn) {
   return NQ_DONE;
 }
 
-int nq_conn_alive(const nq_loop *l, nq_handle h) { return nq_table_alive(&l->conns, h); }
+int nq_conn_alive(const nq_loop *l, nq_handle h) { return nq_table_alive(&l->hub.conns, h); }
 
 void *nq_conn_user(const nq_loop *l, nq_handle h) {
-  nq_conn *c = nq_conn_get(l, h);
+  nq_conn *c = nq_conn_get(&l->hub, h);
   return c ? c->user : NULL;
 }
 
 int nq_conn_set_user(nq_loop *l, nq_handle h, void *user) {
-  nq_conn *c = nq_conn_get(l, h);
+  nq_conn *c = nq_conn_get(&l->hub, h);
   if (!c)
     return NQ_ERR_STALE;
   c->user = user;
@@ -82,28 +85,26 @@ int nq_conn_set_user(nq_loop *l, nq_handle h, void *user) {
 }
 
 int nq_conn_set_hdmap(nq_loop *l, nq_handle h, nq_hdmap *m) {
-  nq_conn *c = nq_conn_get(l, h);
+  nq_conn *c = nq_conn_get(&l->hub, h);
   if (!c)
     return NQ_ERR_STALE;
-  nq_hdmap_ref(m);
-  nq_hdmap_unref(c->hdmap);
-  c->hdmap = m;
+  nq_conn_speak(c, m ? nq_hdmap_app(m) : &nq_app_nq1, m);
   return NQ_DONE;
 }
 
 int nq_conn_is_client(const nq_loop *l, nq_handle h) {
-  nq_conn *c = nq_conn_get(l, h);
+  nq_conn *c = nq_conn_get(&l->hub, h);
   return c && c->client;
 }
 
 int nq_conn_fd(const nq_loop *l, nq_handle h) {
-  nq_conn *c = nq_conn_get(l, h);
+  nq_conn *c = nq_conn_get(&l->hub, h);
   return c && c->ep ? c->ep->io->fd : -1;
 }
 
 int nq_conn_get_info(const nq_loop *l, nq_handle h, nq_conn_info *info) {
   memset(info, 0, sizeof *info);
-  nq_conn *c = nq_conn_get(l, h);
+  nq_conn *c = nq_conn_get(&l->hub, h);
   if (!c)
     return NQ_ERR_STALE;
   info->state = c->state;
@@ -115,17 +116,17 @@ int nq_conn_get_info(const nq_loop *l, nq_handle h, nq_conn_info *info) {
     memcpy(info->alpn, c->alpn + 1, info->alpn_len = c->alpn[0]);
   memcpy(info->cipher, c->cipher, sizeof c->cipher);
   memcpy(info->group, c->group, sizeof c->group);
-  if (!c->q)
+  if (!c->connected)
     return NQ_DONE;
-  const ngtcp2_path *path = ngtcp2_conn_get_path2(c->q);
+  const ngtcp2_path *path = ngtcp2_conn_get_path2(c->quic);
   memcpy(&info->local, path->local.addr, path->local.addrlen);
   info->local.len = (socklen_t)path->local.addrlen;
   memcpy(&info->remote, path->remote.addr, path->remote.addrlen);
   info->remote.len = (socklen_t)path->remote.addrlen;
-  info->version = ngtcp2_conn_get_negotiated_version2(c->q);
+  info->version = ngtcp2_conn_get_negotiated_version2(c->quic);
   info->max_udp_payload = nq_mtu_payload(c);
   ngtcp2_conn_info i;
-  ngtcp2_conn_get_conn_info2(c->q, &i);
+  ngtcp2_conn_get_conn_info2(c->quic, &i);
   info->smoothed_rtt = i.smoothed_rtt;
   info->latest_rtt = i.latest_rtt;
   info->min_rtt = i.min_rtt == UINT64_MAX ? 0 : i.min_rtt;
@@ -142,7 +143,7 @@ int nq_conn_get_info(const nq_loop *l, nq_handle h, nq_conn_info *info) {
 }
 
 size_t nq_conn_peer_cert(const nq_loop *l, nq_handle h, unsigned i, uint8_t *buf, size_t cap) {
-  nq_conn *c = nq_conn_get(l, h);
+  nq_conn *c = nq_conn_get(&l->hub, h);
   if (!c)
     return 0;
   for (size_t off = 0; off < c->certs_len; i--) {
@@ -160,7 +161,7 @@ size_t nq_conn_peer_cert(const nq_loop *l, nq_handle h, unsigned i, uint8_t *buf
 
 /* conn_write.c makes ngtcp2 send a PING, conn.c watches for its acknowledgement. Calls before the answer share it. */
 int nq_conn_ping(nq_loop *l, nq_handle h) {
-  nq_conn *c = nq_conn_get(l, h);
+  nq_conn *c = nq_conn_get(&l->hub, h);
   if (!c)
     return NQ_ERR_STALE;
   if (c->state != NQ_CONN_OPEN)
@@ -174,23 +175,75 @@ int nq_conn_ping(nq_loop *l, nq_handle h) {
 
 /* A new socket, and the connection goes on from there at once (RFC 9000 9.2). */
 int nq_conn_migrate(nq_loop *l, nq_handle h) {
-  nq_conn *c = nq_conn_get(l, h);
+  nq_conn *c = nq_conn_get(&l->hub, h);
   if (!c)
     return NQ_ERR_STALE;
-  if (!c->client || !c->q || !c->confirmed || c->state != NQ_CONN_OPEN)
+  if (!c->client || !c->connected || !c->confirmed || c->state != NQ_CONN_OPEN)
     return NQ_ERR_STATE;
-  nq_endpoint *to = nq_endpoint_fresh(l, c->remote.sa.sa_family);
-  if (!to)
-    return NQ_ERR_SYS;
-  ngtcp2_path path = {.local = {.addr = &to->io->local.sa, .addrlen = to->io->local.len},
-                      .remote = {.addr = &c->remote.sa, .addrlen = c->remote.len}};
-  if (ngtcp2_conn_initiate_immediate_migration(c->q, &path, l->now)) {
-    nq_endpoint_close(l, to->id);
+  return c->transport->migrate ? c->transport->migrate(c) : NQ_ERR_STATE;
+}
+
+int nq_conn_close(nq_loop *l, nq_handle h, uint64_t code, const char *reason, size_t len, int now) {
+  nq_conn *c = nq_conn_get(&l->hub, h);
+  return c ? nq_conn_shutdown(c, code, reason, len, now) : NQ_ERR_STALE;
+}
+
+int nq_conn_fail(nq_loop *l, nq_handle h, uint32_t why, uint64_t code, const char *reason) {
+  nq_conn *c = nq_conn_get(&l->hub, h);
+  if (!c)
+    return NQ_ERR_STALE;
+  if (c->connected || c->state != NQ_CONN_IDLE)
     return NQ_ERR_STATE;
-  }
-  nq_endpoint_move(c->ep, to, c);
-  c->local = to->io->local;
-  nq_mtu_moved(&c->mtu);
-  nq_conn_mark(c);
+  if (!why)
+    return NQ_ERR_ARG;
+  nq_conn_end(c, why, code, reason, 0, NULL);
   return NQ_DONE;
+}
+
+int nq_conn_free(nq_loop *l, nq_handle h) {
+  nq_conn *c = nq_conn_get(&l->hub, h);
+  return c ? nq_conn_discard(c) : NQ_ERR_STALE;
+}
+
+int nq_conn_reconnect(nq_loop *l, nq_handle h, uint64_t delay, const nq_addr *remote) {
+  nq_conn *c = nq_conn_get(&l->hub, h);
+  if (!c)
+    return NQ_ERR_STALE;
+  if (!c->client || c->free_wanted || (c->state != NQ_CONN_CLOSED && c->state != NQ_CONN_WAITING))
+    return NQ_ERR_STATE;
+  if (remote)
+    c->remote = *remote;
+  if (!c->remote.len)
+    return NQ_ERR_ARG;
+  if (c->ep && !c->pinned_ep)
+    c->ep = NULL;
+  c->state = NQ_CONN_WAITING;
+  c->deadline = delay > NQ_NEVER - l->hub.now ? NQ_NEVER : l->hub.now + delay;
+  nq_timer_set(&l->hub.timers, &c->timer, c->deadline);
+  return NQ_DONE;
+}
+
+uint64_t nq_conn_reconnect_wait(const nq_loop *l, nq_handle h) {
+  nq_conn *c = nq_conn_get(&l->hub, h);
+  return c && c->state == NQ_CONN_WAITING && c->deadline > l->hub.now ? c->deadline - l->hub.now : 0;
+}
+
+int nq_conn_flush(nq_loop *l, nq_handle h) {
+  nq_conn *c = nq_conn_get(&l->hub, h);
+  if (!c)
+    return NQ_ERR_STALE;
+  c->transport->write(c);
+  if (c->ep)
+    nq_burst_flush(c->ep);
+  return NQ_DONE;
+}
+
+int nq_conn_send_datagram(nq_loop *l, nq_handle h, const uint8_t *data, size_t len) {
+  nq_conn *c = nq_conn_get(&l->hub, h);
+  return c ? nq_dgram_send(c, data, len) : NQ_ERR_STALE;
+}
+
+size_t nq_conn_max_datagram(const nq_loop *l, nq_handle h) {
+  nq_conn *c = nq_conn_get(&l->hub, h);
+  return c ? nq_dgram_max(c) : 0;
 }

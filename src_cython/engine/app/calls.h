@@ -1,6 +1,6 @@
 /* calls.h: the unanswered calls of one stream, by message ID. */
-#ifndef NQ_RPC_H
-#define NQ_RPC_H
+#ifndef NQ_CALLS_H
+#define NQ_CALLS_H
 
 #include "base/timer.h"
 #include "engine.h"

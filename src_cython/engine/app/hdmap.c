@@ -5,6 +5,15 @@
 #include <string.h>
 
 #include "app/wire.h"
+#include "quic/conn.h"
+
+/* Handlers of the connections that agreed on another ALPN name. */
+typedef struct alternative {
+  struct alternative *next;
+  nq_hdmap *map;
+  size_t len;
+  char alpn[];
+} alternative;
 
 struct nq_hdmap {
   atomic_int refs;
@@ -12,6 +21,8 @@ struct nq_hdmap {
   uint32_t n, cap;
   nq_handler *raw, *uni; /* nameless */
   const naquid_handler *datagram;
+  const nq_app *app; /* what its connections speak */
+  alternative *alternatives;
 };
 
 static uint32_t name_hash(const void *name, size_t len) { /* FNV-1a: only our own side fills the map */
@@ -22,10 +33,11 @@ static uint32_t name_hash(const void *name, size_t len) { /* FNV-1a: only our ow
   return h;
 }
 
-nq_hdmap *nq_hdmap_new(void) {
+nq_hdmap *nq_hdmap_make(const nq_app *app) {
   nq_hdmap *m = calloc(1, sizeof *m);
   if (!m)
     return NULL;
+  m->app = app;
   m->cap = 8;
   m->buckets = calloc(m->cap, sizeof(nq_handler *));
   if (!m->buckets) {
@@ -50,6 +62,11 @@ void nq_hdmap_unref(nq_hdmap *m) {
       next = h->next;
       free(h);
     }
+  for (alternative *a = m->alternatives, *next; a; a = next) {
+    next = a->next;
+    nq_hdmap_unref(a->map);
+    free(a);
+  }
   free(m->raw);
   free(m->uni);
   free(m->buckets);
@@ -149,4 +166,33 @@ int nq_hdmap_native(nq_hdmap *m, const char *name, size_t len, const naquid_hand
     return NQ_ERR_ARG;
   h->native = native;
   return NQ_DONE;
+}
+
+void nq_hdmap_set_app(nq_hdmap *m, const nq_app *app) { m->app = app; }
+
+int nq_hdmap_alpn(nq_hdmap *m, const char *alpn, size_t len, nq_hdmap *other) {
+  if (!len || len > 255 || other == m)
+    return NQ_ERR_ARG;
+  alternative *a = calloc(1, sizeof *a + len);
+  if (!a)
+    return NQ_ERR_NOMEM;
+  memcpy(a->alpn, alpn, len);
+  a->len = len;
+  a->map = nq_hdmap_ref(other);
+  a->next = m->alternatives; /* the last write wins */
+  m->alternatives = a;
+  return NQ_DONE;
+}
+
+const nq_app *nq_hdmap_app(const nq_hdmap *m) { return m->app; }
+void *nq_hdmap_retain(void *handlers) { return nq_hdmap_ref(handlers); }
+void nq_hdmap_release(void *handlers) { nq_hdmap_unref(handlers); }
+
+void nq_hdmap_choose(nq_conn *c, const char *alpn, size_t len) {
+  const nq_hdmap *m = c->handlers;
+  for (const alternative *a = m ? m->alternatives : NULL; a; a = a->next)
+    if (a->len == len && !memcmp(a->alpn, alpn, len)) {
+      nq_conn_speak(c, nq_hdmap_app(a->map), a->map);
+      return;
+    }
 }

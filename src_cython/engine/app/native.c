@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#include "quic/conn.h"
-#include "quic/stream.h"
+#include "app/hdmap.h"
+#include "app/nq1.h"
 
 static int api_reply(void *l, uint64_t s, uint32_t msgid, int16_t result, const void *data, size_t len) {
   return nq_rpc_reply(l, s, msgid, result, data, len);
@@ -20,10 +20,11 @@ static int api_notify(void *l, uint64_t s, int16_t type, const void *data, size_
 static int api_send(void *l, uint64_t s, const void *data, size_t len) { return nq_stream_send(l, s, data, len); }
 
 static int api_send_datagram(void *l, uint64_t c, const void *data, size_t len) {
-  return nq_conn_send_datagram(l, c, data, len);
+  nq_conn *conn = nq_conn_get(nq_hub_of(l), c);
+  return conn ? nq_dgram_send(conn, data, len) : NQ_ERR_STALE;
 }
 
-static uint64_t api_now(void *l) { return nq_loop_now(l); }
+static uint64_t api_now(void *l) { return nq_hub_of(l)->now; }
 
 static const naquid_api api = {.version = NAQUID_NATIVE_VERSION,
                                .size = sizeof(naquid_api),
@@ -55,13 +56,13 @@ static handler_fn function_of(const naquid_handler *h, const nq_event *e) {
   }
 }
 
-static const naquid_handler *handler_of(nq_loop *l, const nq_event *e) {
+static const naquid_handler *handler_of(nq_hub *hub, const nq_event *e) {
   if (e->kind == NQ_EV_DATAGRAM) {
-    nq_conn *c = nq_conn_get(l, e->handle);
-    return c ? nq_hdmap_datagram(c->hdmap) : NULL;
+    nq_conn *c = nq_conn_get(hub, e->handle);
+    return c ? nq_hdmap_datagram(c->handlers) : NULL;
   }
-  nq_stream *s = nq_stream_get(l, e->handle);
-  return s ? s->native : NULL;
+  nq_stream *s = nq_stream_get(hub, e->handle);
+  return s && s->app == &nq_app_nq1 ? nq1(s)->native : NULL;
 }
 
 static int result_of(const nq_event *e) {
@@ -74,8 +75,8 @@ static int is_native_kind(unsigned kind) {
   return kind == NQ_EV_DATAGRAM || (kind >= NQ_EV_STREAM_RECORD && kind <= NQ_EV_RPC_REPLY);
 }
 
-void nq_native_run(nq_loop *l) {
-  nq_events *b = &l->batch;
+void nq_native_run(nq_hub *hub) {
+  nq_events *b = &hub->batch;
   uint32_t n = b->n, kept = b->seen;
   nq_handle last = 0; /* what comes of one stream comes in a row */
   const naquid_handler *h = NULL;
@@ -84,7 +85,7 @@ void nq_native_run(nq_loop *l) {
     handler_fn fn = NULL;
     if (is_native_kind(e->kind)) {
       if (e->kind == NQ_EV_DATAGRAM || e->handle != last) {
-        h = handler_of(l, e);
+        h = handler_of(hub, e);
         last = e->kind == NQ_EV_DATAGRAM ? 0 : e->handle;
       }
       fn = h ? function_of(h, e) : NULL;
@@ -97,8 +98,13 @@ void nq_native_run(nq_loop *l) {
     }
     int16_t type = e->kind == NQ_EV_RPC_REPLY ? (int16_t)result_of(e) : e->type;
     /* A copy: the handler may cause events, and the batch may move. */
-    naquid_event out = {
-        .api = &api, .loop = l, .handle = e->handle, .type = type, .msgid = e->msgid, .data = e->data, .len = e->len};
+    naquid_event out = {.api = &api,
+                        .loop = hub,
+                        /* a loop begins with its hub */ .handle = e->handle,
+                        .type = type,
+                        .msgid = e->msgid,
+                        .data = e->data,
+                        .len = e->len};
     fn(h->user, &out);
   }
   if (kept != n) {
@@ -111,10 +117,12 @@ void nq_native_run(nq_loop *l) {
 }
 
 int nq_stream_set_native(nq_loop *l, nq_handle h, const naquid_handler *native) {
-  nq_stream *s = nq_stream_get(l, h);
+  nq_stream *s = nq_stream_get(nq_hub_of(l), h);
   if (!s)
     return NQ_ERR_STALE;
-  s->native = native;
-  l->natives = 1;
+  if (s->app != &nq_app_nq1)
+    return NQ_ERR_STATE;
+  nq1(s)->native = native;
+  nq_hub_of(l)->natives = 1;
   return NQ_DONE;
 }

@@ -2,17 +2,9 @@
 #ifndef NQ_NATIVE_H
 #define NQ_NATIVE_H
 
-#include "loop/loop.h"
+#include "quic/hub.h"
 
 /* Gives every event that has a native handler to it, and takes it out of the batch. */
-void nq_native_run(nq_loop *l);
-
-#define NQ_NATIVE_EVENTS 256u /* that many, and their payloads, are still in the nearest cache */
-
-/* Between two packets: never inside a callback of ngtcp2. */
-static inline void nq_native_run_some(nq_loop *l) {
-  if (l->natives && l->batch.n - l->batch.seen >= NQ_NATIVE_EVENTS)
-    nq_native_run(l);
-}
+void nq_native_run(nq_hub *hub);
 
 #endif

@@ -1,10 +1,14 @@
-/* inbox.c: what other threads ask of a loop. One lock, held for a few instructions; the order is kept. */
+/* inbox.c: see inbox.h. One lock, held for a few instructions; the order is kept. */
+#include "loop/inbox.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "loop/wait.h"
-#include "quic/conn.h"
-#include "quic/stream.h"
+#include "quic/conn_close.h"
+#include "quic/receive.h"
+#include "quic/stream_in.h"
+#include "quic/stream_out.h"
 
 int nq_inbox_init(nq_inbox *b) {
   memset(b, 0, sizeof *b);
@@ -12,26 +16,27 @@ int nq_inbox_init(nq_inbox *b) {
   return pthread_mutex_init(&b->lock, NULL);
 }
 
-void nq_inbox_free(nq_loop *l) {
-  while (l->inbox.head) {
-    nq_post *next = l->inbox.head->next;
-    free(l->inbox.head);
-    l->inbox.head = next;
+void nq_inbox_free(nq_inbox *b) {
+  while (b->head) {
+    nq_post *next = b->head->next;
+    free(b->head);
+    b->head = next;
   }
-  pthread_mutex_destroy(&l->inbox.lock);
+  pthread_mutex_destroy(&b->lock);
 }
 
 /* Where the system refuses, the next one to wake tries again; what was asked for is done at the next tick, too. */
 void nq_loop_wake(nq_loop *l) {
-  if (nq_loop_inherited(l) || atomic_exchange_explicit(&l->inbox.woken, NQ_WOKEN, memory_order_acq_rel) == NQ_WOKEN)
+  if (nq_hub_inherited(&l->hub) ||
+      atomic_exchange_explicit(&l->inbox.woken, NQ_WOKEN, memory_order_acq_rel) == NQ_WOKEN)
     return;
   if (nq_wait_wake(l))
     atomic_store_explicit(&l->inbox.woken, NQ_UNHEARD, memory_order_release);
 }
 
-int nq_inbox_add(nq_loop *l, nq_post *p) {
+static int add(nq_loop *l, nq_post *p) {
   nq_inbox *b = &l->inbox;
-  if (nq_loop_inherited(l)) /* and whoever held the lock may not have been forked, too */
+  if (nq_hub_inherited(&l->hub)) /* the thread that held the lock may not exist here */
     return NQ_ERR_FORKED;
   pthread_mutex_lock(&b->lock);
   int packet = p->op == NQ_POST_PACKET;
@@ -69,7 +74,25 @@ int nq_loop_post(nq_loop *l, nq_post_op op, nq_handle h, int16_t type, uint32_t 
   p->len = len;
   if (len)
     memcpy(p->data, data, len);
-  int rv = nq_inbox_add(l, p);
+  int rv = add(l, p);
+  if (rv)
+    free(p);
+  return rv;
+}
+
+int nq_inbox_forward(nq_loop *l, uint32_t endpoint, const nq_datagram *d) {
+  nq_post *p = malloc(sizeof *p + d->len);
+  if (!p)
+    return NQ_ERR_NOMEM;
+  memset(p, 0, sizeof *p);
+  p->op = NQ_POST_PACKET;
+  p->msgid = endpoint;
+  p->type = d->ecn;
+  p->remote = *d->remote;
+  p->local = *d->local;
+  p->len = d->len;
+  memcpy(p->data, d->data, d->len);
+  int rv = add(l, p);
   if (rv)
     free(p);
   return rv;
@@ -78,7 +101,7 @@ int nq_loop_post(nq_loop *l, nq_post_op op, nq_handle h, int16_t type, uint32_t 
 static void run_call(nq_loop *l, const nq_post *p) {
   if (nq_rpc_call(l, p->h, p->type, p->data, p->len, p->timeout, p->user, NULL) >= 0)
     return;
-  nq_event *e = nq_events_push(&l->batch, NQ_EV_RPC_REPLY, p->h);
+  nq_event *e = nq_events_push(&l->hub.batch, NQ_EV_RPC_REPLY, p->h);
   e->flags = NQ_EVF_LOCAL;
   e->user = p->user;
   e->code = NQ_CALL_GONE;
@@ -98,23 +121,29 @@ static void run(nq_loop *l, const nq_post *p) {
   case NQ_POST_REPLY:
     nq_rpc_reply(l, p->h, p->msgid, p->type, p->data, p->len);
     break;
-  case NQ_POST_STREAM_CLOSE:
-    nq_stream_close(l, p->h);
+  case NQ_POST_STREAM_CLOSE: {
+    nq_stream *s = nq_stream_get(&l->hub, p->h);
+    if (s)
+      nq_stream_end(s);
     break;
-  case NQ_POST_CONN_CLOSE:
-    nq_conn_close(l, p->h, (uint64_t)p->msgid, (const char *)p->data, p->len, 0);
+  }
+  case NQ_POST_CONN_CLOSE: {
+    nq_conn *c = nq_conn_get(&l->hub, p->h);
+    if (c)
+      nq_conn_shutdown(c, (uint64_t)p->msgid, (const char *)p->data, p->len, 0);
     break;
+  }
   case NQ_POST_TASK: {
-    nq_event *e = nq_events_push(&l->batch, NQ_EV_TASK, nq_stream_get(l, p->h) ? p->h : 0);
+    nq_event *e = nq_events_push(&l->hub.batch, NQ_EV_TASK, nq_stream_get(&l->hub, p->h) ? p->h : 0);
     e->user = p->user;
     break;
   }
   case NQ_POST_PACKET: {
-    nq_endpoint *ep = nq_endpoint_get(l, p->msgid);
+    nq_endpoint *ep = nq_endpoint_get(&l->hub, p->msgid);
     nq_datagram d = {
         .data = p->data, .len = (uint32_t)p->len, .ecn = (uint8_t)p->type, .remote = &p->remote, .local = &p->local};
     if (ep)
-      nq_endpoint_packet(ep, &d);
+      nq_receive_packet(ep, &d);
     break;
   }
   default:
@@ -144,7 +173,7 @@ static void put_back(nq_loop *l, nq_post *first) {
   b->posts += posts;
   b->bytes += bytes;
   pthread_mutex_unlock(&b->lock);
-  nq_timer_set(&l->timers, &l->inbox_timer, l->now + NQ_NO_MEMORY_PAUSE);
+  nq_timer_set(&l->hub.timers, &l->inbox_timer, l->hub.now + NQ_NO_MEMORY_PAUSE);
 }
 
 void nq_inbox_run(nq_loop *l) {
@@ -162,7 +191,7 @@ void nq_inbox_run(nq_loop *l) {
   pthread_mutex_unlock(&b->lock);
   while (p) {
     nq_post *next = p->next;
-    if (!nq_events_room(&l->batch, 1)) { /* a task or the end of a call could not be told */
+    if (!nq_events_room(&l->hub.batch, 1)) { /* a task or the end of a call could not be told */
       put_back(l, p);
       return;
     }

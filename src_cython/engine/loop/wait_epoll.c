@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "quic/conn.h"
+#include "quic/burst.h"
 
 #ifndef SYS_epoll_pwait2
 #define SYS_epoll_pwait2 441
@@ -18,7 +18,7 @@
 
 /* The kernel objects behind the descriptors are shared with a forked child, which must leave them alone. */
 static int watch(nq_loop *l, int fd, uint64_t data, uint32_t events, int op) {
-  if (nq_loop_inherited(l))
+  if (nq_hub_inherited(&l->hub))
     return 0;
   struct epoll_event e = {.events = events, .data.u64 = data};
   return epoll_ctl(l->epfd, op, fd, &e);
@@ -56,7 +56,7 @@ void nq_wait_woken(nq_loop *l) {
 
 int nq_loop_watch(nq_loop *l, int fd, uint32_t endpoint, int writable, int modify) {
   if (watch(l, fd, endpoint, writable ? EPOLLIN | EPOLLOUT : EPOLLIN, modify ? EPOLL_CTL_MOD : EPOLL_CTL_ADD)) {
-    l->err = errno;
+    l->hub.err = errno;
     return -1;
   }
   return 0;
@@ -80,7 +80,7 @@ static int sleep_on(nq_loop *l, struct epoll_event *ev, int max, int64_t ns) {
 
 static void writable(nq_endpoint *ep) {
   if (ep->watching_write)
-    nq_endpoint_flush(ep);
+    nq_burst_flush(ep);
 }
 
 int nq_wait(nq_loop *l, int64_t ns) {
@@ -89,7 +89,7 @@ int nq_wait(nq_loop *l, int64_t ns) {
   if (n < 0) {
     if (errno == EINTR)
       return 0;
-    l->err = errno;
+    l->hub.err = errno;
     return -1;
   }
   for (int i = 0; i < n; i++) {
@@ -104,7 +104,7 @@ int nq_wait(nq_loop *l, int64_t ns) {
       l->timer_armed = NQ_NEVER;
       continue;
     }
-    nq_endpoint *ep = nq_endpoint_get(l, (uint32_t)ev[i].data.u64);
+    nq_endpoint *ep = nq_endpoint_get(&l->hub, (uint32_t)ev[i].data.u64);
     if (!ep)
       continue;
     if (ev[i].events & (EPOLLIN | EPOLLERR))
@@ -120,7 +120,7 @@ int nq_loop_fd(nq_loop *l) {
     return l->epfd;
   int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
   if (fd < 0 || watch(l, fd, TIMER, EPOLLIN, EPOLL_CTL_ADD)) {
-    l->err = errno;
+    l->hub.err = errno;
     if (fd >= 0)
       close(fd);
     return -1;
@@ -130,14 +130,14 @@ int nq_loop_fd(nq_loop *l) {
 }
 
 int nq_loop_arm(nq_loop *l) {
-  uint64_t next = nq_timers_next(&l->timers);
+  uint64_t next = nq_timers_next(&l->hub.timers);
   /* An earlier wake-up than needed costs nothing but itself: only an earlier deadline is worth a system call. */
-  if (l->timerfd < 0 || next >= l->timer_armed || nq_loop_inherited(l))
+  if (l->timerfd < 0 || next >= l->timer_armed || nq_hub_inherited(&l->hub))
     return NQ_DONE;
   uint64_t at = next ? next : 1; /* 0 would disarm it */
   struct itimerspec t = {.it_value = {.tv_sec = (time_t)(at / 1000000000u), .tv_nsec = (long)(at % 1000000000u)}};
   if (timerfd_settime(l->timerfd, TFD_TIMER_ABSTIME, &t, NULL)) {
-    l->err = errno;
+    l->hub.err = errno;
     return NQ_ERR_SYS;
   }
   l->timer_armed = next;

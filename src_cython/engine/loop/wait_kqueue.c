@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "quic/conn.h"
+#include "quic/burst.h"
 
 enum { WAKE = 0, TIMER = 1 }; /* idents of the filters that are no descriptors */
 
@@ -27,7 +27,7 @@ static struct kevent change(uintptr_t ident, int filter, unsigned flags, unsigne
 
 /* A forked child has no kqueue: its descriptor's number may be of something else. */
 static int apply(nq_loop *l, struct kevent k) {
-  return nq_loop_inherited(l) ? 0 : kevent(l->epfd, &k, 1, NULL, 0, NULL);
+  return nq_hub_inherited(&l->hub) ? 0 : kevent(l->epfd, &k, 1, NULL, 0, NULL);
 }
 
 int nq_wait_open(nq_loop *l) {
@@ -40,7 +40,7 @@ int nq_wait_open(nq_loop *l) {
 }
 
 void nq_wait_close(nq_loop *l) {
-  if (l->epfd >= 0 && !nq_loop_inherited(l))
+  if (l->epfd >= 0 && !nq_hub_inherited(&l->hub))
     close(l->epfd);
 }
 
@@ -61,7 +61,7 @@ int nq_loop_watch(nq_loop *l, int fd, uint32_t endpoint, int writable, int modif
   else if (!failed && modify) /* not there: it is as it shall be */
     failed = apply(l, change(ident, EVFILT_WRITE, EV_DELETE, 0, 0, 0)) && errno != ENOENT;
   if (failed)
-    l->err = errno;
+    l->hub.err = errno;
   return failed ? -1 : 0;
 }
 
@@ -79,7 +79,7 @@ int nq_wait(nq_loop *l, int64_t ns) {
   if (n < 0) {
     if (errno == EINTR)
       return 0;
-    l->err = errno;
+    l->hub.err = errno;
     return -1;
   }
   for (int i = 0; i < n; i++) {
@@ -91,13 +91,13 @@ int nq_wait(nq_loop *l, int64_t ns) {
       l->timer_armed = NQ_NEVER;
       continue;
     }
-    nq_endpoint *ep = nq_endpoint_get(l, (uint32_t)(uintptr_t)ev[i].udata);
+    nq_endpoint *ep = nq_endpoint_get(&l->hub, (uint32_t)(uintptr_t)ev[i].udata);
     if (!ep)
       continue;
     if (ev[i].filter == EVFILT_READ)
       ep->readable = 1;
     else if (ep->watching_write)
-      nq_endpoint_flush(ep);
+      nq_burst_flush(ep);
   }
   return n;
 }
@@ -108,14 +108,14 @@ int nq_loop_fd(nq_loop *l) {
 }
 
 int nq_loop_arm(nq_loop *l) {
-  uint64_t next = nq_timers_next(&l->timers);
+  uint64_t next = nq_timers_next(&l->hub.timers);
   /* An earlier wake-up than needed costs nothing but itself: only an earlier deadline is worth a system call. */
   if (!l->timer_wanted || next >= l->timer_armed)
     return NQ_DONE;
-  uint64_t now = l->env.now(l->env.ctx);
+  uint64_t now = nq_hub_clock(&l->hub);
   int64_t left = next <= now ? 1 : next - now > LONGEST ? LONGEST : (int64_t)(next - now);
   if (apply(l, change(TIMER, EVFILT_TIMER, EV_ADD | EV_ONESHOT, NOTE_NSECONDS, left, 0))) {
-    l->err = errno;
+    l->hub.err = errno;
     return NQ_ERR_SYS;
   }
   l->timer_armed = next;

@@ -7,7 +7,7 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include "quic/conn.h"
+#include "quic/burst.h"
 
 int nq_wait_open(nq_loop *l) {
   int p[2];
@@ -52,10 +52,10 @@ int nq_wait(nq_loop *l, int64_t ns) {
   struct pollfd p[64] = {{.fd = l->epfd, .events = POLLIN}};
   uint32_t id[64];
   nfds_t n = 1;
-  for (uint32_t i = 0; i < l->n_endpoints && n < 64; i++)
-    if (l->endpoints[i] && l->endpoints[i]->io->fd >= 0) {
-      p[n] = (struct pollfd){.fd = l->endpoints[i]->io->fd, .events = POLLIN};
-      if (l->endpoints[i]->watching_write)
+  for (uint32_t i = 0; i < l->hub.n_endpoints && n < 64; i++)
+    if (l->hub.endpoints[i] && l->hub.endpoints[i]->io->fd >= 0) {
+      p[n] = (struct pollfd){.fd = l->hub.endpoints[i]->io->fd, .events = POLLIN};
+      if (l->hub.endpoints[i]->watching_write)
         p[n].events |= POLLOUT;
       id[n++] = i;
     }
@@ -64,25 +64,25 @@ int nq_wait(nq_loop *l, int64_t ns) {
   if (ready < 0) {
     if (errno == EINTR)
       return 0;
-    l->err = errno;
+    l->hub.err = errno;
     return -1;
   }
   if (p[0].revents & POLLIN)
     atomic_store_explicit(&l->inbox.woken, NQ_WOKEN, memory_order_release);
   for (nfds_t i = 1; i < n; i++) {
     if (p[i].revents & (POLLIN | POLLERR))
-      l->endpoints[id[i]]->readable = 1;
+      l->hub.endpoints[id[i]]->readable = 1;
     if (p[i].revents & POLLOUT)
-      nq_endpoint_flush(l->endpoints[id[i]]);
+      nq_burst_flush(l->hub.endpoints[id[i]]);
   }
   return ready;
 }
 
 int nq_loop_fd(nq_loop *l) { return l->epfd; }
 int nq_loop_arm(nq_loop *l) { /* there is no timer behind the pipe: the caller keeps the deadlines */
-  if (nq_timers_next(&l->timers) == NQ_NEVER)
+  if (nq_timers_next(&l->hub.timers) == NQ_NEVER)
     return NQ_DONE;
-  l->err = ENOSYS;
+  l->hub.err = ENOSYS;
   return NQ_ERR_SYS;
 }
 #endif

@@ -1,11 +1,12 @@
-/* accept.c: packets that belong to no connection. Each has one outcome: a new connection, Retry, version negotiation,
- * CONNECTION_REFUSED, stateless reset, or a drop that is counted. Answers to strangers are bounded per tick. */
-#include <stdlib.h>
-#include <string.h>
+/* accept.c: see accept.h. */
+#include "quic/accept.h"
 
 #include <ngtcp2/ngtcp2_crypto.h>
+#include <stdlib.h>
 
-#include "quic/conn.h"
+#include "quic/cid.h"
+#include "quic/conn_read.h"
+#include "quic/transport.h"
 
 #define NQ_ACCEPT_TIME (NQ_MSEC(1) / 2) /* of a tick, for new connections: the open ones wait for its end */
 #define NQ_TOKEN_TIMEOUT (10 * NGTCP2_SECONDS)          /* of Retry */
@@ -16,47 +17,47 @@
 static int may_answer(nq_endpoint *ep) {
   if (ep->answered_now++ < NQ_RESETS_PER_TICK)
     return 1;
-  ep->l->stats.rx_dropped++;
+  ep->hub->stats.rx_dropped++;
   return 0;
 }
 
 /* For want of memory: whoever asked asks again. */
-static void drop(nq_endpoint *ep) { ep->l->stats.rx_dropped++; }
+static void drop(nq_endpoint *ep) { ep->hub->stats.rx_dropped++; }
 
 static int accepting(const nq_endpoint *ep) {
-  return ep->accepting && !(ep->l->group && nq_group_refusing(ep->l->group));
+  return ep->accepting && !(ep->hub->group && nq_group_refusing(ep->hub->group));
 }
 
-void nq_endpoint_negotiate(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_version_cid *vc) {
-  nq_loop *l = ep->l;
+void nq_accept_negotiate(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_version_cid *vc) {
+  nq_hub *hub = ep->hub;
   if (!accepting(ep) || d->len < NQ_MIN_INITIAL) {
-    l->stats.rx_dropped++;
+    hub->stats.rx_dropped++;
     return;
   }
   if (!may_answer(ep))
     return;
   uint8_t buf[256], random;
   uint32_t sv[] = {0x1a2a3a4au, NGTCP2_PROTO_VER_V1, NGTCP2_PROTO_VER_V2}; /* the first: a reserved one, RFC 9000 6.3 */
-  nq_loop_random(l, &random, 1);
+  nq_hub_random(hub, &random, 1);
   ngtcp2_ssize n = ngtcp2_pkt_write_version_negotiation(buf, sizeof buf, random, vc->scid, vc->scidlen, vc->dcid,
                                                         vc->dcidlen, sv, 3);
   if (n <= 0) {
-    l->stats.rx_dropped++;
+    hub->stats.rx_dropped++;
     return;
   }
   nq_endpoint_send(ep, buf, (size_t)n, d->remote, ep->wildcard ? d->local : NULL);
-  l->stats.version_negotiations++;
+  hub->stats.version_negotiations++;
 }
 
 /* A small request or a PING is all that a client may ever send to a server that was restarted, so these are answered
  * too. RFC 9000 10.3: shorter than what it answers, so that two endpoints cannot play ping-pong with it. */
 static void stateless_reset(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_version_cid *vc) {
-  nq_loop *l = ep->l;
+  nq_hub *hub = ep->hub;
   ngtcp2_cid cid;
   ngtcp2_stateless_reset_token token;
   uint8_t random[64], buf[128];
   if (d->len <= NQ_MIN_RESET) {
-    l->stats.rx_dropped++;
+    hub->stats.rx_dropped++;
     return;
   }
   if (!may_answer(ep))
@@ -68,25 +69,25 @@ static void stateless_reset(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_
   }
   size_t n = d->len - NGTCP2_STATELESS_RESET_TOKENLEN - 1;
   n = n < sizeof random ? n : sizeof random;
-  nq_loop_random(l, random, n);
+  nq_hub_random(hub, random, n);
   ngtcp2_ssize len = ngtcp2_pkt_write_stateless_reset2(buf, sizeof buf, &token, random, n);
   if (len <= 0) {
     drop(ep);
     return;
   }
   nq_endpoint_send(ep, buf, (size_t)len, d->remote, ep->wildcard ? d->local : NULL);
-  l->stats.resets_sent++;
+  hub->stats.resets_sent++;
 }
 
 static void retry(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_pkt_hd *hd) {
-  nq_loop *l = ep->l;
+  nq_hub *hub = ep->hub;
   ngtcp2_cid scid;
   uint8_t token[256], buf[512];
   if (!may_answer(ep))
     return;
-  nq_endpoint_new_cid(ep, &scid, NQ_CID_LEN);
+  nq_cid_make(ep->hub, &scid, NQ_CID_LEN);
   ngtcp2_ssize n = ngtcp2_crypto_generate_retry_token2(token, ep->secret, NQ_SECRET_LEN, hd->version, &d->remote->sa,
-                                                       d->remote->len, &scid, &hd->dcid, l->now);
+                                                       d->remote->len, &scid, &hd->dcid, hub->now);
   if (n > 0)
     n = ngtcp2_crypto_write_retry(buf, sizeof buf, hd->version, &hd->scid, &scid, &hd->dcid, token, (size_t)n);
   if (n <= 0) {
@@ -94,12 +95,12 @@ static void retry(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_pkt_hd *hd
     return;
   }
   nq_endpoint_send(ep, buf, (size_t)n, d->remote, ep->wildcard ? d->local : NULL);
-  l->stats.retries_sent++;
+  hub->stats.retries_sent++;
 }
 
 static void refuse(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_pkt_hd *hd, uint64_t code) {
   uint8_t buf[256];
-  ep->l->stats.refused++;
+  ep->hub->stats.refused++;
   if (!may_answer(ep))
     return;
   ngtcp2_ssize n =
@@ -111,12 +112,12 @@ static void refuse(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_pkt_hd *h
 typedef enum { TOKEN_NONE, TOKEN_RETRY, TOKEN_REGULAR, TOKEN_BAD, TOKEN_UNKNOWN } token_kind;
 
 static token_kind check_token(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_pkt_hd *hd, ngtcp2_cid *odcid) {
-  nq_loop *l = ep->l;
+  nq_hub *hub = ep->hub;
   if (!hd->tokenlen)
     return TOKEN_NONE;
   if (hd->token[0] == NGTCP2_CRYPTO_TOKEN_MAGIC_RETRY2) {
     int rv = ngtcp2_crypto_verify_retry_token2(odcid, hd->token, hd->tokenlen, ep->secret, NQ_SECRET_LEN, hd->version,
-                                               &d->remote->sa, d->remote->len, &hd->dcid, NQ_TOKEN_TIMEOUT, l->now);
+                                               &d->remote->sa, d->remote->len, &hd->dcid, NQ_TOKEN_TIMEOUT, hub->now);
     /* unreadable: perhaps somebody else's NEW_TOKEN; invalid: ours, but wrong (RFC 9000 8.1.3); internal: there was no
      * memory to look at it */
     return rv == 0                                    ? TOKEN_RETRY
@@ -125,21 +126,21 @@ static token_kind check_token(nq_endpoint *ep, const nq_datagram *d, const ngtcp
                                                       : TOKEN_BAD;
   }
   if (ngtcp2_crypto_verify_regular_token2(NULL, 0, hd->token, hd->tokenlen, ep->secret, NQ_SECRET_LEN, &d->remote->sa,
-                                          d->remote->len, NQ_REGULAR_TOKEN_TIMEOUT, l->now) >= 0)
+                                          d->remote->len, NQ_REGULAR_TOKEN_TIMEOUT, hub->now) >= 0)
     return TOKEN_REGULAR;
   return TOKEN_NONE;
 }
 
-int nq_endpoint_takes_more(const nq_endpoint *ep) {
+int nq_accept_takes_more(const nq_endpoint *ep) {
   return !ep->open_now && ep->accepted_now < ep->limits.accept_per_tick && ep->accepting_for < NQ_ACCEPT_TIME;
 }
 
 /* For the next tick. Dropped, it would be sent again only after a timeout of the client, and then together with all
  * others that were dropped with it. */
-static void keep_surplus(nq_endpoint *ep, const nq_datagram *d) {
-  nq_surplus *p = ep->n_surplus < NQ_MAX_SURPLUS ? malloc(sizeof *p + d->len) : NULL;
+static void defer(nq_endpoint *ep, const nq_datagram *d) {
+  nq_deferred *p = ep->n_deferred < NQ_MAX_DEFERRED ? malloc(sizeof *p + d->len) : NULL;
   if (!p) {
-    ep->l->stats.rx_dropped++;
+    ep->hub->stats.rx_dropped++;
     return;
   }
   p->next = NULL;
@@ -148,21 +149,21 @@ static void keep_surplus(nq_endpoint *ep, const nq_datagram *d) {
   p->ecn = d->ecn;
   p->len = d->len;
   memcpy(p->data, d->data, d->len);
-  *ep->surplus_tail = p;
-  ep->surplus_tail = &p->next;
-  ep->n_surplus++;
-  ep->l->surplus++;
+  *ep->deferred_tail = p;
+  ep->deferred_tail = &p->next;
+  ep->n_deferred++;
+  ep->hub->deferred++;
 }
 
 static void accept_new(nq_endpoint *ep, const nq_datagram *d, ngtcp2_pkt_hd *hd) {
-  nq_loop *l = ep->l;
+  nq_hub *hub = ep->hub;
   ngtcp2_cid odcid;
   if (!accepting(ep) || ep->conns >= ep->limits.max_connections) {
     refuse(ep, d, hd, NGTCP2_CONNECTION_REFUSED);
     return;
   }
-  if (!nq_endpoint_takes_more(ep)) {
-    keep_surplus(ep, d);
+  if (!nq_accept_takes_more(ep)) {
+    defer(ep, d);
     return;
   }
   token_kind kind = check_token(ep, d, hd, &odcid);
@@ -180,27 +181,27 @@ static void accept_new(nq_endpoint *ep, const nq_datagram *d, ngtcp2_pkt_hd *hd)
   }
   if (kind == TOKEN_NONE)
     hd->tokenlen = 0;
-  uint64_t begin = l->env.now(l->env.ctx);
-  nq_conn *c = nq_conn_new(l, &ep->limits);
+  uint64_t begin = hub->env.now(hub->env.ctx);
+  nq_conn *c = nq_conn_new(hub, &ep->limits, &nq_transport_quic);
   if (!c) {
-    l->stats.refused++;
+    hub->stats.refused++;
     return;
   }
   if (nq_conn_start_server(c, ep, hd, d, kind == TOKEN_RETRY ? &odcid : NULL, kind == TOKEN_RETRY)) {
     nq_conn_release(c);
-    l->stats.refused++;
+    hub->stats.refused++;
     return;
   }
   ep->accepted_now++;
-  l->stats.accepted++;
+  hub->stats.accepted++;
   nq_conn_packet(c, d);
-  ep->accepting_for += l->env.now(l->env.ctx) - begin;
+  ep->accepting_for += hub->env.now(hub->env.ctx) - begin;
 }
 
-void nq_endpoint_stranger(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_version_cid *vc) {
+void nq_accept_unrouted(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_version_cid *vc) {
   ngtcp2_pkt_hd hd;
   if (!ep->tls) { /* a client's socket answers no one */
-    ep->l->stats.rx_dropped++;
+    ep->hub->stats.rx_dropped++;
     return;
   }
   if (!(d->data[0] & 0x80)) {
@@ -211,5 +212,5 @@ void nq_endpoint_stranger(nq_endpoint *ep, const nq_datagram *d, const ngtcp2_ve
     accept_new(ep, d, &hd);
     return;
   }
-  ep->l->stats.rx_dropped++;
+  ep->hub->stats.rx_dropped++;
 }

@@ -1,18 +1,21 @@
 /* conn_callbacks.c: what ngtcp2 tells about a connection. Callbacks record; nothing here acts on the connection. */
 #include <stdlib.h>
-#include <string.h>
 
+#include "app/app.h"
+#include "quic/cid.h"
 #include "quic/conn.h"
-#include "quic/stream.h"
+#include "quic/stream_end.h"
+#include "quic/stream_in.h"
+#include "quic/stream_out.h"
 
 #define NQ_CLIENT_CIDS 4 /* connection IDs that a server has of a client */
 
-static void cb_rand(uint8_t *dst, size_t n, const ngtcp2_rand_ctx *ctx) { nq_loop_random(ctx->native_handle, dst, n); }
+static void cb_rand(uint8_t *dst, size_t n, const ngtcp2_rand_ctx *ctx) { nq_hub_random(ctx->native_handle, dst, n); }
 
 static int cb_new_cid(ngtcp2_conn *q, ngtcp2_cid *cid, ngtcp2_stateless_reset_token *token, size_t len, void *user) {
   (void)q;
   nq_conn *c = user;
-  nq_endpoint_new_cid(c->ep, cid, len);
+  nq_cid_make(c->hub, cid, len);
   if (ngtcp2_crypto_generate_stateless_reset_token(token->data, c->ep->secret, NQ_SECRET_LEN, cid) ||
       nq_cidmap_put(&c->ep->routes, cid->data, cid->datalen, &c->route))
     return NGTCP2_ERR_CALLBACK_FAILURE;
@@ -42,18 +45,15 @@ static int cb_dcid_status(ngtcp2_conn *q, ngtcp2_connection_id_status_type type,
   return 0;
 }
 
-/* A client gives its server fewer connection IDs than that allows: see params_of in conn.c. With 8 of them out, a
- * change of address that the server saw first and a migration right after it would still end the connection. */
-static void leave_room(const ngtcp2_conn *q) {
-  ngtcp2_transport_params *p = (ngtcp2_transport_params *)ngtcp2_conn_get_remote_transport_params2(q);
-  if (p && p->active_connection_id_limit > NQ_CLIENT_CIDS)
-    p->active_connection_id_limit = NQ_CLIENT_CIDS;
-}
-
 static int cb_handshake_completed(ngtcp2_conn *q, void *user) {
   nq_conn *c = user;
+  /* A client gives its server fewer connection IDs than that allows: see params_of in conn.c. With 8 of them out, a
+   * change of address that the server saw first and a migration right after it would still end the connection. */
   if (c->client)
-    leave_room(q);
+    ngtcp2_ext_limit_scids(q, NQ_CLIENT_CIDS);
+  c->alpn = nq_tls_session_alpn(c->ssl);
+  if (c->alpn)
+    c->app->choose(c, (const char *)c->alpn + 1, c->alpn[0]); /* before anything of its streams is read */
   c->handshaken = 1;
   c->confirmed |= !c->client; /* RFC 9001 4.1.2; the callback of that name is for clients only */
   return 0;
@@ -79,7 +79,7 @@ static int cb_crypto_data(ngtcp2_conn *q, ngtcp2_encryption_level level, uint64_
 
 static int cb_stream_open(ngtcp2_conn *q, int64_t id, void *user) {
   nq_conn *c = user;
-  nq_stream *s = nq_stream_new(c, !ngtcp2_is_bidi_stream(id), 0);
+  nq_stream *s = nq_stream_new(c, !ngtcp2_is_bidi_stream(id), 0, c->app);
   if (!s)
     return NGTCP2_ERR_CALLBACK_FAILURE;
   s->id = s->public_id = id;
@@ -111,7 +111,9 @@ static int cb_acked(ngtcp2_conn *q, int64_t id, uint64_t offset, uint64_t len, v
   return 0;
 }
 
-static void cb_outcome(ngtcp2_tstamp sent, size_t len, int lost, void *user) { nq_mtu_outcome(user, sent, len, lost); }
+void nq_conn_pkt_outcome(ngtcp2_tstamp sent, size_t len, int lost, void *user) {
+  nq_mtu_outcome(user, sent, len, lost);
+}
 
 static int cb_stream_reset(ngtcp2_conn *q, int64_t id, uint64_t final_size, uint64_t code, void *user,
                            void *stream_user) {
@@ -122,7 +124,7 @@ static int cb_stream_reset(ngtcp2_conn *q, int64_t id, uint64_t final_size, uint
   nq_stream *s = stream_user;
   if (!s || s->discard)
     return 0;
-  if (s->holding && nq_bytes_size(&s->held)) { /* after what it sent before */
+  if (s->withheld && nq_bytes_size(&s->held)) { /* after what it sent before */
     s->reset_late = 1;
     s->peer_reset_code = code;
     return 0;
@@ -134,18 +136,13 @@ static int cb_stream_reset(ngtcp2_conn *q, int64_t id, uint64_t final_size, uint
 static int cb_stop_sending(ngtcp2_conn *q, int64_t id, uint64_t code, void *user, void *stream_user) {
   (void)q;
   (void)id;
-  nq_conn *c = user;
+  (void)user;
   nq_stream *s = stream_user;
-  if (!s || s->shut || s->acked_all) /* it has everything already: nothing is reset */
+  if (!s || s->write_reset || s->acked_all) /* it has everything already: nothing is reset */
     return 0;
-  s->shut = 1; /* ngtcp2 resets our side with that code */
+  s->write_reset = 1; /* ngtcp2 resets our side with that code */
   nq_stream_drop_queue(s);
-  if (s->opened) {
-    nq_events_push(&c->l->batch, NQ_EV_STREAM_STOP, s->h)->code = code;
-  } else {
-    s->stop_late = 1;
-    s->peer_stop_code = code;
-  }
+  s->app->stopped(s, code);
   return 0;
 }
 
@@ -160,11 +157,11 @@ static int cb_stream_close(ngtcp2_conn *q, uint32_t flags, int64_t id, uint64_t 
   if (!(flags & NGTCP2_STREAM_CLOSE_FLAG_APP_ERROR_CODE_SET))
     code = NQ_CODE_OK;
   if (s->in_send)
-    nq_stream_unmark(s);
-  if (s->fin_sent && !s->shut && !s->acked_all)
+    nq_sched_remove(s);
+  if (s->fin_sent && !s->write_reset && !s->acked_all)
     nq_stream_acked(s, s->out.end);
   s->id = -1;
-  if (s->holding && !s->discard && (nq_bytes_size(&s->held) || s->peer_fin) && c->state != NQ_CONN_CLOSING) {
+  if (s->withheld && !s->discard && (nq_bytes_size(&s->held) || s->peer_fin) && c->state != NQ_CONN_CLOSING) {
     s->close_late = 1; /* the user has not had everything yet */
     s->close_code = code;
     return 0;
@@ -179,7 +176,7 @@ static int cb_stream_credit(ngtcp2_conn *q, int64_t id, uint64_t max, void *user
   (void)max;
   (void)user;
   if (stream_user)
-    nq_stream_mark(stream_user);
+    nq_sched_add(stream_user);
   return 0;
 }
 
@@ -225,20 +222,7 @@ static int cb_datagram(ngtcp2_conn *q, uint32_t flags, const uint8_t *data, size
   (void)q;
   (void)flags;
   nq_conn *c = user;
-  nq_loop *l = c->l;
-  uint8_t *copy = nq_arena_alloc(&l->batch.arena, len ? len : 1);
-  if (!copy) { /* unreliable by definition */
-    l->stats.datagrams_dropped++;
-    return 0;
-  }
-  if (len)
-    memcpy(copy, data, len);
-  if (nq_hdmap_datagram(c->hdmap))
-    l->natives = 1;
-  nq_event *e = nq_events_push(&l->batch, NQ_EV_DATAGRAM, c->h);
-  e->data = copy;
-  e->len = len;
-  e->user = c->user;
+  c->app->datagram(c, data, len);
   return 0;
 }
 
@@ -274,5 +258,4 @@ const ngtcp2_callbacks nq_conn_callbacks = {
     .recv_stateless_reset2 = cb_stateless_reset,
     .recv_new_token = cb_new_token,
     .recv_datagram = cb_datagram,
-    .pkt_outcome = cb_outcome,
 };

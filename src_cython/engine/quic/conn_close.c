@@ -1,16 +1,16 @@
-/* conn_close.c: the end of a connection, whoever wanted it. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+/* conn_close.c: see conn_close.h. */
+#include "quic/conn_close.h"
 
-#include "quic/conn.h"
-#include "quic/stream.h"
-#include "tls/verify.h"
+#include <stdlib.h>
+
+#include "quic/stream_end.h"
+#include "quic/stream_in.h"
+#include "quic/stream_out.h"
 
 /* ---- closing and draining (RFC 9000 10.2) ---- */
 
 nq_closing *nq_conn_linger(nq_conn *c, const uint8_t *packet, size_t len) {
-  size_t n = ngtcp2_conn_get_scid2(c->q, NULL);
+  size_t n = ngtcp2_conn_get_scid2(c->quic, NULL);
   nq_closing *z = calloc(1, sizeof *z + (n + 1) * sizeof(ngtcp2_cid));
   if (!z)
     return NULL;
@@ -23,7 +23,7 @@ nq_closing *nq_conn_linger(nq_conn *c, const uint8_t *packet, size_t len) {
     memcpy(z->packet, packet, len);
     z->packet_len = (uint16_t)len;
   }
-  z->n_cids = (uint16_t)ngtcp2_conn_get_scid2(c->q, z->cids);
+  z->n_cids = (uint16_t)ngtcp2_conn_get_scid2(c->quic, z->cids);
   if (!c->client)
     z->cids[z->n_cids++] = c->first_dcid;
   z->remote = c->remote;
@@ -31,50 +31,25 @@ nq_closing *nq_conn_linger(nq_conn *c, const uint8_t *packet, size_t len) {
   return z;
 }
 
-/* A peer that retires connection IDs fast may have made many: no fixed number, and no memory to fail for want of. */
-void nq_conn_forget_routes(nq_endpoint *ep, nq_conn *c) {
-  ngtcp2_cid cids[NQ_CIDS];
-  size_t n = ngtcp2_conn_get_scid2(c->q, NULL);
-  if (n > NQ_CIDS) {
-    nq_cidmap_forget(&ep->routes, &c->route);
-  } else {
-    n = ngtcp2_conn_get_scid2(c->q, cids);
-    for (size_t i = 0; i <= n; i++) {
-      const ngtcp2_cid *cid = i < n ? &cids[i] : &c->first_dcid;
-      if (nq_cidmap_get(&ep->routes, cid->data, cid->datalen) == &c->route)
-        nq_cidmap_del(&ep->routes, cid->data, cid->datalen);
-    }
-  }
-  ngtcp2_cid_token2 peers[NQ_CIDS];
-  n = ngtcp2_conn_get_active_dcid2(c->q, NULL);
-  if (n > NQ_CIDS) {
-    nq_cidmap_forget(&ep->resets, c);
-    return;
-  }
-  n = ngtcp2_conn_get_active_dcid2(c->q, peers);
-  for (size_t i = 0; i < n; i++)
-    if (peers[i].token_present && nq_cidmap_get(&ep->resets, peers[i].token.data, sizeof peers[i].token.data) == c)
-      nq_cidmap_del(&ep->resets, peers[i].token.data, sizeof peers[i].token.data);
-}
-
 /* What stands for the connection in its endpoint goes, or is handed to the closing record. */
 static void leave_endpoint(nq_conn *c, nq_closing *z) {
   nq_endpoint *ep = c->ep;
-  nq_conn_forget_routes(ep, c);
+  nq_route_forget(ep, c);
   if (z)
-    nq_closing_add(ep, z, c->l->now + 3 * ngtcp2_conn_get_pto2(c->q));
+    nq_closing_add(ep, z, c->hub->now + 3 * ngtcp2_conn_get_pto2(c->quic));
 }
 
 void nq_conn_drop_quic(nq_conn *c, nq_closing *z) {
   nq_endpoint *ep = c->ep;
   ngtcp2_conn_info info;
-  ngtcp2_conn_get_conn_info2(c->q, &info);
-  c->l->stats.lost_packets += info.pkt_lost;
+  ngtcp2_conn_get_conn_info2(c->quic, &info);
+  c->hub->stats.lost_packets += info.pkt_lost;
   leave_endpoint(c, z);
   nq_tls_session_free(c->ssl);
   c->ssl = NULL;
-  ngtcp2_conn_del(c->q);
-  c->q = NULL;
+  ngtcp2_conn_del(c->quic);
+  c->quic = NULL;
+  c->connected = 0;
   ep->conns--;
   if (!c->client && !c->announced)
     ep->half_open--;
@@ -85,28 +60,18 @@ void nq_conn_drop_quic(nq_conn *c, nq_closing *z) {
   nq_endpoint_left(ep);
 }
 
-void nq_conn_drop_dgrams(nq_conn *c) {
-  while (c->dgrams) {
-    nq_dgram *next = c->dgrams->next;
-    free(c->dgrams);
-    c->dgrams = next;
-  }
-  c->dgrams_tail = &c->dgrams;
-  c->n_dgrams = 0;
-}
-
 static void make_dead(nq_conn *c) {
   if (c->dead)
     return;
   c->dead = 1;
-  c->dead_next = c->l->dead_conns;
-  c->l->dead_conns = c;
+  c->dead_next = c->hub->dead_conns;
+  c->hub->dead_conns = c;
 }
 
 static void push_freed(nq_conn *c) {
   if (c->dead)
     return;
-  nq_events_push(&c->l->batch, NQ_EV_CONN_FREED, c->h)->user = c->user;
+  nq_events_push(&c->hub->batch, NQ_EV_CONN_FREED, c->h)->user = c->user;
   make_dead(c);
 }
 
@@ -119,13 +84,11 @@ static nq_stream *oldest(const nq_conn *c) {
 
 /* Nothing is sent any more. What had arrived and was held back is still delivered. */
 static void stop_streams(nq_conn *c) {
-  for (nq_stream *s = c->send; s; s = s->send_next)
-    s->in_send = 0;
-  c->send = c->send_tail = NULL;
+  nq_sched_clear(&c->sched);
   for (nq_stream *s = oldest(c), *prev; s; s = prev) {
     prev = s->prev;
     s->id = -1;
-    if (s->holding && c->announced && c->state != NQ_CONN_CLOSING)
+    if (s->withheld && c->announced && c->state != NQ_CONN_CLOSING)
       nq_stream_continue(s);
   }
 }
@@ -139,13 +102,13 @@ static void end_streams(nq_conn *c, uint64_t code) {
 
 /* Whether all events of the end can be pushed now: half an end is none. If not, it is tried again a little later. */
 static int end_fits(nq_conn *c) {
-  nq_loop *l = c->l;
+  nq_hub *hub = c->hub;
   uint64_t n = 2; /* CONN_CLOSE, CONN_FREED */
   for (const nq_stream *s = c->streams; s; s = s->next)
     n += nq_stream_end_events(s);
-  if (n <= UINT32_MAX && nq_events_room(&l->batch, (uint32_t)n))
+  if (n <= UINT32_MAX && nq_events_room(&hub->batch, (uint32_t)n))
     return 1;
-  nq_timer_set(&l->timers, &c->timer, l->now + NQ_NO_MEMORY_PAUSE);
+  nq_timer_set(&hub->timers, &c->timer, hub->now + NQ_NO_MEMORY_PAUSE);
   return 0;
 }
 
@@ -158,7 +121,7 @@ static void free_closed(nq_conn *c) {
 
 /* All that follows is in memory already, or needs none. */
 static void tell_end(nq_conn *c, const char *reason) {
-  nq_loop *l = c->l;
+  nq_hub *hub = c->hub;
   uint32_t why = c->end.why;
   uint64_t code = c->end.code;
   end_streams(c, why == NQ_WHY_APP ? code : NQ_CODE_OK);
@@ -166,8 +129,8 @@ static void tell_end(nq_conn *c, const char *reason) {
   c->state = NQ_CONN_CLOSED;
   if (c->client || c->announced) { /* a server says nothing of clients that never got through */
     size_t len = strlen(reason);
-    char *copy = nq_arena_alloc(&l->batch.arena, len + 1);
-    nq_event *e = nq_events_push(&l->batch, NQ_EV_CONN_CLOSE, c->h);
+    char *copy = nq_arena_alloc(&hub->batch.arena, len + 1);
+    nq_event *e = nq_events_push(&hub->batch, NQ_EV_CONN_CLOSE, c->h);
     e->flags = (uint8_t)((c->client ? NQ_EVF_CLIENT : 0) | (c->end.remote ? NQ_EVF_REMOTE : NQ_EVF_LOCAL));
     e->msgid = why;
     e->code = code;
@@ -185,14 +148,14 @@ static void tell_end(nq_conn *c, const char *reason) {
 }
 
 void nq_conn_end(nq_conn *c, uint32_t why, uint64_t code, const char *reason, int remote, nq_closing *linger) {
-  nq_loop *l = c->l;
-  nq_timer_set(&l->timers, &c->timer, NQ_NEVER);
-  if (c->q)
+  nq_hub *hub = c->hub;
+  nq_timer_set(&hub->timers, &c->timer, NQ_NEVER);
+  if (c->quic)
     nq_conn_drop_quic(c, linger);
   stop_streams(c);
-  nq_conn_drop_dgrams(c);
-  if (l->batch.oom || c->oom) { /* something that had arrived could not be told: no end in order */
-    l->batch.oom = c->oom = 0;
+  nq_dgram_clear(c);
+  if (hub->batch.oom || c->oom) { /* something that had arrived could not be told: no end in order */
+    hub->batch.oom = c->oom = 0;
     why = NQ_WHY_SYSTEM;
     code = 0;
     remote = 0;
@@ -218,17 +181,6 @@ void nq_conn_end_again(nq_conn *c) {
   }
 }
 
-void nq_conn_no_memory(nq_conn *c) {
-  c->l->batch.oom = c->oom = 0;
-  if (!c->q)
-    return;
-  ngtcp2_ccerr e;
-  ngtcp2_ccerr_default(&e);
-  ngtcp2_ccerr_set_liberr(&e, NGTCP2_ERR_NOMEM, NULL, 0);
-  nq_closing *z = nq_conn_close_write(c, &e);
-  nq_conn_end(c, NQ_WHY_SYSTEM, 0, nq_strerror(NQ_ERR_NOMEM), 0, z);
-}
-
 nq_closing *nq_conn_close_write(nq_conn *c, const ngtcp2_ccerr *err) {
   nq_io *io = c->ep->io;
   uint8_t *buf = io->ops->tx_room(io, 1500);
@@ -238,7 +190,7 @@ nq_closing *nq_conn_close_write(nq_conn *c, const ngtcp2_ccerr *err) {
   ngtcp2_path path = {.local = {.addr = &local.sa, .addrlen = sizeof local.in6},
                       .remote = {.addr = &remote.sa, .addrlen = sizeof remote.in6}};
   ngtcp2_pkt_info pi = {0};
-  ngtcp2_ssize n = ngtcp2_conn_write_connection_close(c->q, &path, &pi, buf, 1500, err, c->l->now);
+  ngtcp2_ssize n = ngtcp2_conn_write_connection_close(c->quic, &path, &pi, buf, 1500, err, c->hub->now);
   if (n <= 0)
     return NULL;
   local.len = (socklen_t)path.local.addrlen;
@@ -248,75 +200,15 @@ nq_closing *nq_conn_close_write(nq_conn *c, const ngtcp2_ccerr *err) {
   return z;
 }
 
-/* ---- what ngtcp2 found ---- */
-
-static void peer_closed(nq_conn *c) {
-  const ngtcp2_ccerr *e = ngtcp2_conn_get_ccerr2(c->q);
-  uint32_t why = NQ_WHY_TRANSPORT;
-  if (c->was_reset)
-    why = NQ_WHY_RESET;
-  else if (e->type == NGTCP2_CCERR_TYPE_APPLICATION)
-    why = NQ_WHY_APP;
-  else if (e->error_code >= 0x100 && e->error_code < 0x200)
-    why = NQ_WHY_TLS;
-  char reason[512], alert[32];
-  size_t n = e->reasonlen < sizeof reason - 1 ? e->reasonlen : sizeof reason - 1;
-  if (n)
-    memcpy(reason, e->reason, n);
-  reason[n] = 0;
-  if (!n && why == NQ_WHY_TLS)
-    snprintf(reason, sizeof reason, "the peer sent TLS alert %s",
-             nq_tls_alert_name((unsigned)(e->error_code - 0x100), alert, sizeof alert));
-  if (!n && why == NQ_WHY_RESET)
-    snprintf(reason, sizeof reason, "stateless reset: the peer no longer knows this connection");
-  nq_conn_end(c, why, c->was_reset ? 0 : e->error_code, reason, 1, nq_conn_linger(c, NULL, 0));
-}
-
-static void tls_failed(nq_conn *c) {
-  unsigned alert = ngtcp2_conn_get_tls_alert2(c->q);
-  char reason[512], name[32], why[400] = "";
-  if (c->ssl)
-    nq_verify_error(c->ssl, why, sizeof why);
-  snprintf(reason, sizeof reason, "%s%s%s", why, *why ? "; TLS alert " : "TLS alert ",
-           nq_tls_alert_name(alert, name, sizeof name));
+void nq_conn_no_memory(nq_conn *c) {
+  c->hub->batch.oom = c->oom = 0;
+  if (!c->quic)
+    return;
   ngtcp2_ccerr e;
   ngtcp2_ccerr_default(&e);
-  ngtcp2_ccerr_set_tls_alert(&e, (uint8_t)alert, NULL, 0);
+  ngtcp2_ccerr_set_liberr(&e, NGTCP2_ERR_NOMEM, NULL, 0);
   nq_closing *z = nq_conn_close_write(c, &e);
-  nq_conn_end(c, NQ_WHY_TLS, 0x100 + alert, reason, 0, z);
-}
-
-void nq_conn_liberr(nq_conn *c, int liberr) {
-  ngtcp2_ccerr e;
-  switch (liberr) {
-  case NGTCP2_ERR_DRAINING:
-  case NGTCP2_ERR_CLOSING:
-    peer_closed(c);
-    return;
-  case NGTCP2_ERR_IDLE_CLOSE:
-    nq_conn_end(c, NQ_WHY_IDLE, 0, "idle timeout", 0, NULL);
-    return;
-  case NGTCP2_ERR_HANDSHAKE_TIMEOUT:
-    nq_conn_end(c, NQ_WHY_HANDSHAKE_TIMEOUT, 0, "no answer that completes the handshake", 0, NULL);
-    return;
-  case NGTCP2_ERR_RECV_VERSION_NEGOTIATION:
-    if (nq_conn_try_offered(c))
-      return;
-    nq_conn_end(c, NQ_WHY_VERSION, 0, "the server speaks none of our QUIC versions", 1, NULL);
-    return;
-  case NGTCP2_ERR_DROP_CONN:
-  case NGTCP2_ERR_RETRY:
-    nq_conn_end(c, NQ_WHY_TRANSPORT, 0, "dropped", 0, NULL);
-    return;
-  case NGTCP2_ERR_CRYPTO:
-    tls_failed(c);
-    return;
-  default:
-    ngtcp2_ccerr_default(&e);
-    ngtcp2_ccerr_set_liberr(&e, liberr, NULL, 0);
-    nq_closing *z = nq_conn_close_write(c, &e);
-    nq_conn_end(c, NQ_WHY_TRANSPORT, e.error_code, ngtcp2_strerror(liberr), 0, z);
-  }
+  nq_conn_end(c, NQ_WHY_SYSTEM, 0, nq_strerror(NQ_ERR_NOMEM), 0, z);
 }
 
 /* ---- what the user wants ---- */
@@ -331,7 +223,7 @@ static void finish_handshake(nq_conn *c) {
     ngtcp2_path path = {.local = {.addr = &local.sa, .addrlen = sizeof local.in6},
                         .remote = {.addr = &remote.sa, .addrlen = sizeof remote.in6}};
     ngtcp2_pkt_info pi = {0};
-    ngtcp2_ssize n = ngtcp2_conn_write_pkt(c->q, &path, &pi, buf, 1500, c->l->now);
+    ngtcp2_ssize n = ngtcp2_conn_write_pkt(c->quic, &path, &pi, buf, 1500, c->hub->now);
     if (n <= 0)
       return;
     remote.len = (socklen_t)path.remote.addrlen;
@@ -340,7 +232,7 @@ static void finish_handshake(nq_conn *c) {
 }
 
 void nq_conn_close_step(nq_conn *c) {
-  if (!c->close_now && c->handshaken && c->queued && c->l->now < c->deadline)
+  if (!c->close_now && c->handshaken && c->queued && c->hub->now < c->deadline)
     return;
   ngtcp2_ccerr e;
   ngtcp2_ccerr_default(&e);
@@ -355,17 +247,14 @@ void nq_conn_close_step(nq_conn *c) {
   nq_conn_end(c, NQ_WHY_APP, c->close_code, reason, 0, z);
 }
 
-int nq_conn_close(nq_loop *l, nq_handle h, uint64_t code, const char *reason, size_t len, int now) {
-  nq_conn *c = nq_conn_get(l, h);
-  if (!c)
-    return NQ_ERR_STALE;
+int nq_conn_shutdown(nq_conn *c, uint64_t code, const char *reason, size_t len, int now) {
   if (code >= UINT64_C(1) << 62 || len > 1024)
     return NQ_ERR_ARG;
   if (c->end.pending)
     return NQ_DONE;
   if (c->state == NQ_CONN_CLOSED || c->state == NQ_CONN_WAITING) { /* only the reconnect is to be called off */
     c->state = NQ_CONN_CLOSED;
-    nq_timer_set(&l->timers, &c->timer, NQ_NEVER);
+    nq_timer_set(&c->hub->timers, &c->timer, NQ_NEVER);
     return NQ_DONE;
   }
   if (c->state != NQ_CONN_CLOSING) {
@@ -377,18 +266,18 @@ int nq_conn_close(nq_loop *l, nq_handle h, uint64_t code, const char *reason, si
       c->close_reason_len = len;
     }
     c->close_code = code;
-    c->deadline = l->now + c->limits.shutdown_timeout;
-    if (!c->q) { /* never started */
+    c->deadline = c->hub->now + c->limits.shutdown_timeout;
+    if (!c->quic) { /* never started */
       nq_conn_end(c, NQ_WHY_APP, code, c->close_reason ? c->close_reason : "", 0, NULL);
       return NQ_DONE;
     }
     c->state = NQ_CONN_CLOSING;
     for (nq_stream *s = c->streams; s; s = s->next)
-      if (s->name_bytes && !s->shut && !s->fin_wanted && !s->out.sent && s->out.end == s->name_bytes) {
-        s->shut = 1; /* never written: its name will not be sent any more */
+      if (s->preface && !s->write_reset && !s->fin_wanted && !s->out.sent && s->out.end == s->preface) {
+        s->write_reset = 1; /* never written: its name will not be sent any more */
         nq_stream_drop_queue(s);
-      } else if (s->in_opening && s->reset_wanted && !s->shut) {
-        s->shut = 1; /* given up before it was opened */
+      } else if (s->in_opening && s->reset_wanted && !s->write_reset) {
+        s->write_reset = 1; /* given up before it was opened */
       }
   }
   if (now)
@@ -397,36 +286,22 @@ int nq_conn_close(nq_loop *l, nq_handle h, uint64_t code, const char *reason, si
   return NQ_DONE;
 }
 
-int nq_conn_fail(nq_loop *l, nq_handle h, uint32_t why, uint64_t code, const char *reason) {
-  nq_conn *c = nq_conn_get(l, h);
-  if (!c)
-    return NQ_ERR_STALE;
-  if (c->q || c->state != NQ_CONN_IDLE)
-    return NQ_ERR_STATE;
-  if (!why)
-    return NQ_ERR_ARG;
-  nq_conn_end(c, why, code, reason, 0, NULL);
-  return NQ_DONE;
-}
-
-int nq_conn_free(nq_loop *l, nq_handle h) {
-  nq_conn *c = nq_conn_get(l, h);
-  if (!c)
-    return NQ_ERR_STALE;
+int nq_conn_discard(nq_conn *c) {
+  nq_hub *hub = c->hub;
   if (!c->client)
-    return nq_conn_close(l, h, NQ_CODE_OK, "", 0, 0);
+    return nq_conn_shutdown(c, NQ_CODE_OK, "", 0, 0);
   if (c->free_wanted)
     return NQ_DONE;
   c->free_wanted = 1;
-  if (c->q)
-    return nq_conn_close(l, h, NQ_CODE_OK, "", 0, 0);
+  if (c->quic)
+    return nq_conn_shutdown(c, NQ_CODE_OK, "", 0, 0);
   if (c->state == NQ_CONN_IDLE) { /* its streams have events to come */
     nq_conn_end(c, NQ_WHY_APP, NQ_CODE_OK, "", 0, NULL);
     return NQ_DONE;
   }
   if (c->end.pending) /* its last events are still to come, and this one with them */
     return NQ_DONE;
-  nq_timer_set(&l->timers, &c->timer, NQ_NEVER);
+  nq_timer_set(&hub->timers, &c->timer, NQ_NEVER);
   c->state = NQ_CONN_CLOSED;
   stop_streams(c);
   c->end = (nq_conn_fate){.pending = 1};
@@ -435,32 +310,9 @@ int nq_conn_free(nq_loop *l, nq_handle h) {
   return NQ_DONE;
 }
 
-int nq_conn_reconnect(nq_loop *l, nq_handle h, uint64_t delay, const nq_addr *remote) {
-  nq_conn *c = nq_conn_get(l, h);
-  if (!c)
-    return NQ_ERR_STALE;
-  if (!c->client || c->free_wanted || (c->state != NQ_CONN_CLOSED && c->state != NQ_CONN_WAITING))
-    return NQ_ERR_STATE;
-  if (remote)
-    c->remote = *remote;
-  if (!c->remote.len)
-    return NQ_ERR_ARG;
-  if (c->ep && !c->pinned_ep)
-    c->ep = NULL;
-  c->state = NQ_CONN_WAITING;
-  c->deadline = delay > NQ_NEVER - l->now ? NQ_NEVER : l->now + delay;
-  nq_timer_set(&l->timers, &c->timer, c->deadline);
-  return NQ_DONE;
-}
-
-uint64_t nq_conn_reconnect_wait(const nq_loop *l, nq_handle h) {
-  nq_conn *c = nq_conn_get(l, h);
-  return c && c->state == NQ_CONN_WAITING && c->deadline > l->now ? c->deadline - l->now : 0;
-}
-
 /* The loop goes away: one packet, no events. */
 void nq_conn_abort(nq_conn *c) {
-  if (!c->q)
+  if (!c->quic)
     return;
   ngtcp2_ccerr e;
   ngtcp2_ccerr_default(&e);

@@ -23,26 +23,26 @@ static void owned_free(nq_owned **list) {
 
 void nq_events_free(nq_events *b) {
   owned_free(&b->owned);
-  owned_free(&b->told_owned);
+  owned_free(&b->given_owned);
   nq_arena_free(&b->arena);
-  nq_arena_free(&b->told_arena);
+  nq_arena_free(&b->given_arena);
   free(b->v);
   memset(b, 0, sizeof *b);
 }
 
 static void swap_arenas(nq_events *b) {
   nq_arena a = b->arena;
-  b->arena = b->told_arena;
-  b->told_arena = a;
+  b->arena = b->given_arena;
+  b->given_arena = a;
 }
 
 void nq_events_give(nq_events *b) {
-  if (b->told_owned || b->told_arena.used) { /* given, and never reset: there was no event for it */
-    owned_free(&b->told_owned);
-    nq_arena_reset(&b->told_arena);
+  if (b->given_owned || b->given_arena.used) { /* given, and never reset: there was no event for it */
+    owned_free(&b->given_owned);
+    nq_arena_reset(&b->given_arena);
   }
   b->given = b->n;
-  b->told_owned = b->owned;
+  b->given_owned = b->owned;
   b->owned = NULL;
   swap_arenas(b);
 }
@@ -59,8 +59,8 @@ void nq_events_reset(nq_events *b) {
   if (b->n)
     memmove(b->v, b->v + b->given, b->n * sizeof *b->v);
   b->given = 0;
-  owned_free(&b->told_owned);
-  nq_arena_reset(&b->told_arena);
+  owned_free(&b->given_owned);
+  nq_arena_reset(&b->given_arena);
   if (!b->arena.used) /* the memory just used is still in the cache */
     swap_arenas(b);
   if (b->cap > NQ_EVENTS_KEEP && !b->n) {
@@ -82,8 +82,8 @@ int nq_events_grow(nq_events *b, uint32_t n) {
     v = o ? malloc(cap * sizeof *v) : NULL;
     if (v) {
       memcpy(v, b->v, b->n * sizeof *v);
-      *o = (nq_owned){.next = b->told_owned, .data = (uint8_t *)b->v};
-      b->told_owned = o;
+      *o = (nq_owned){.next = b->given_owned, .data = (uint8_t *)b->v};
+      b->given_owned = o;
     } else {
       free(o);
     }

@@ -17,8 +17,8 @@ typedef struct nq_events {
   uint32_t given;   /* the first so many were returned by the poll; calls of the user may have pushed more since */
   uint32_t seen;    /* the first so many were offered to the native handlers */
   int oom; /* an event was lost for want of memory: the connection that is worked on is ended for it */
-  nq_arena arena, told_arena; /* payloads of what is pushed now; of what was given */
-  struct nq_owned *owned, *told_owned; /* large payloads whose buffer was handed over whole */
+  nq_arena arena, given_arena; /* payloads of what is pushed now; of what was given */
+  struct nq_owned *owned, *given_owned; /* large payloads whose buffer was handed over whole */
 } nq_events;
 
 void nq_events_init(nq_events *b);

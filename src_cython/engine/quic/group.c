@@ -1,10 +1,11 @@
-/* group.c: loops that serve one address together. */
+/* group.c: see group.h. */
+#include "quic/group.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "quic/endpoint.h"
+#include "quic/cid.h"
 #include "tls/random.h"
 
 struct nq_group {
@@ -12,13 +13,13 @@ struct nq_group {
   uint32_t n;
   uint8_t secret[NQ_SECRET_LEN];
   pthread_mutex_t lock; /* of members: a loop leaves while another one forwards to it */
-  nq_loop *members[];
+  nq_hub *members[];
 };
 
 nq_group *nq_group_new(uint32_t n) {
   if (n < 1 || n > 128)
     return NULL;
-  nq_group *g = calloc(1, sizeof *g + n * sizeof(nq_loop *));
+  nq_group *g = calloc(1, sizeof *g + n * sizeof(nq_hub *));
   if (!g)
     return NULL;
   atomic_init(&g->refs, 1);
@@ -32,7 +33,7 @@ nq_group *nq_group_new(uint32_t n) {
   return g;
 }
 
-nq_group *nq_group_ref(nq_group *g) {
+static nq_group *ref(nq_group *g) {
   atomic_fetch_add(&g->refs, 1);
   return g;
 }
@@ -49,52 +50,41 @@ const uint8_t *nq_group_secret(const nq_group *g) { return g->secret; }
 void nq_group_refuse(nq_group *g) { atomic_store(&g->refusing, 1); }
 int nq_group_refusing(nq_group *g) { return atomic_load_explicit(&g->refusing, memory_order_relaxed); }
 
-int nq_group_join(nq_group *g, nq_loop *l, uint32_t number) {
-  if (number >= g->n || l->group)
+int nq_group_enter(nq_group *g, nq_hub *hub, uint32_t number) {
+  if (number >= g->n || hub->group)
     return NQ_ERR_ARG;
-  l->group = nq_group_ref(g);
-  l->number = number;
+  hub->group = ref(g);
+  hub->number = number;
   pthread_mutex_lock(&g->lock);
-  g->members[number] = l;
+  g->members[number] = hub;
   pthread_mutex_unlock(&g->lock);
   return NQ_DONE;
 }
 
-void nq_group_leave(nq_group *g, nq_loop *l, uint32_t number) {
+void nq_group_leave(nq_hub *hub) {
+  nq_group *g = hub->group;
   pthread_mutex_lock(&g->lock);
-  if (g->members[number] == l)
-    g->members[number] = NULL;
+  if (g->members[hub->number] == hub)
+    g->members[hub->number] = NULL;
   pthread_mutex_unlock(&g->lock);
+  hub->group = NULL;
   nq_group_unref(g);
 }
 
-/* 1: the packet is another member's, and was given to it (or dropped: its inbox is full). 0 too when that one has left:
- * whoever is still there tells a stranger how things are. */
-int nq_group_forward(nq_loop *l, uint8_t first, uint32_t endpoint, const nq_datagram *d) {
-  nq_group *g = l->group;
-  uint32_t to = first % g->n;
-  if (to == l->number)
+int nq_group_forward(nq_hub *hub, uint8_t first, uint32_t endpoint, const nq_datagram *d) {
+  nq_group *g = hub->group;
+  uint32_t to = nq_cid_owner(first, g->n);
+  if (to == hub->number)
     return 0;
-  nq_post *p = malloc(sizeof *p + d->len);
-  if (!p)
-    return 1;
-  memset(p, 0, sizeof *p);
-  p->op = NQ_POST_PACKET;
-  p->msgid = endpoint;
-  p->type = d->ecn;
-  p->remote = *d->remote;
-  p->local = *d->local;
-  p->len = d->len;
-  memcpy(p->data, d->data, d->len);
   pthread_mutex_lock(&g->lock);
-  int left = !g->members[to];
-  int given = !left && nq_inbox_add(g->members[to], p) == 0;
+  nq_hub *owner = g->members[to];
+  int rv = owner ? owner->ops->forward(owner, endpoint, d) : NQ_DONE;
   pthread_mutex_unlock(&g->lock);
-  if (given)
-    l->stats.forwarded++;
+  if (!owner)
+    return 0;
+  if (rv)
+    hub->stats.rx_dropped++;
   else
-    free(p);
-  if (!given && !left)
-    l->stats.rx_dropped++;
-  return !left;
+    hub->stats.forwarded++;
+  return 1;
 }

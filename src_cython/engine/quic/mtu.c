@@ -55,8 +55,8 @@ void nq_mtu_settings(nq_conn *c, ngtcp2_settings *s, uint16_t *sizes) {
 
 /* What ngtcp2 and the peer allow. */
 static size_t allowed(const nq_conn *c) {
-  size_t n = ngtcp2_conn_get_path_max_tx_udp_payload_size2(c->q);
-  const ngtcp2_transport_params *p = ngtcp2_conn_get_remote_transport_params2(c->q);
+  size_t n = ngtcp2_conn_get_path_max_tx_udp_payload_size2(c->quic);
+  const ngtcp2_transport_params *p = ngtcp2_conn_get_remote_transport_params2(c->quic);
   return p && p->max_udp_payload_size < n ? (size_t)p->max_udp_payload_size : n;
 }
 
@@ -80,7 +80,7 @@ static void forget(nq_mtu *m) {
 /* One step: to the usual size, and from there to the smallest. */
 static void fall_back(nq_conn *c) {
   nq_mtu *m = &c->mtu;
-  uint64_t now = c->l->now;
+  uint64_t now = c->hub->now;
   uint16_t was = m->path;
   forget(m);
   m->path = m->cap = was > NQ_MTU_COMMON ? NQ_MTU_COMMON : NQ_MTU_BASE;
@@ -89,8 +89,8 @@ static void fall_back(nq_conn *c) {
   m->cap_at = now;
   m->cap_until = now + NQ_MTU_RAISE;
   m->trial_at = now + m->wait;
-  c->l->stats.mtu_fallbacks++;
-  nq_loop_log(c->l, 'I', "the path carries large packets no longer", "\"payload\":%u,\"now\":%u", was, m->cap);
+  c->hub->stats.mtu_fallbacks++;
+  nq_hub_log(c->hub, 'I', "the path carries large packets no longer", "\"payload\":%u,\"now\":%u", was, m->cap);
 }
 
 /* A packet larger than the base was lost. As a loss is told when a later packet was acknowledged (RFC 9002 6.1), and no
@@ -115,7 +115,7 @@ static int is_hole(const nq_mtu *m, nq_mtu_watch *w, uint64_t sent, uint64_t now
 void nq_mtu_outcome(nq_conn *c, uint64_t sent, size_t n, int lost) {
   nq_mtu *m = &c->mtu;
   if (!lost)
-    nq_mtu_acked(m, c->l->now);
+    nq_mtu_acked(m, c->hub->now);
   if (!c->confirmed || (lost && n > m->path)) /* from before a fallback, or a trial */
     return;
   if (m->cap && n > m->cap && sent >= m->cap_at)
@@ -134,7 +134,7 @@ void nq_mtu_outcome(nq_conn *c, uint64_t sent, size_t n, int lost) {
         w->found = 0;
       }
     } else if (large && sent > w->clear) {
-      w->found = (uint16_t)is_hole(m, w, sent, c->l->now);
+      w->found = (uint16_t)is_hole(m, w, sent, c->hub->now);
     }
   }
 }
@@ -150,10 +150,10 @@ static void raise_cap(nq_conn *c) {
 void nq_mtu_look(nq_conn *c, const ngtcp2_conn_info *info) {
   nq_mtu *m = &c->mtu;
   if (!info->bytes_in_flight)
-    nq_mtu_acked(m, c->l->now);
+    nq_mtu_acked(m, c->hub->now);
   if (m->raised)
     raise_cap(c);
-  if (m->cap && c->l->now >= m->cap_until)
+  if (m->cap && c->hub->now >= m->cap_until)
     m->cap = 0;
   m->path = (uint16_t)nq_mtu_payload(c);
   if ((m->watch[0].found || m->watch[1].found) && m->path > NQ_MTU_BASE)
@@ -161,10 +161,10 @@ void nq_mtu_look(nq_conn *c, const ngtcp2_conn_info *info) {
   uint64_t worth = info->cwnd / NQ_MTU_WINDOW;
   m->payload = m->path > NQ_MTU_COMMON && worth < m->path ? NQ_MTU_COMMON : m->path;
   uint64_t room = m->cap || m->known || worth < m->path ? m->payload : worth;
-  uint64_t most = ngtcp2_conn_get_max_tx_udp_payload_size2(c->q);
+  uint64_t most = ngtcp2_conn_get_max_tx_udp_payload_size2(c->quic);
   if (room < NQ_MTU_COMMON && !m->cap)
     room = NQ_MTU_COMMON;
-  if (m->cap && c->l->now >= m->trial_at) {
+  if (m->cap && c->hub->now >= m->trial_at) {
     size_t up = step_up(c);
     if (up <= NQ_MTU_COMMON || worth >= up)
       room = up;
@@ -184,8 +184,8 @@ void nq_mtu_timer(nq_conn *c) {
   if (m->path <= NQ_MTU_BASE)
     return;
   ngtcp2_conn_info info;
-  ngtcp2_conn_get_conn_info2(c->q, &info);
-  if (info.bytes_in_flight && c->l->now - m->acked_at >= ngtcp2_conn_get_pto2(c->q))
+  ngtcp2_conn_get_conn_info2(c->quic, &info);
+  if (info.bytes_in_flight && c->hub->now - m->acked_at >= ngtcp2_conn_get_pto2(c->quic))
     m->stalled = 1;
 }
 

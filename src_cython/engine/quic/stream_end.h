@@ -1,0 +1,11 @@
+/* stream_end.h: the end of a stream, both directions. */
+#ifndef NQ_STREAM_END_H
+#define NQ_STREAM_END_H
+
+#include "quic/stream.h"
+
+/* The events of its end; freed after the batch. Without memory for those events it stays, and batch.oom is set. */
+void nq_stream_ended(nq_stream *s, uint64_t code);
+uint64_t nq_stream_end_events(const nq_stream *s); /* how many those are */
+
+#endif
