@@ -42,6 +42,10 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "api": ("loop",),
 }
 
+# A seam: a header with nothing but the table of functions through which a floor calls those that stand on it. It lies
+# in the folder of those who fill the table, and counts as part of the floor that calls.
+SEAMS: dict[str, str] = {"app/app.h": "quic"}
+
 # Files of one floor that may call each other in a circle, and why. There should be none.
 CIRCLES: dict[frozenset[str], str] = {}
 
@@ -71,7 +75,7 @@ def known_floors(floors: Mapping[str, tuple[str, ...]]) -> dict[str, frozenset[s
 
 
 def floor_of(file: str) -> str:
-    return file.partition("/")[0]
+    return SEAMS.get(file) or file.partition("/")[0]
 
 
 def arrow(known: Mapping[str, frozenset[str]], user: str, owner: str) -> str | None:
