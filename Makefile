@@ -2,12 +2,12 @@
 
 PY := .venv/bin/python
 ENGINE_TESTS := $(MAKE) --no-print-directory -C tests/engine PYTHON=../../.venv/bin/python
-C_FILES := src_cython/engine/*/*.[ch] tests/engine/*.[ch]
+C_FILES := src_cython/engine/*/*.[ch] tests/engine/*.[ch] vendor/ngtcp2/ext/*.[ch]
 WORKFLOWS := .github/workflows/*.yml
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-python soak engine-test asan tsan lint format bench counts microbench debug build vendor wheel sdist \
-  clean distclean venv-run venv-dev docs test-packaging test-wheels
+  clean distclean venv-run venv-dev docs test-packaging test-wheels compile-commands
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -46,6 +46,7 @@ lint: venv-dev ## formatting, types and style of Python, Cython and C
 	check 'workflow schema' .venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows $(WORKFLOWS); \
 	check 'dependabot schema' .venv/bin/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml; \
 	check actionlint scripts/actionlint.sh $(WORKFLOWS); \
+	check hosts $(PY) scripts/check_hosts.py; \
 	exit $$failed
 
 format: venv-dev ## let the formatters have their way
@@ -69,6 +70,9 @@ build: venv-run ## the extension module, in place
 
 debug: venv-run ## the same with assertions, -O1 -g, line tracing (gdb -x scripts/gdb_naquid.py)
 	@NAQUID_DEBUG=1 $(PY) setup.py --quiet build_ext --inplace
+
+compile-commands: venv-run ## the flags of each C file for editors (make build writes them, too)
+	@$(PY) setup.py --quiet build_ext --compdb
 
 docs: venv-dev build ## the documentation site in build/site; a broken link is an error
 	@$(PY) -c 'import material, mkdocstrings' 2>/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check \

@@ -3,6 +3,9 @@
     NAQUID_VARIANT=release|debug|asan|tsan   (NAQUID_DEBUG=1 is short for debug)
     NAQUID_TLS=aws-lc|boringssl   NAQUID_JOBS=n   NAQUID_LTO=0   CC   CFLAGS   LDFLAGS   ARCHFLAGS
 
+`setup.py build_ext --compdb` compiles nothing: it writes compile_commands.json, by which editors know the flags of each
+C file. So does a build in place.
+
 The compile is our own rather than setuptools': parallel, and limited to what changed, headers included.
 """
 
@@ -19,7 +22,7 @@ import shlex
 import shutil
 import sysconfig
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -35,6 +38,7 @@ from recipe.report import VendorError, say  # noqa: E402
 MODULE = "naquid._naquid"
 CYTHON = Path("src_cython")
 ENGINE = CYTHON / "engine"
+ENGINE_TESTS = Path("tests/engine")
 # An include of the engine names the floor it is from; its public headers stand in a folder of their own.
 ENGINE_FOLDERS = (f"-I{ENGINE}", f"-I{ENGINE / 'include'}")
 NATIVE_HEADER = "include/naquid_native.h"
@@ -73,6 +77,16 @@ def words(name: str) -> list[str]:
 class BuildExtension(build_ext):
     """Makes naquid._naquid; every failure ends in one sentence."""
 
+    user_options: ClassVar = [
+        *build_ext.user_options,
+        ("compdb", None, "only write compile_commands.json, for editors"),
+    ]
+    boolean_options: ClassVar = [*build_ext.boolean_options, "compdb"]
+
+    def initialize_options(self) -> None:
+        super().initialize_options()
+        self.compdb = False
+
     def run(self) -> None:
         try:
             super().run()
@@ -99,7 +113,15 @@ class BuildExtension(build_ext):
             "-fPIC", "-fvisibility=hidden", "-D_GNU_SOURCE", "-DNGTCP2_STATICLIB", "-pthread", *VARIANT_FLAGS[kind],
             *(["-flto"] if optimise else []), *words("ARCHFLAGS"),
         ]  # fmt: skip
-        engine = self._engine(compiler, common, self._facts(record, common), native, kind)
+        engine_steps = self._engine_steps(compiler, common, self._facts(record, common), native, kind)
+        if self.compdb or self.inplace:
+            tests = self._test_steps(compiler, native)
+            write_compile_commands([*engine_steps, *tests])
+        if self.compdb:
+            return
+        made = incremental.run(engine_steps)
+        say(f"engine: {made} of {len(engine_steps)} files compiled")
+        engine = [step.output for step in engine_steps]
         binding = self._binding(compiler, common, kind)
         self._link(compiler, common, [binding, *engine], native, record, kind, optimise)
 
@@ -116,13 +138,15 @@ class BuildExtension(build_ext):
         }
         return json.dumps(json.dumps(facts))
 
-    def _engine(self, compiler: tools.Compiler, common: list[str], facts: str, native: Path, kind: str) -> list[Path]:
+    def _engine_steps(
+        self, compiler: tools.Compiler, common: list[str], facts: str, native: Path, kind: str
+    ) -> list[Step]:
         """The engine's objects; they know no Python, so every Python version shares them."""
         folder = Path("build") / f"objects-{kind}"
         flags = ["-std=c11", *common, "-Wall", "-Wextra", "-Wconversion", *ENGINE_FOLDERS,
                  "-isystem", str(native / "include"), *words("CFLAGS")]  # fmt: skip
         extra = {"version": [f"-DNQ_BUILD_FACTS={facts}"]}
-        steps = [
+        return [
             self._compile(
                 compiler,
                 [*flags, *extra.get(source.stem, ())],
@@ -131,9 +155,17 @@ class BuildExtension(build_ext):
             )
             for source in sorted(ENGINE.rglob("*.c"))
         ]
-        made = incremental.run(steps)
-        say(f"engine: {made} of {len(steps)} files compiled")
-        return [step.output for step in steps]
+
+    def _test_steps(self, compiler: tools.Compiler, native: Path) -> list[Step]:
+        """As tests/engine/Makefile compiles its files; only for compile_commands.json."""
+        flags = ["-std=c11", "-Wall", "-Wextra", "-Wconversion", "-g", "-D_GNU_SOURCE", "-DNQ_DEBUG",
+                 "-DNGTCP2_STATICLIB", "-O1", *ENGINE_FOLDERS, f"-I{ENGINE_TESTS}", "-isystem", str(native / "include"),
+                 *words("CFLAGS")]  # fmt: skip
+        folder = Path("build/engine-none")
+        return [
+            self._compile(compiler, flags, source, folder / source.with_suffix(".o").name)
+            for source in sorted(ENGINE_TESTS.glob("*.c"))
+        ]
 
     def _binding(self, compiler: tools.Compiler, common: list[str], kind: str) -> Path:
         folder = Path(self.build_temp) / kind
@@ -196,9 +228,22 @@ class BuildExtension(build_ext):
         place(linked, self.extension_file)
 
     def copy_extensions_to_source(self) -> None:
+        if self.compdb:
+            return
         for ext in self.extensions:
             name = self.get_ext_filename(self.get_ext_fullname(ext.name))
             place(Path(self.build_lib) / name, HERE / name)
+
+
+def write_compile_commands(steps: list[Step]) -> None:
+    """The compilation database that editors and other tools for C look for: compile_commands.json at the root."""
+    entries = [
+        {"directory": str(HERE), "file": str(step.inputs[0]), "output": str(step.output), "arguments": list(step.argv)}
+        for step in steps
+    ]
+    target, text = HERE / "compile_commands.json", json.dumps(entries, indent=1) + "\n"
+    if not target.is_file() or target.read_text() != text:
+        target.write_text(text)
 
 
 def place(built: Path, target: Path) -> None:

@@ -36,7 +36,7 @@ def _line(process: subprocess.Popen[str]) -> dict[str, Any]:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line.startswith("{"):
-        raise Missing(f"{process.args[0]} ended with exit code {process.wait()}")  # type: ignore[index]
+        raise Missing(f"{process.args[0]} ended with exit code {process.wait()}")  # type: ignore[index, str-bytes-safe]
     answer = json.loads(line)
     assert isinstance(answer, dict)
     return answer

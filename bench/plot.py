@@ -158,7 +158,7 @@ def tail(report: dict[str, Any], file: Path, footer: str) -> None:
     for name, case in report["cases"].items():
         if "trouble" not in case:
             x = [-math.log10(1 - share / 100) for share, _ in case["curve"]]
-            style = {"color": LIMIT, "linestyle": "--"} if name == "alone" else {}
+            style: dict[str, Any] = {"color": LIMIT, "linestyle": "--"} if name == "alone" else {}
             axes.plot(x, [value for _, value in case["curve"]], label=report["titles"][name], **style)
     axes.axhline(5, color="#333333", linewidth=0.8, linestyle=":", label="the target for the 99th percentile")
     axes.set_yscale("log")

@@ -24,9 +24,7 @@ class Missing(Exception):
     """A peer that is not there, and why."""
 
 
-def run(
-    command: Sequence[str | Path], what: str, cwd: Path | None = None, environ: Mapping[str, str] | None = None
-) -> str:
+def run(command: Sequence[object], what: str, cwd: Path | None = None, environ: Mapping[str, str] | None = None) -> str:
     """Output of a command; Missing with its last line when it fails."""
     words = [str(part) for part in command]
     try:
@@ -39,7 +37,7 @@ def run(
     return done.stdout
 
 
-def compile_to(program: Path, command: Sequence[str | Path], what: str) -> None:
+def compile_to(program: Path, command: Sequence[object], what: str) -> None:
     """Runs the compiler with `-o program`. The program is there whole or not at all: what was stopped midway is no file
     that looks current."""
     BUILD.mkdir(exist_ok=True)
@@ -211,7 +209,7 @@ def hot_path(shared: bool = False) -> Path:
     root = HERE.parent
     engine = root / "src_cython" / "engine"
     prefix = native_libraries()
-    tests = [root / "tests" / "engine" / name for name in ("sim.c", "world.c", "certs.c")]
+    tests = [root / "tests" / "engine" / name for name in ("world.c", "certs.c")]
     sources = [HERE / "engine" / "hot_path.c", *sorted(engine.rglob("*.c")), *tests]
     headers = [*engine.rglob("*.h"), *(root / "tests" / "engine").glob("*.h")]
     libraries = [prefix / "lib" / name for name in ("libngtcp2.a", "libcares.a", "libssl.a", "libcrypto.a")]

@@ -60,6 +60,7 @@ def serve(workers: int) -> None:
     """Until standard input ends. Says its port, then the processor time it has used."""
     capi.nq_log_config(capi.nq_logconf_t(callback=lambda text: print(text, file=sys.stderr)))
     server = capi.nq_server_create(workers)
+    assert server is not None
     address = capi.nq_addr_t("127.0.0.1", port=0, cert=CERTS / "cert.pem", key=CERTS / "key.pem")
     hdmap = capi.nq_server_listen(server, address, capi.nq_svconf_t(idle_timeout=capi.nq_time_sec(60)))
     if hdmap is None or hdmap.address is None:
@@ -82,7 +83,9 @@ class Client:
         self.stopping = False
         self.opened = 0
         self.reply = expected()
-        self.client = capi.nq_client_create(CONNECTIONS, CONNECTIONS)
+        client = capi.nq_client_create(CONNECTIONS, CONNECTIONS)
+        assert client is not None
+        self.client = client
         hdmap = capi.nq_client_hdmap(self.client)
         capi.nq_hdmap_rpc_handler(hdmap, "work", capi.nq_rpc_handler_t(on_rpc_open=self._open))
         conf = capi.nq_clconf_t(

@@ -5,7 +5,14 @@ The asyncio interface is in here: `connect`, `serve`, `Handlers`. `naquid.capi` 
 
 from __future__ import annotations
 
-from ._naquid import EALLOC, EGOAWAY, ENOTSUPPORT, ETIMEOUT, EUSER, OK, Deferred, RpcBatch, limits_table, versions
+try:
+    from ._naquid import EALLOC, EGOAWAY, ENOTSUPPORT, ETIMEOUT, EUSER, OK, Deferred, RpcBatch, limits_table, versions
+except ImportError as error:
+    if error.name not in (f"{__name__}._naquid", "_naquid"):  # something that the extension itself imports
+        raise
+    from ._unbuilt import why
+
+    raise ImportError(why(error), name=error.name, path=error.path) from None
 from ._version import __version__
 from .errors import (
     CallTimeout,

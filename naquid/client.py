@@ -184,7 +184,7 @@ class _Attempts:
     def start(self, address: Address, quiet: bool) -> Connection:
         connection = Connection()
         connection._busy_poll = self.config.busy_poll
-        engine = connection._engine = event_loop.acquire(self.config.busy_poll)
+        engine = connection._engine = event_loop.acquire(self.config.busy_poll, getattr(self.server, "_engine", None))
         try:
             connection._connect(
                 engine, *address, self.name, self.tls, self.app, self.limits, quiet, self.config.version, self.server

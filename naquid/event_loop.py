@@ -73,7 +73,7 @@ class LoopStats(TypedDict):
 
 def loop_stats() -> LoopStats:
     """Counters of the running event loop's engine. Raises naquid.Error when nothing of naquid lives in it."""
-    shared = _loops.get(asyncio.get_running_loop())
+    shared = _loops.get(_key(asyncio.get_running_loop()))
     if shared is None or shared.engine.closed:
         raise Error("no server and no connection lives in this event loop")
     return cast(LoopStats, shared.engine.stats())
@@ -103,25 +103,35 @@ class _Shared:
             self.engine.set_busy_poll(max(+self.busy_polls, default=0) / 1e6)
 
 
-_loops: dict[asyncio.AbstractEventLoop, _Shared] = {}
+_Key = tuple[asyncio.AbstractEventLoop, _naquid.SimHost | None]
+
+_loops: dict[_Key, _Shared] = {}
 
 
-def acquire(busy_poll: int = 0) -> _naquid.Loop:
-    """The engine loop of the running event loop. busy_poll: of the user's configuration. `release` follows, once."""
+def _key(loop: asyncio.AbstractEventLoop) -> _Key:
+    """An event loop has one engine; that of a `naquid.testing.SimNetwork` has one for each simulated host."""
+    host = getattr(loop, "_naquid_host", None)
+    return loop, None if host is None else host()
+
+
+def acquire(busy_poll: int = 0, engine: _naquid.Loop | None = None) -> _naquid.Loop:
+    """The engine loop of the running event loop, or `engine` once more. busy_poll: of the user's configuration.
+    `release` follows, once."""
     loop = asyncio.get_running_loop()
-    shared = _loops.get(loop)
+    key = _key(loop) if engine is None or engine.sim is None else (loop, engine.sim)
+    shared = _loops.get(key)
     if shared is None or shared.engine.closed:
-        for other in [key for key in list(_loops) if key.is_closed()]:
+        for other in [key for key in list(_loops) if key[0].is_closed()]:
             stale = _loops.pop(other, None)  # another thread's event loop may be doing the same
             if stale is not None:
                 stale.engine.close()
-        engine = _naquid.Loop()
+        engine = _naquid.Loop() if key[1] is None else _naquid.Loop(sim=key[1])
         try:
             engine.attach(loop)
         except BaseException:
             engine.close()
             raise
-        shared = _loops[loop] = _Shared(engine)
+        shared = _loops[key] = _Shared(engine)
     shared.users += 1
     shared.busy_poll(busy_poll, 1)
     return shared.engine
@@ -129,19 +139,19 @@ def acquire(busy_poll: int = 0) -> _naquid.Loop:
 
 def release(engine: _naquid.Loop, busy_poll: int = 0) -> None:
     """One use less; after the last one the engine loop is closed in a later turn of the event loop."""
-    for loop, shared in list(_loops.items()):  # other threads' event loops come and go meanwhile
+    for key, shared in list(_loops.items()):  # other threads' event loops come and go meanwhile
         if shared.engine is engine:
             shared.users -= 1
             shared.busy_poll(busy_poll, -1)
-            if shared.users == 0 and not loop.is_closed():
-                loop.call_soon(_close_unused, loop)
+            if shared.users == 0 and not key[0].is_closed():
+                key[0].call_soon(_close_unused, key)
             return
 
 
-def _close_unused(loop: asyncio.AbstractEventLoop) -> None:
-    shared = _loops.get(loop)
+def _close_unused(key: _Key) -> None:
+    shared = _loops.get(key)
     if shared is not None and shared.users == 0:
-        del _loops[loop]
+        del _loops[key]
         shared.engine.close()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -81,12 +80,12 @@ class Reconnector:
         self._resolve = resolve
         self._attempt = 0
         self._waited = 0.0
-        self._opened = time.monotonic()
+        self._opened = asyncio.get_running_loop().time()
         self._task: asyncio.Task[None] | None = None
 
     def lost(self, connection: Connection) -> None:
         """The connection was lost a moment ago."""
-        if time.monotonic() - self._opened >= self._waited:
+        if asyncio.get_running_loop().time() - self._opened >= self._waited:
             self._attempt = 0
         self._task = asyncio.get_running_loop().create_task(self._run(connection))
 
@@ -109,7 +108,7 @@ class Reconnector:
                     except OSError as error:  # such as a family that this machine cannot reach now
                         failure = error
                     if failure is None:
-                        self._opened = time.monotonic()
+                        self._opened = asyncio.get_running_loop().time()
                         return
             except (Error, OSError) as error:
                 failure = error

@@ -14,6 +14,8 @@ cdef extern from "engine.h" nogil:
         pass
     ctypedef struct nq_env:
         pass
+    ctypedef struct nq_backend:
+        const char *name
 
     enum:
         NQ_DONE
@@ -107,6 +109,31 @@ cdef extern from "engine.h" nogil:
     char *nq_addr_format(const nq_addr *a, char *buf, size_t cap)
     uint16_t nq_addr_port(const nq_addr *a)
 
+    # ---- sim.h ----
+    enum:
+        NQ_SIM_ALWAYS
+    ctypedef struct nq_sim:
+        uint64_t now
+        uint64_t delay, jitter
+        uint32_t loss, dup, corrupt
+        int cut
+        nq_addr cut_to
+        size_t mtu
+        uint64_t rate
+        uint64_t sent, lost, duplicated
+        nq_env env
+    ctypedef struct nq_sim_host:
+        nq_sim *sim
+        nq_addr v4, v6
+        int any
+    void nq_sim_init(nq_sim *s, uint64_t seed)
+    void nq_sim_free(nq_sim *s)
+    const nq_backend nq_sim_backend
+    int nq_sim_rebind_host(nq_sim *s, const nq_addr *host)
+    uint64_t nq_sim_next(const nq_sim *s)
+    void nq_sim_advance(nq_sim *s, uint64_t to)
+    int nq_sim_arrived(const nq_sim_host *h)
+
     # ---- limits.h ----
     ctypedef struct nq_limits:
         uint64_t handshake_timeout
@@ -150,6 +177,8 @@ cdef extern from "engine.h" nogil:
     # ---- loop ----
     ctypedef struct nq_loop_options:
         const nq_env *env
+        const nq_backend *backend
+        void *backend_ctx
         int portable
         int no_gso
         int no_gro

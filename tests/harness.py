@@ -23,6 +23,7 @@ import uvloop
 import naquid
 import naquid.event_loop
 from naquid import _naquid
+from naquid.testing import SimNetwork
 
 T = TypeVar("T")
 HOST = "127.0.0.1"
@@ -69,10 +70,27 @@ class Variant:
             return runner.run(bounded())
 
 
+@dataclasses.dataclass(frozen=True)
+class OnSim:
+    """asyncio on a simulated network: what waits takes no time, and takes exactly what it says."""
+
+    network: SimNetwork
+
+    def __call__(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Runs `await main()` and checks that nothing of naquid outlives it."""
+
+        async def bounded() -> T:
+            result = await main()
+            await settled()
+            return result
+
+        return self.network.run(bounded())
+
+
 async def settled() -> None:
     """Waits until the engine of the running event loop is closed, as it is once nothing uses it."""
     async with asyncio.timeout(PATIENCE):
-        while asyncio.get_running_loop() in naquid.event_loop._loops:  # noqa: ASYNC110
+        while any(loop is asyncio.get_running_loop() for loop, _ in naquid.event_loop._loops):  # noqa: ASYNC110
             await asyncio.sleep(0)
 
 
@@ -85,7 +103,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 def engine() -> _naquid.Loop:
     """The engine loop of the running event loop."""
-    return naquid.event_loop._loops[asyncio.get_running_loop()].engine
+    return naquid.event_loop._loops[naquid.event_loop._key(asyncio.get_running_loop())].engine
 
 
 class Unraisable(list["sys.UnraisableHookArgs"]):

@@ -13,7 +13,7 @@
 #include "base/cidmap.h"
 #include "engine.h"
 #include "app/hdmap.h"
-#include "sim.h"
+#include "io/sim.h"
 #include "base/timer.h"
 #include "world.h"
 
@@ -26,7 +26,7 @@
 
 enum { CONNECTIONS = 16, AT_ONCE = 100 };
 
-static sim net;
+static nq_sim net;
 static world both;
 static nq_handle conns[CONNECTIONS], streams[CONNECTIONS];
 static int busy = CONNECTIONS; /* of them, how many have requests */
@@ -77,7 +77,7 @@ static int server_event(side *x, const nq_event *e) {
 }
 
 static void open_world(uint64_t connections, nq_stream_kind kind) {
-  sim_init(&net, 1);
+  nq_sim_init(&net, 1);
   net.delay = 50000;
   world_open(&both, &net);
   both.c.hook = client_event;

@@ -27,7 +27,7 @@ def engine() -> Engine:
     def opened(name: str) -> Callable[[int], None]:
         assert library.hot_path_open(name.encode()) == 0, name
         library.hot_path_run(10)
-        return library.hot_path_run  # type: ignore[no-any-return]
+        return library.hot_path_run
 
     return opened
 

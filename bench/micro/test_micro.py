@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from conftest import Engine
+from conftest import Engine  # type: ignore[attr-defined]
 
 import naquid
 from naquid.cli.certificates import CertificateFiles

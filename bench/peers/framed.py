@@ -23,9 +23,10 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 HEAD = struct.Struct("!IhI")
 AT_END: list[Callable[[], Awaitable[object]]] = []  # what a peer has to close once the run is over
@@ -150,7 +151,8 @@ class Caller:
     def feed(self, data: bytes) -> None:
         if self._rest:
             data = self._rest + data
-        unpack, pending, out = HEAD.unpack_from, self._pending, []
+        unpack, pending = HEAD.unpack_from, self._pending
+        out: list[bytes] = []
         here, end, before = 0, len(data), self._answered
         while end - here >= 10:
             size, kind, number = unpack(data, here)
@@ -224,7 +226,7 @@ async def server(serve: Serve, cert: Path, key: Path) -> None:
     ended = loop.create_future()
 
     def on_stdin() -> None:
-        if not sys.stdin.buffer.raw.read(1024) and not ended.done():  # type: ignore[attr-defined]
+        if not sys.stdin.buffer.raw.read(1024) and not ended.done():  # type: ignore[union-attr]
             ended.set_result(None)
 
     port = await serve(cert, key)
@@ -252,7 +254,9 @@ async def _client(name: str, drive: Drive, options: argparse.Namespace, port: in
     return result
 
 
-def main(name: str, serve: Serve, drive: Drive, run: Callable[[Awaitable[object]], object] = asyncio.run) -> None:
+def main(
+    name: str, serve: Serve, drive: Drive, run: Callable[[Coroutine[Any, Any, object]], object] = asyncio.run
+) -> None:
     parser = argparse.ArgumentParser(prog=name)
     parser.add_argument("--server", action="store_true", help="be the server process")
     parser.add_argument("--connections", type=int, default=100)

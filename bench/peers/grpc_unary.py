@@ -14,8 +14,8 @@ import grpc.aio
 METHOD = "/bench.Echo/Call"
 
 
-class Echo(grpc.GenericRpcHandler):  # type: ignore[misc]
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+class Echo(grpc.GenericRpcHandler):
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         async def call(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
             return framed.echo(1, request)
 
@@ -43,7 +43,7 @@ class Caller:
     def __init__(self, load: framed.Load, number: int, channel: grpc.aio.Channel) -> None:
         self._load = load
         self._payloads = iter(load.payloads(number))
-        self._call = channel.unary_unary(METHOD)
+        self._call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
         self._working = load.window
 
     def start(self) -> None:

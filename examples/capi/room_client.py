@@ -25,6 +25,7 @@ from naquid.capi import (
     nq_rpc_call,
     nq_rpc_ctx,
     nq_rpc_handler_t,
+    nq_rpc_t,
     nq_time_sec,
 )
 
@@ -37,7 +38,7 @@ class Member:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.rpc = None
+        self.rpc = nq_rpc_t()  # none yet
         self.heard: list[bytes] = []
         self.sequence = 0
         self.gaps = 0

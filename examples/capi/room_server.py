@@ -129,6 +129,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     nq_server_start(server, block=False)
+    assert hdmap.address is not None
     print(f"listening on {hdmap.address[0]} port {hdmap.address[1]}", flush=True)
     stop.wait()
     nq_server_join(server)

@@ -17,6 +17,7 @@ CONFIG = naquid.ClientConfig(server_name="peer", limits=naquid.Limits(keep_alive
 name = sys.argv[1]
 app = naquid.Handlers()
 tasks: set[asyncio.Task[None]] = set()
+endpoint: naquid.Endpoint
 
 
 # --8<-- [start:handlers]

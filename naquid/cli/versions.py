@@ -12,7 +12,7 @@ from .errors import EXIT_OK
 
 EPILOG = """\
 compiler, flags and variant are those of the extension module; pins are the sources of the native libraries in it, with
-their SHA-256; mended is what the build changes in such a source.
+their SHA-256; patched is what the build changes in such a source.
 
 examples:
   naquid versions
@@ -37,8 +37,8 @@ def run(options: argparse.Namespace) -> int:
     for name, pin in pins.items():
         loose = "" if pin.get("pinned", True) else " (not the pinned one)"
         print(f"{'source':9} {name} {pin['version']}{loose}, SHA-256 {pin['sha256']}")
-        for change in pin.get("mended", ()):
-            print(f"{'mended':9} {name}: {change}")
+        for change in pin.get("patched", ()):
+            print(f"{'patched':9} {name}: {change}")
     return EXIT_OK
 
 

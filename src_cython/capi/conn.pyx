@@ -286,7 +286,7 @@ cdef class CapiConn(ConnCore):
             engine_error(self.loop, rc, "reconnecting")
         self.closed = False
         self.waiting = True
-        store_u64(&self.conn.reconnect_at, clock_ns(CLOCK_MONOTONIC) + delay)
+        store_u64(&self.conn.reconnect_at, (<CapiLoop>self.loop).clock() + delay)
         return 0
 
     cdef int ev_freed(self, const nq_event *e) except -1:
@@ -520,8 +520,11 @@ cdef class CapiConnApi:
     @staticmethod
     def nq_conn_reconnect_wait(nq_conn_t conn not None):
         """ns until the scheduled reconnect; 0 when none is. Any thread. Original: nq_conn_reconnect_wait."""
-        cdef uint64_t now = clock_ns(CLOCK_MONOTONIC)
+        cdef uint64_t now
         cdef uint64_t at = load_u64(&conn.reconnect_at)
+        if at == 0:
+            return 0
+        now = (<CapiLoop>conn.loop).clock()
         return at - now if at > now else 0
 
     @staticmethod

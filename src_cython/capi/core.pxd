@@ -66,6 +66,7 @@ cdef class CapiLoop(Loop):
     cdef set marks         # CapiMark objects the engine points at
     cdef dict gathered     # CapiEntry -> CapiBatch with requests of this dispatch
     cdef CapiBatch batch   # the one that had the last request, or None
+    cdef uint64_t clock(self) noexcept
     cdef CapiBatch batch_of(self, CapiEntry entry)
     cdef int conn_gone(self) except -1
     cdef int ev_mark(self, const nq_event *e) except -1

@@ -310,6 +310,9 @@ cdef class CapiLoop(Loop):
         self.marks = set()
         self.gathered = {}
 
+    def __init__(self):
+        Loop.__init__(self, sim=sim_host.get())
+
     cdef CapiBatch batch_of(self, CapiEntry entry):
         """Where the requests for a batch handler are collected until the end of this dispatch."""
         cdef CapiBatch b = self.batch
@@ -345,7 +348,14 @@ cdef class CapiLoop(Loop):
                 self.failed(exc, fn)
         return 0
 
+    cdef uint64_t clock(self) noexcept:
+        """The monotonic time by which it keeps deadlines, from any thread."""
+        return clock_ns(CLOCK_MONOTONIC) if self.sim is None else self.sim.sim.s.now
+
     def _init(self, bint worker, int index):
+        if worker and self.sim is not None:
+            raise RuntimeError("a server of naquid.capi has threads, which are not possible in a SimNetwork: use "
+                               "naquid.serve in network.run(...)")
         self.worker = worker
         self.index = index
 
@@ -465,7 +475,7 @@ cdef class CapiAlarm(AlarmCore):
     cdef int arm(self, uint64_t due) except -1:
         cdef uint64_t now = clock_ns(CLOCK_REALTIME)
         self.due = due
-        return self.set_deadline(clock_ns(CLOCK_MONOTONIC) + (due - now if due > now else 0))
+        return self.set_deadline((<CapiLoop>self.loop).clock() + (due - now if due > now else 0))
 
     cdef int ev_alarm(self, const nq_event *e) except -1:
         cdef CapiAlarm this = self  # freeing the alarm may drop the last reference

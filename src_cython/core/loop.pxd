@@ -63,6 +63,8 @@ cdef class Loop:
     cdef list batches            # batch handlers that have collected requests in this dispatch
     cdef set posted              # Posted objects on their way
     cdef Reply unwoken           # a chain of those
+    cdef readonly SimHost sim    # whose addresses and clock it uses; None: the system's
+    cdef nq_sim_host place       # what its sockets are bound to, then
     cdef object fatal            # a BaseException that is no Exception: raised after the tick
     cdef int tick(self, int64_t max_wait) except -2
     cdef int poll_dispatch(self, int64_t max_wait) except -2

@@ -5,7 +5,8 @@ cdef class Loop:
     """An engine loop: sockets, timers and connections, run by one thread at a time.
 
     Drive it by `poll()`, by `run()` in a thread of its own, or by `attach()` to an asyncio event loop.
-    portable: plain system calls only. busy_poll: see set_busy_poll. socket_buffer: bytes, 0 is 16 MiB.
+    portable: plain system calls only. busy_poll: see set_busy_poll. socket_buffer: bytes, 0 is 16 MiB. sim: the host
+    of a simulated network whose sockets and clock it has; then it never sleeps, and whoever moves the clock runs it.
     """
 
     def __cinit__(self):
@@ -15,24 +16,33 @@ cdef class Loop:
         self.batches = []
 
     def __init__(self, *, bint portable=False, bint gso=True, bint gro=True, double timer_floor=0.0,
-                 double busy_poll=0.0, uint32_t socket_buffer=0):
+                 double busy_poll=0.0, uint32_t socket_buffer=0, SimHost sim=None):
         cdef nq_loop_options o
         if self.l != NULL:
             raise RuntimeError("a Loop is initialised once")
         memset(&o, 0, sizeof(o))
-        o.portable = portable
+        o.portable = portable and sim is None
         o.no_gso = not gso
         o.no_gro = not gro
         o.timer_floor = to_ns(timer_floor, "timer_floor")
-        o.busy_poll = to_ns(busy_poll, "busy_poll")
+        o.busy_poll = to_ns(busy_poll, "busy_poll") if sim is None else 0
         o.socket_buffer = socket_buffer
         o.returned = all_returned
+        if sim is not None:
+            o.env = &sim.sim.s.env
+            self.place = sim.h
+            self.place.sim = &sim.sim.s
+            o.backend = &nq_sim_backend
+            o.backend_ctx = &self.place
+            self.sim = sim
         cdef int rc = nq_loop_new(&self.l, &o)
         if rc < 0:
             self.l = NULL
             engine_error(self, rc, "creating a loop")
         nq_loop_set_context(self.l, <void *>self)
         self.adopt()
+        if sim is not None:
+            sim.sim.loops.append(self)
 
     def __dealloc__(self):
         if self.l != NULL:
@@ -258,7 +268,7 @@ cdef class Loop:
                 elif not self.spin_due and nq_loop_spin_left(self.l):
                     self.spin_due = True
                     self.call_soon(self.spin_fn)
-                if nq_loop_arm(self.l) < 0:
+                if self.sim is None and nq_loop_arm(self.l) < 0:
                     self.keep_deadline()
                 self.schedule = True
         finally:
@@ -287,6 +297,8 @@ cdef class Loop:
         PyErr_CheckSignals()
         if self.aloop is not None:
             raise RuntimeError("this loop is attached to an asyncio event loop, which runs it")
+        if self.sim is not None:
+            ns = 0
         cdef int n = self.tick(ns)
         PyErr_CheckSignals()
         return n
@@ -301,6 +313,8 @@ cdef class Loop:
         cdef nq_loop *l
         if self.aloop is not None:
             raise RuntimeError("the loop is attached to an asyncio event loop, which runs it")
+        if self.sim is not None:
+            raise RuntimeError("a loop of a simulated network is run by whoever moves the network's clock")
         self.begin_tick("the loop is running already")
         l = self.l
         try:
@@ -371,7 +385,7 @@ cdef class Loop:
         self.stand_in = None
         self.aloop = aloop
         self.schedule = True
-        if nq_loop_arm(self.l) < 0:
+        if self.sim is None and nq_loop_arm(self.l) < 0:
             self.keep_deadline()
 
     cdef int keep_deadline(self) except -1:
@@ -533,6 +547,8 @@ cdef class Loop:
         store_int(&self.close_wanted, 0)
         with nogil:
             nq_loop_free(l)
+        if self.sim is not None and self in self.sim.sim.loops:
+            self.sim.sim.loops.remove(self)
         while self.cores != NULL:
             c = <Core>self.cores
             self.unlink(c)
@@ -574,7 +590,9 @@ cdef class Loop:
     def set_busy_poll(self, double seconds):
         """How long it looks at its sockets again and again, after something came or went, before it sleeps: a core for
         shorter round trips. 0: not at all. In the loop's thread, or before it runs."""
-        nq_loop_set_busy_poll(peek(self), to_ns(seconds, "busy_poll"))
+        cdef uint64_t ns = to_ns(seconds, "busy_poll")
+        if self.sim is None:  # a clock that stands still while it looks would let it look for ever
+            nq_loop_set_busy_poll(peek(self), ns)
 
     def now(self):
         """The loop's monotonic clock in seconds, read once a tick."""

@@ -7,6 +7,7 @@ from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from engine cimport *
 
 include "core/calls.pxd"
+include "core/sim.pxd"
 include "core/loop.pxd"
 include "core/dispatch.pxd"
 include "core/tls.pxd"

@@ -79,7 +79,7 @@ async def serve(port: int, cert: str, key: str, secret: bytes | None) -> None:
             if what == "release":
                 while held:
                     held.pop().set()
-            stats = engine().stats()
+            stats: dict[str, Any] = dict(engine().stats())
             stats["queued"] = max((conn.stats().queued for conn in server.connections), default=0)
             stats["rss_kb"] = rss_kb()
             stats["server_connections"] = len(server.connections)
@@ -90,4 +90,5 @@ async def serve(port: int, cert: str, key: str, secret: bytes | None) -> None:
 if __name__ == "__main__":
     arguments = sys.argv[1:]
     with packet_io(os.environ.get(IO_VARIABLE, "native")):
-        asyncio.run(serve(int(arguments[0]), *arguments[1:3], arguments[3].encode() if len(arguments) > 3 else None))
+        port, cert, key, *secret = arguments
+        asyncio.run(serve(int(port), cert, key, secret[0].encode() if secret else None))

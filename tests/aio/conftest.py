@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-
 import pytest
-from harness import Bench, Unraisable, Variant
+from fixtures import unraisable
+from harness import Variant
+
+__all__ = ["unraisable"]
 
 VARIANTS = {
     "asyncio": Variant(),
@@ -19,24 +19,3 @@ VARIANTS = {
 def run(request: pytest.FixtureRequest) -> Variant:
     """Runs `run(main)` on each event loop and each kind of packet I/O."""
     return VARIANTS[request.param]
-
-
-@pytest.fixture
-def run_once() -> Variant:
-    """Runs `run_once(main)` on asyncio, for what does not depend on the event loop or takes long."""
-    return VARIANTS["asyncio"]
-
-
-@pytest.fixture
-def bench(ca: object, leaf: object) -> Bench:
-    """A maker of servers and clients whose certificates fit."""
-    return Bench(ca, leaf)
-
-
-@pytest.fixture(autouse=True)
-def unraisable(monkeypatch: pytest.MonkeyPatch) -> Iterator[Unraisable]:
-    """Fails a test in which something raised where nobody could catch it, unless the test takes it."""
-    caught = Unraisable()
-    monkeypatch.setattr(sys, "unraisablehook", caught.append)
-    yield caught
-    assert not [f"{item.exc_value!r} in {item.object!r}" for item in caught]

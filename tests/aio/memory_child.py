@@ -67,7 +67,7 @@ async def by_raw(conn: naquid.Connection) -> bool:
 async def by_record(conn: naquid.Connection) -> bool:
     stream = await conn.open_stream("record")
     await stream.send(DATA)
-    return right(await stream.recv())
+    return right(await stream.recv())  # type: ignore[arg-type]
 
 
 async def by_call(conn: naquid.Connection) -> bool:
@@ -104,7 +104,7 @@ EXCHANGES: dict[str, Callable[[naquid.Connection], Awaitable[bool]]] = {
 
 
 @contextlib.contextmanager
-def short_of_memory(headroom: int):  # type: ignore[no-untyped-def]
+def short_of_memory(headroom: int):
     ctypes.CDLL(None).malloc_trim(0)  # what earlier exchanges left is no headroom
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + headroom, resource.RLIM_INFINITY))

@@ -6,7 +6,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from harness import Bench, Variant, engine, noise, until
+from aio_apps import echo_app
+from harness import Bench, OnSim, Variant, engine, noise, until
 
 import naquid
 
@@ -340,7 +341,7 @@ def test_shutdown_cancels_what_does_not_end(run: Variant, bench: Bench) -> None:
 
 
 def test_idle_timeout(run: Variant, bench: Bench) -> None:
-    """The smaller of both sides ends the connection on both; keep_alive keeps it."""
+    """The smaller of both sides ends the connection on both."""
 
     async def main() -> None:
         busy = Busy()
@@ -352,13 +353,37 @@ def test_idle_timeout(run: Variant, bench: Bench) -> None:
             assert isinstance(conn.error, naquid.IdleTimeout)
             await until(lambda: busy.gone)
             assert isinstance(busy.gone[0], naquid.IdleTimeout)
-        alive = {"limits": naquid.Limits(keep_alive=0.1)}
-        async with bench.pair(busy.app, server=short, client=alive) as (_, conn):
-            rpc = await conn.open_rpc("echo")
-            await asyncio.sleep(1.0)
-            assert await rpc.call(1, b"alive") == b"alive"
 
     run(main)
+
+
+@pytest.mark.parametrize("side", ["server", "client"])
+def test_keep_alive(run_sim: OnSim, bench: Bench, side: str) -> None:
+    """A quiet connection lasts, whichever side keeps it, and the packets for it are few; without them it ends when its
+    idle timeout is over, and not before."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        quiet = naquid.Limits(idle_timeout=30.0, keep_alive=0)
+        kept = naquid.Limits(idle_timeout=30.0, keep_alive=10.0)
+        limits: dict[str, Any] = {"server": {"limits": quiet}, "client": {"limits": quiet}} | {side: {"limits": kept}}
+        async with bench.pair(echo_app(), **limits) as (_, conn):
+            rpc = await conn.open_rpc("echo")
+            await rpc.call(1, b"first")
+            before = conn.stats()
+            await asyncio.sleep(3600)
+            after = conn.stats()
+            assert after.packets_sent - before.packets_sent <= 2 * 3600 / 10  # acknowledgements among them
+            assert await rpc.call(1, b"alive") == b"alive"
+        async with bench.pair(echo_app(), server={"limits": quiet}, client={"limits": quiet}) as (_, conn):
+            rpc = await conn.open_rpc("echo")
+            await rpc.call(1, b"first")
+            start = loop.time()
+            await conn.wait_closed()
+            assert isinstance(conn.error, naquid.IdleTimeout)
+            assert loop.time() - start == pytest.approx(30, abs=0.1)
+
+    run_sim(main)
 
 
 def test_reason_and_code_are_checked(run_once: Variant, bench: Bench) -> None:

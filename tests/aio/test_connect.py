@@ -8,8 +8,9 @@ import socket
 from typing import Any
 
 import pytest
+from aio_apps import echo_app
 from cryptography import x509
-from harness import HOST, Bench, Variant, engine, free_port, until
+from harness import HOST, Bench, OnSim, Variant, engine, free_port, until
 
 import naquid
 
@@ -142,6 +143,22 @@ def test_200_connections(run: Variant, bench: Bench) -> None:
 # ---- servers that are not there ----
 
 
+def test_one_of_them_in_a_tick(run_sim: OnSim, bench: Bench) -> None:
+    """accept_per_tick bounds the new connections of a tick; the others have the next ones, and wait for no timeout."""
+
+    async def main() -> None:
+        async with bench.serve(echo_app(), limits=naquid.Limits(accept_per_tick=1)) as server:
+            start = asyncio.get_running_loop().time()
+            conns = await asyncio.gather(*(bench.connect(server.port) for _ in range(50)))
+            took = asyncio.get_running_loop().time() - start
+            for number, conn in enumerate(conns):
+                assert await (await conn.open_rpc("echo")).call(1, b"%d" % number) == b"%d" % number
+                await conn.close()
+            assert took < 0.02  # a probe would come after 30 ms and more (RFC 9002 6.2.2)
+
+    run_sim(main)
+
+
 def test_no_server(run: Variant, bench: Bench) -> None:
     async def main() -> None:
         limits = naquid.Limits(handshake_timeout=0.3)
@@ -272,11 +289,19 @@ def test_handlers_see_the_connection(run: Variant, bench: Bench) -> None:
     client_app.on_connect(lambda conn: events.append("open"))
     client_app.on_disconnect(lambda conn, error: events.append(f"closed {error}"))
     client_app.rpc("client")(lambda rpc, type, payload: payload.upper())
+    left: list[BaseException | None] = []
+
+    @app.on_disconnect
+    async def gone(conn: naquid.Connection, error: BaseException | None) -> None:
+        left.append(error)
 
     async def main() -> None:
         async with bench.pair(app, client_app) as (_, conn):
             assert conn.is_open
             await until(lambda: answers)
+            await conn.close()
+            await until(lambda: left)
+        assert left == [None]
         assert answers == [b"FROM THE SERVER"]
         assert events == ["open", "closed None"]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from aio_apps import server
 from harness import HOST, Bench, Variant, ends_well
-from test_processes import server
 
 pytest.importorskip("resource")
 

@@ -10,8 +10,8 @@ import traceback
 from collections.abc import Callable
 
 import pytest
+from aio_apps import server
 from harness import Bench, Variant
-from test_processes import server
 
 import naquid
 

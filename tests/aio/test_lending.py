@@ -126,7 +126,7 @@ def test_what_can_change_is_copied(run: Variant, bench: Bench, kind: str) -> Non
             stream.write(given)
             assert references.more == 0
             base = given.obj if isinstance(given, memoryview) else given
-            base[:] = type(base)("B", bytes(MIB)) if kind == "array" else bytes(MIB)
+            base[:] = type(base)("B", bytes(MIB)) if kind == "array" else bytes(MIB)  # type: ignore[call-arg, index]
             assert await stream.readexactly(MIB) == data
 
     run(main)

@@ -106,7 +106,7 @@ def test_wrong_types(run: Variant, bench: Bench) -> None:
                 with pytest.raises((TypeError, BufferError)):
                     await stream.send(wrong)  # type: ignore[arg-type]
                 with pytest.raises((TypeError, BufferError)):
-                    raw.write(wrong)
+                    raw.write(wrong)  # type: ignore[arg-type]
             for name in (b"echo", 5, ["echo"]):
                 with pytest.raises(TypeError):
                     await conn.open_stream(name)  # type: ignore[arg-type]
@@ -178,7 +178,7 @@ def test_arguments_of_the_wrong_type(run_once: Variant, bench: Bench) -> None:
                         give(code)
                 for wrong in ("1", None, 1.5):
                     with pytest.raises(TypeError, match="an error code is an int, not"):
-                        give(wrong)  # type: ignore[arg-type]
+                        give(wrong)
             for payload in ("text", 5, None):
                 with pytest.raises(TypeError, match="bytes-like"):
                     naquid.RpcError(payload)  # type: ignore[arg-type]
@@ -191,7 +191,7 @@ def test_arguments_of_the_wrong_type(run_once: Variant, bench: Bench) -> None:
             with pytest.raises(ValueError, match="grace is -1 seconds"):
                 await server.shutdown(grace=-1)
             with pytest.raises(TypeError):
-                await server.shutdown(grace="1")  # type: ignore[arg-type]
+                await server.shutdown(grace="1")
             with pytest.raises(naquid.ConfigError, match="port True"):
                 naquid.connect(HOST, True)
             with pytest.raises(naquid.ConfigError, match="port False"):

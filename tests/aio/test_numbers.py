@@ -129,9 +129,9 @@ def test_places_in_a_batch(run_once: Variant, bench: Bench) -> None:
             for wrong in (-1, len(batch), 2**40, 2**70, -(2**70)):
                 with pytest.raises(IndexError, match=f"request {wrong} of a batch"):
                     batch.defer(wrong)
-            for wrong in ("0", 0.0, None):
+            for no_number in ("0", 0.0, None):
                 with pytest.raises(TypeError, match="integer"):
-                    batch.defer(wrong)
+                    batch.defer(no_number)
             return [b"ok"] * len(batch)
 
         async with bench.pair(app) as (_, conn):
@@ -169,6 +169,6 @@ def test_sizes_above_memory_and_times_above_floats(run_once: Variant, bench: Ben
                 with pytest.raises(ValueError, match="timeout is "):
                     call(10**400)
             with pytest.raises(TypeError):
-                rpc.call(1, b"x", "soon")
+                rpc.call(1, b"x", "soon")  # type: ignore[arg-type, unused-coroutine]
 
     run_once(main)

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import HOST, IO_VARIABLE, Bench, Child, Variant, engine, noise, rss_kb, until
+from aio_apps import SECRET, server
+from harness import HOST, Bench, Child, Variant, engine, noise, rss_kb, until
 
 import naquid
 
-SCRIPT = Path(__file__).with_name("child.py")
-SECRET = "a secret of the server, 32 bytes"
 MIB = 1 << 20
-
-
-def server(run: Variant, leaf: Any, port: int = 0, secret: str | None = SECRET) -> Child:
-    arguments = [port, leaf.cert, leaf.key, *([secret] if secret else [])]
-    return Child(SCRIPT, *arguments, env={IO_VARIABLE: run.io})
 
 
 def test_rpc_with_another_process(run: Variant, bench: Bench) -> None:

@@ -100,7 +100,7 @@ def test_cancelling_loses_nothing(run: Variant, bench: Bench, way: str) -> None:
                 assert first is not None
                 reading = asyncio.ensure_future(read(stream, 64))
                 if at % 300:
-                    first.add_done_callback(lambda _, reading=reading: reading.cancel())
+                    first.add_done_callback(lambda _, reading=reading: reading.cancel())  # type: ignore[attr-defined]
                 await asyncio.sleep(0)
                 stream.write(data[at : at + 100])
                 if at % 300:

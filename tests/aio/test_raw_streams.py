@@ -21,6 +21,8 @@ def test_raw_bytes_without_names(run: Variant, bench: Bench) -> None:
     async def main() -> None:
         async with bench.pair(raw_echo()) as (_, conn):
             stream = await conn.open_raw_stream()
+            assert stream.name is None
+            assert not stream.is_unidirectional
             stream.write(b"bare\0bytes")
             assert await stream.readexactly(10) == b"bare\0bytes"
             stream.write_eof()
@@ -43,6 +45,7 @@ def test_raw_streams_beside_named_ones(run: Variant, bench: Bench) -> None:
         async with bench.pair(app) as (_, conn):
             assert await (await conn.open_rpc("rpc")).call(1, b"named") == b"named"
             stream = await conn.open_raw_stream()
+            assert stream.name == "raw"
             stream.write(b"raw")
             assert await stream.readexactly(3) == b"raw"
             named = await conn.open_raw_stream("upload")
@@ -100,6 +103,21 @@ def test_reading_in_every_way(run: Variant, bench: Bench) -> None:
             with pytest.raises(asyncio.IncompleteReadError) as caught:
                 await stream.readexactly(1)
             assert caught.value.partial == b""
+
+    run(main)
+
+
+def test_an_end_before_what_was_asked_for(run: Variant, bench: Bench) -> None:
+    async def main() -> None:
+        async with bench.pair(raw_echo()) as (_, conn):
+            for read in (lambda s: s.readexactly(5), lambda s: s.readuntil(b"\n")):
+                stream = await conn.open_raw_stream()
+                stream.write(b"rest")
+                stream.write_eof()
+                with pytest.raises(asyncio.IncompleteReadError) as caught:
+                    await read(stream)
+                assert caught.value.partial == b"rest"
+                assert await stream.read(5) == b""
 
     run(main)
 

@@ -166,7 +166,7 @@ def test_an_rpc_stream_comes_back(run: Variant, bench: Bench) -> None:
                 with pytest.raises(ValueError, match="above 0"):
                     await rpc.call(1, b"two", timeout=0)
                 with pytest.raises(TypeError):
-                    await rpc.call(1, "two")  # type: ignore[arg-type]
+                    await rpc.call(1, "two")
                 payload = bytearray(b"copied")
                 waiting = asyncio.ensure_future(rpc.call(1, payload))
                 cancelled = asyncio.ensure_future(rpc.call(1, b"three"))
@@ -178,7 +178,7 @@ def test_an_rpc_stream_comes_back(run: Variant, bench: Bench) -> None:
                 assert cancelled.cancelled()
                 assert await rpc.call_many(1, [b"a", b"b"]) == [b"a", b"b"]
                 soon = asyncio.get_running_loop().create_future()
-                rpc.call_soon(1, b"soon", lambda result, data, soon=soon: soon.set_result(data))  # type: ignore[misc]
+                rpc.call_soon(1, b"soon", lambda result, data, soon=soon: soon.set_result(data))
                 rpc.notify(1, b"note")
                 assert await rpc.call(1, b"four") == b"four"
                 assert soon.result() == b"soon"
@@ -409,7 +409,7 @@ def test_cancel_of_a_call_from_before(run: Variant, bench: Bench) -> None:
                 old = told[:]
                 told += [rpc.call_soon(1, b"", lambda result, payload: results.append(result)) for _ in range(3)]
                 assert not any(rpc.cancel(msgid) for msgid in old)
-                await until(lambda life=life: len(results) == 3 * life + 3)  # type: ignore[misc]
+                await until(lambda life=life: len(results) == 3 * life + 3)
                 await stop(server)
                 await until(lambda: not conn.is_open)
                 server = await bench.serve(echo_app(), port=port)
@@ -459,10 +459,12 @@ def test_a_short_life_is_a_failed_attempt() -> None:
         reconnector = naquid.reconnect.Reconnector(backoff, resolve)
         for _ in range(3):
             reconnector.lost(conn)
+            assert reconnector._task is not None
             await asyncio.wait_for(reconnector._task, 10)
             reconnector._waited = 1000.0  # it has lasted less than this
             assert not ended
         reconnector.lost(conn)
+        assert reconnector._task is not None
         await asyncio.wait_for(reconnector._task, 10)
         assert "after 3 attempts" in str(ended[0])
 

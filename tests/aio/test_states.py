@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from harness import Bench, Variant, engine, noise, until
+from harness import Bench, OnSim, Variant, engine, noise, until
 
 import naquid
 
@@ -158,7 +158,7 @@ def test_cancelled_recv_loses_no_record(run: Variant, bench: Bench) -> None:
         gate.set()
         for n in range(200):
             await stream.send(b"%d" % n)
-        got = []
+        got: list[bytes | None] = []
         while len(got) < 200:
             task = asyncio.ensure_future(stream.recv())
             await asyncio.sleep(0)
@@ -271,19 +271,19 @@ def test_cancelled_shutdown(run: Variant, bench: Bench) -> None:
 # ---- what sleeps ----
 
 
-def test_idle_connections_wake_nobody(run: Variant, bench: Bench) -> None:
+def test_idle_connections_wake_nobody(run_sim: OnSim, bench: Bench) -> None:
     """Two hundred connections that do nothing: their engine's timers are no business of the event loop's."""
 
     async def main() -> None:
         async with bench.serve(naquid.Handlers()) as server:
             conns = [await bench.connect(server.port) for _ in range(200)]
             await until(lambda: len(server.connections) == 200)
-            await asyncio.sleep(1.0)  # until what follows a handshake is done: acknowledgements, keys that go
+            await asyncio.sleep(5)  # until what follows a handshake is done: acknowledgements, keys that go
             before = naquid.loop_stats()
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(5)
             after = naquid.loop_stats()
-            assert after["ticks"] - before["ticks"] <= 2
+            assert after["ticks"] - before["ticks"] <= 1
             assert after["events"] == before["events"]
             await asyncio.gather(*(conn.close() for conn in conns))
 
-    run(main)
+    run_sim(main)

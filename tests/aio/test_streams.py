@@ -114,7 +114,7 @@ def test_cancelled_recv_loses_nothing(run: Variant, bench: Bench) -> None:
     async def main() -> None:
         async with bench.pair(record_echo()) as (_, conn):
             stream = await conn.open_stream("echo")
-            got = []
+            got: list[bytes | None] = []
             for number in range(200):
                 await stream.send(b"%d" % number)
             while len(got) < 200:

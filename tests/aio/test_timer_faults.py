@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from aio_apps import server
 from harness import HOST, Bench, Variant
-from test_processes import server
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the timer is a timerfd on Linux only")
 

@@ -36,7 +36,7 @@ class Seconds:
 class Name(str):
     act: Act
 
-    def encode(self, *args: Any) -> bytes:  # type: ignore[override]
+    def encode(self, *args: Any) -> bytes:
         self.act()
         return str(self)[:].encode()
 

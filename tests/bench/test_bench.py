@@ -138,7 +138,7 @@ def test_memory_is_of_all_connections() -> None:
         *contenders.NAQUID,
         *["idle", "--connections", "10000", "--json"],
     ]
-    assert contenders.ceiling(Path("ceiling"))("memory", 0.25)[-1] == "3125"
+    assert contenders.ceiling(Path("ceiling"))("memory", 0.25)[-1] == "3125"  # type: ignore[index]
 
 
 def test_what_the_compiler_did_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,7 @@ PEERS = {
 @pytest.mark.parametrize("peer", PEERS)
 def test_percentiles_of_a_peer(peer: str, window: int) -> None:
     command = PEERS[peer]()(f"rpc W={window}", 0.01)
-    found = compare.run_once(command)
+    found = compare.run_once(command)  # type: ignore[arg-type]
     assert found["errors"] == 0
     check_percentiles(found)
 

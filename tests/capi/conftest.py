@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import naquid
 from naquid.capi import (
     nq_addr_t,
     nq_clconf_t,
@@ -26,6 +28,7 @@ from naquid.capi import (
     nq_svconf_t,
     nq_time_sec,
 )
+from naquid.testing import SimNetwork
 
 PATIENCE = 20.0
 
@@ -52,6 +55,7 @@ class World:
     ) -> int:
         """Starts a server; fill(hdmap) gives it handlers. Its port, which connect() uses."""
         server = nq_server_create(workers or self.workers)
+        assert server is not None
         hdmap = self.listen(server, conf, port)
         assert hdmap is not None
         fill(hdmap)
@@ -101,6 +105,84 @@ class World:
             nq_client_destroy(client)
         for server in self.servers:
             nq_server_join(server)
+
+
+class SimWorld(World):
+    """Clients on a simulated network, for what depends on time: `now` is its clock, which `until` and `settle` move on.
+    A server of the C API has threads, so the one here is of asyncio."""
+
+    def __init__(self, leaf: Any, ca: Any, network: SimNetwork) -> None:
+        super().__init__(leaf, ca, 0)
+        self.network = network
+        self._runner = asyncio.Runner(loop_factory=network.new_event_loop)
+        self._server: naquid.Server | None = None
+        self.port = 4433
+
+    @property
+    def now(self) -> float:
+        return self.network.time
+
+    def serve_app(self, app: naquid.Handlers) -> None:
+        async def main() -> naquid.Server:
+            return await naquid.serve(app, "127.0.0.1", self.port, cert=self.leaf.cert, key=self.leaf.key)
+
+        self._server = self._runner.run(main())
+
+    def serve_rpc(self) -> None:
+        """Requests of type 1 on "rpc" are answered, others are not."""
+        app = naquid.Handlers()
+        app.rpc("rpc")(lambda rpc, type, payload: payload if type == 1 else None)
+        self.serve_app(app)
+
+    def stop(self) -> None:
+        """Ends the server in order."""
+        server, self._server = self._server, None
+        if server is not None:
+            self._runner.run(self._while_polling(server.shutdown(0)))
+
+    def client(self, fill: Callable[[Any], object] | None = None) -> Any:
+        with self.network.host("10.0.0.2"):
+            return super().client(fill)
+
+    def until(self, done: Callable[[], object], *clients: Any, patience: float = 60.0) -> None:
+        """Polls the clients every millisecond until done()."""
+        end = self.now + patience
+
+        async def main() -> None:
+            while not done():
+                assert self.now < end, f"not within {patience} s; events: {self.events[-30:]}"
+                for client in clients or self.clients:
+                    nq_client_poll(client)
+                await asyncio.sleep(0.001)
+
+        self._runner.run(main())
+
+    def settle(self, seconds: float = 0.05) -> None:
+        end = self.now + seconds
+        self.until(lambda: self.now >= end)
+
+    async def _while_polling(self, what: Any) -> None:
+        task = asyncio.ensure_future(what)
+        while not task.done():
+            for client in self.clients:
+                nq_client_poll(client)
+            await asyncio.sleep(0.001)
+        await task
+
+    def close(self) -> None:
+        super().close()
+        self.clients.clear()
+        self.stop()
+        self._runner.close()
+
+
+@pytest.fixture
+def sim(leaf: Any, ca: Any, logs: list[str]) -> Iterator[SimWorld]:
+    """A client and a server on a simulated network: times are exact, and nobody waits for them."""
+    with SimNetwork(delay=0.001) as network:
+        made = SimWorld(leaf, ca, network)
+        yield made
+        made.close()
 
 
 @pytest.fixture(params=[1, 2], ids=["1worker", "2workers"])

@@ -159,7 +159,7 @@ BAD_RESULTS: dict[str, tuple[Any, type[BaseException]]] = {
     "text": (lambda datas: "x" * len(datas), TypeError),
     "a number": (lambda datas: 5, TypeError),
     "true": (lambda datas: True, TypeError),
-    "exception": (lambda datas: {}["key"], KeyError),
+    "exception": (lambda datas: {}["key"], KeyError),  # type: ignore[index]
 }
 
 
@@ -301,7 +301,7 @@ class Many:
         self.world.until(lambda: self.calls)
         self.world.settle(0.02)
         assert len(self.calls) == 1
-        return self.calls[0][1:]  # type: ignore[no-any-return]
+        return self.calls[0][1:]
 
 
 def test_many_calls_have_one_answer(world: Any) -> None:
@@ -435,9 +435,9 @@ def test_wrong_arguments_raise_at_the_call(small: Any) -> None:
     for at, wrongs in enumerate(
         ([None, 5, nq_rpc_conn(rpc)], ["1", 1.5, None, True], [b"bytes", "text", 5], [None, 5])
     ):
-        for wrong in wrongs:
+        for wrong in wrongs:  # type: ignore[attr-defined]
             with pytest.raises(TypeError):
-                nq_rpc_call_many(*right[:at], wrong, *right[at + 1 :])
+                nq_rpc_call_many(*right[:at], wrong, *right[at + 1 :])  # type: ignore[call-arg]
     with pytest.raises(TypeError):
         nq_rpc_call_many(rpc, 1, [b""], print, 1.5)  # type: ignore[arg-type]
     for type_, timeout in ((0, 0), (32768, 0), (1, -1), (1, 2**64)):

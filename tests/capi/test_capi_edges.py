@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -222,7 +221,7 @@ def test_a_busy_connection_does_not_starve_the_others(world: Any) -> None:
     busy, _ = open_rpc(world)
     calm, _ = open_rpc(world)
     counts = {"busy": 0}
-    waits: list[float] = []
+    waits: list[int] = []  # how many answers the busy one had before the calm one had its own
 
     def again(rpc: Any, result: int, data: bytes) -> None:
         counts["busy"] += 1
@@ -233,10 +232,10 @@ def test_a_busy_connection_does_not_starve_the_others(world: Any) -> None:
         nq_rpc_call(busy, 1, bytes(100), again)
 
     def ping() -> None:
-        start = time.monotonic()
+        start = counts["busy"]
 
         def pong(rpc: Any, result: int, data: bytes) -> None:
-            waits.append(time.monotonic() - start)
+            waits.append(counts["busy"] - start)
             if len(waits) < 200:
                 ping()
 
@@ -245,7 +244,7 @@ def test_a_busy_connection_does_not_starve_the_others(world: Any) -> None:
     ping()
     world.until(lambda: len(waits) == 200)
     assert counts["busy"] > 1000
-    assert sorted(waits)[190] < 0.1
+    assert sorted(waits)[190] <= 10 * 500
 
 
 @pytest.mark.parametrize("how", ["thread", "task"])
@@ -271,7 +270,7 @@ def test_a_half_closed_stream_ends_with_its_last_reply(world: Any, how: str) -> 
                 if how == "thread":
                     nq_rpc_reply(rpc, msgid, b"x")
                 else:
-                    nq_rpc_task(rpc, lambda rpc, msgid=msgid: nq_rpc_reply(rpc, msgid, b"x"))  # type: ignore[misc]
+                    nq_rpc_task(rpc, lambda rpc, msgid=msgid: nq_rpc_reply(rpc, msgid, b"x"))
             return await stream.read()
 
     assert asyncio.run(asyncio.wait_for(half_close(), 20)).hex() == "050000018178" + "050000028178"

@@ -184,11 +184,11 @@ def test_a_server_refuses_its_own_stream(world: Any, kind: str) -> None:
 
     def fill(m: Any) -> None:
         no = {f"on_{kind}_open": lambda h, p: order.append(("open", p[0])) or False}
-        no |= {f"on_{kind}_close": lambda h: order.append("close")}
+        no |= {f"on_{kind}_close": lambda h: order.append("close")}  # type: ignore[dict-item]
         if kind == "rpc":
-            nq_hdmap_rpc_handler(m, "no", nq_rpc_handler_t(**no))
+            nq_hdmap_rpc_handler(m, "no", nq_rpc_handler_t(**no))  # type: ignore[arg-type]
         else:
-            nq_hdmap_stream_handler(m, "no", nq_stream_handler_t(**no))
+            nq_hdmap_stream_handler(m, "no", nq_stream_handler_t(**no))  # type: ignore[arg-type]
         serve_all(m)
 
     def on_open(conn: Any, pctx: Any) -> None:
@@ -218,13 +218,13 @@ def test_context_of_a_stream_lives_until_its_close(world: Any) -> None:
     def on_open(stream: Any, pctx: Any) -> None:
         pctx[0] = ("was", pctx[0])
 
-    handler = {"on_stream_open": on_open, "on_stream_close": lambda s: seen.append(nq_stream_ctx(s))}
+    handler: dict[str, Any] = {"on_stream_open": on_open, "on_stream_close": lambda s: seen.append(nq_stream_ctx(s))}
     world.serve(lambda m: nq_hdmap_stream_handler(m, "s", nq_stream_handler_t(**handler)))
     client = world.client(lambda m: nq_hdmap_stream_handler(m, "s", nq_stream_handler_t(**handler)))
     conns: list[Any] = []
     world.connect(client, on_open=lambda c, p: (conns.append(c), nq_conn_stream(c, "s", "ctx")))
     world.until(lambda: conns)
-    client_map = nq_stream_handler_t(on_stream_open=lambda s, p: (nq_stream_send(s, b""), nq_stream_close(s)))
+    client_map = nq_stream_handler_t(on_stream_open=lambda s, p: (nq_stream_send(s, b""), nq_stream_close(s)))  # type: ignore[arg-type, return-value]
     nq_hdmap_stream_handler(capi.nq_client_hdmap(client), "s", client_map)
     nq_conn_stream(conns[0], "s")
     world.until(lambda: seen)
@@ -337,7 +337,7 @@ def test_validity_is_told_in_the_calling_thread(world: Any) -> None:
 
     def ask() -> None:
         for is_valid, handle in handles:
-            assert is_valid(handle, lambda h, reason: told.append((h, reason, threading.get_ident()))) is True
+            assert is_valid(handle, lambda h, reason: told.append((h, reason, threading.get_ident()))) is True  # type: ignore[operator]
 
     ask()
     assert told == [(handle, None, threading.get_ident()) for _, handle in handles]
@@ -345,7 +345,7 @@ def test_validity_is_told_in_the_calling_thread(world: Any) -> None:
     assert [(h, reason) for h, reason, _ in told[3:]] == [(handle, None) for _, handle in handles]
     assert threading.get_ident() not in {ident for _, _, ident in told[3:]}
     with pytest.raises(LookupError):  # it is the caller's own
-        nq_conn_is_valid(opened.conn, lambda h, reason: {}["key"])
+        nq_conn_is_valid(opened.conn, lambda h, reason: {}["key"])  # type: ignore[index]
 
 
 def test_client_functions_do_nothing_on_a_server(world: Any) -> None:
@@ -465,7 +465,7 @@ def test_exceptions_in_every_callback_leave_the_loop_running(world: Any, unraisa
         nq_hdmap_stream_handler(hdmap, name, nq_stream_handler_t(on_stream_open=send))
         nq_conn_stream(opened.conn, name)
     framed = nq_stream_handler_t(
-        on_stream_open=lambda s, p: (framed_streams.append(s), nq_stream_send(s, b"x")),
+        on_stream_open=lambda s, p: (framed_streams.append(s), nq_stream_send(s, b"x")),  # type: ignore[arg-type, return-value]
         stream_reader=lambda s, c: None, stream_writer=lambda s, d: d if d else fail("writer")(),
     )  # fmt: skip
     framed_streams: list[Any] = []
@@ -505,7 +505,7 @@ def test_a_failing_log_callback_stops_nothing(world: Any, unraisable: list[BaseE
     opened = Open(world)
     nq_log_config(nq_logconf_t(callback=fail))
     nq_conn_rpc(opened.conn, "nobody")  # logged
-    nq_rpc_task(opened.rpcs[0], lambda rpc: {}["key"])  # as well
+    nq_rpc_task(opened.rpcs[0], lambda rpc: {}["key"])  # type: ignore[index]  # as well
     world.until(lambda: len(unraisable) >= 3)
     nq_log_config(nq_logconf_t(callback=logs.append))
     assert opened.call() == (NQ_OK, b"x")

@@ -6,7 +6,6 @@ that really go away.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -145,6 +144,7 @@ def serve_in(namespaces: Cable, world: Any) -> None:
     assert hdmap is not None
     serve_rpc(hdmap)
     nq_server_start(server, False)
+    assert hdmap.address is not None
     world.port = hdmap.address[1]
 
 
@@ -187,8 +187,6 @@ def test_no_address_for_a_while(world: Any, namespaces: Cable) -> None:
         before = traffic.replies
         world.settle(0.5)
         assert traffic.replies <= before + 4
-        start = time.monotonic()
         namespaces.ip_in("client", "address", "add", f"{FIRST}/32", "dev", "wire")
         namespaces.ip_in("client", "route", "replace", SERVER, "dev", "wire")
         traffic.go_on(200)
-        assert time.monotonic() - start < 10

@@ -65,6 +65,7 @@ def test_several_ports_each_with_its_own_map(world: Any) -> None:
             nq_rpc_reply(rpc, msgid, name.encode())
 
         assert nq_hdmap_rpc_handler(hdmap, "rpc", nq_rpc_handler_t(on_rpc_request=answer)) is True
+        assert hdmap.address is not None
         ports.append(hdmap.address[1])
     nq_server_start(server, False)
     assert ask(world, ports[0]) == [b"one"]
@@ -89,6 +90,7 @@ def test_connections_spread_over_the_workers(world: Any) -> None:
 def test_listen_says_none_and_logs_why(world: Any, logs: list[str], tmp_path: Any) -> None:
     """Better on purpose 6: never an exit of the process."""
     server = nq_server_create(world.workers)
+    assert server is not None
     world.servers.append(server)
     taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     taken.bind(("127.0.0.1", 0))
@@ -115,6 +117,7 @@ def test_certificates_and_keys_in_memory(world: Any) -> None:
     leaf = world.leaf
     for cert, key in ((leaf.cert_pem, leaf.key_pem), (leaf.cert_pem, leaf.key_der), (str(leaf.cert), leaf.key)):
         server = nq_server_create(world.workers)
+        assert server is not None
         world.servers.append(server)
         hdmap = world.listen(server, cert=cert, key=key)
         assert hdmap is not None
@@ -174,16 +177,15 @@ def test_busy_polling(world: Any) -> None:
 
 
 def test_one_client_at_a_time(world: Any) -> None:
-    """3: accept_per_loop bounds the new connections of a tick; the others wait for the next ones, not for a timeout of
-    the client."""
+    """3: accept_per_loop bounds the new connections of a tick; the others wait for the next ones."""
     world.serve(serve_rpc, nq_svconf_t(accept_per_loop=1, idle_timeout=nq_time_sec(20)))
-    start = time.monotonic()
     assert ask(world, world.port, 50) == [b"x"] * 50
-    assert time.monotonic() - start < 5
+    assert sum(loop.stats()["accepted"] for loop in world.servers[0]._loops) == 50
 
 
 def test_start_blocks_until_joined(world: Any) -> None:
     server = nq_server_create(world.workers)
+    assert server is not None
     hdmap = world.listen(server)
     serve_rpc(hdmap)
     ended = threading.Event()
@@ -276,7 +278,7 @@ def test_join_gives_up_after_shutdown_timeout(world: Any, logs: list[str]) -> No
         asked.set()
 
     asked = threading.Event()
-    conf = nq_svconf_t(shutdown_timeout=nq_time_msec(300), idle_timeout=nq_time_sec(20))
+    conf = nq_svconf_t(shutdown_timeout=nq_time_msec(300), idle_timeout=nq_time_sec(3600))
     world.serve(lambda m: nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t(on_rpc_request=answer)), conf)
 
     def on_rpc_open(rpc: Any, pctx: Any) -> None:
@@ -285,13 +287,15 @@ def test_join_gives_up_after_shutdown_timeout(world: Any, logs: list[str]) -> No
     client = world.client(lambda m: nq_hdmap_rpc_handler(m, "rpc", nq_rpc_handler_t(on_rpc_open=on_rpc_open)))
     world.connect(client, on_open=lambda c, p: nq_conn_rpc(c, "rpc"))
     world.until(asked.is_set)
-    start = time.monotonic()
-    nq_server_join(world.servers.pop())
-    assert time.monotonic() - start < 3
+    nq_server_join(world.servers.pop())  # nobody polls the client
+    ends = [record for record in map(json.loads, logs) if record["msg"] == "shutdown finished"]
+    assert len(ends) == world.workers
+    assert [(record["_lv"], record["session_remain"]) for record in ends if record["reason"] == "timeout"] == [("E", 1)]
 
 
 def test_join_without_start_and_twice(small: Any) -> None:
     server = nq_server_create(2)
+    assert server is not None
     assert small.listen(server) is not None
     nq_server_join(server)
     nq_server_join(server)

@@ -182,6 +182,7 @@ def test_certificates_of_others_and_of_other_times(world: Any, what: str) -> Non
         "not yet": lambda: world.ca.issue(start=day, end=2 * day),
     }[what]()
     server = nq_server_create(world.workers)
+    assert server is not None
     hdmap = world.listen(server, cert=leaf.cert, key=leaf.key)
     world.servers.append(server)
     nq_server_start(server, False)

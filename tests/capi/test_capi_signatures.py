@@ -294,7 +294,7 @@ class Taker:
         capi.nq_server_listen(self.server, address, capi.nq_svconf_t(**field))
 
     def remote(self, **field: Any) -> None:
-        address = capi.nq_addr_t(**({"host": "127.0.0.1", "port": 1} | field))
+        address = capi.nq_addr_t(**({"host": "127.0.0.1", "port": 1} | field))  # type: ignore[arg-type]
         capi.nq_client_connect(self.live.client, address, capi.nq_clconf_t())
 
     def local(self, **field: Any) -> None:
@@ -392,12 +392,12 @@ def test_numbers_out_of_range_raise_at_the_call(small: Any, logs: list[str]) -> 
         (lambda n: capi.nq_conn_reachability_change(live.conn, n), (0,), (-1, 3, 2**64)),
         (lambda n: capi.nq_client_resolve_host(live.client, n, "127.0.0.1", lambda *a: None), (), (-1, 2**64)),
         (capi.nq_server_create, (), (0, -1, 129, 2**64)),
-        (lambda n: capi.nq_client_destroy(capi.nq_client_create(n, n)), (0, -1, 2**64), ()),  # hints: any int does
+        (lambda n: capi.nq_client_destroy(capi.nq_client_create(n, n)), (0, -1, 2**64), ()),  # type: ignore[arg-type]  # hints: any int does
         (capi.nq_time_sleep, (0,), (-1, 2**64)),
         (capi.nq_time_pause, (0,), (-1, 2**64)),
-        (capi.nq_time_sec, (0, -1, 10**10), (2**64, 10**400, float("inf"), float("nan"), 1e300)),
-        (capi.nq_time_nsec, (2**64 - 1,), (2**64, float("inf"))),
-        (capi.nq_time_to_sec, (2**64 - 1, -1), (2**64, 10**400, float("nan"))),
+        (capi.nq_time_sec, (0, -1, 10**10), (2**64, 10**400, float("inf"), float("nan"), 1e300)),  # type: ignore[list-item]
+        (capi.nq_time_nsec, (2**64 - 1,), (2**64, float("inf"))),  # type: ignore[list-item]
+        (capi.nq_time_to_sec, (2**64 - 1, -1), (2**64, 10**400, float("nan"))),  # type: ignore[list-item]
         (lambda n: capi.nq_log(n, "msg"), (0, 6), (-1, 7, 2**64)),
         (lambda n: capi.nq_msg(n, "msg"), (0, 6), (-1, 7, 2**64)),
         (lambda n: capi.nq_log(1, "msg", [], n), (0, 5), (-1, 2**64)),
@@ -423,6 +423,7 @@ def test_structs_can_be_made_empty_and_filled() -> None:
     for name in STRUCTS:
         getattr(capi, name)()
     client = capi.nq_client_create(1, 1)
+    assert client is not None
     try:
         with pytest.raises(ValueError, match=r"addr\.host"):
             capi.nq_client_connect(client, capi.nq_addr_t(), capi.nq_clconf_t())

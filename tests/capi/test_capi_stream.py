@@ -431,7 +431,7 @@ def test_wrong_arguments(small: Any) -> None:
     with pytest.raises(TypeError):
         nq_stream_send(peer.stream, "text")
     with pytest.raises(TypeError):
-        nq_stream_send(peer.conn, b"")  # type: ignore[arg-type]
+        nq_stream_send(peer.conn, b"")
     with pytest.raises(TypeError):
         nq_conn_stream(peer.conn, 5)  # type: ignore[arg-type]
     client = small.client()

@@ -81,7 +81,7 @@ class Index:
 class Name(str):
     act: Act
 
-    def encode(self, *args: Any) -> bytes:  # type: ignore[override]
+    def encode(self, *args: Any) -> bytes:
         self.act()
         return str(self)[:].encode()
 
@@ -113,7 +113,9 @@ class World:
     def __init__(self, port: int) -> None:
         nq_log_config(nq_logconf_t(callback=ignore))
         sys.unraisablehook = sys.__unraisablehook__
-        self.client = nq_client_create(1, 1)
+        client = nq_client_create(1, 1)
+        assert client is not None
+        self.client = client
         self.replies: list[Any] = []
         self.acted = 0
         self.write: Callable[[Any], Any] = lambda data: data
@@ -265,7 +267,7 @@ def cases(name: str, w: World, act: Act) -> Iterator[tuple[str, Callable[..., An
         yield "get", nq_rpc_call_ex, (rpc, 1, get, nq_rpc_opt_t(callback=w.on_reply))
         yield "release", nq_rpc_call_ex, (rpc, 1, release, nq_rpc_opt_t(callback=w.on_reply))
         yield "timeout", nq_rpc_call_ex, (rpc, 1, b"x", options("timeout"))
-        yield "timeout index", nq_rpc_call_ex, (rpc, 1, b"x", nq_rpc_opt_t(w.on_reply, Index(act, 0)))
+        yield "timeout index", nq_rpc_call_ex, (rpc, 1, b"x", nq_rpc_opt_t(w.on_reply, Index(act, 0)))  # type: ignore[arg-type]
         yield "callback", nq_rpc_call_ex, (rpc, 1, b"x", options("callback"))
         yield "gc", nq_rpc_call_ex, (rpc, 1, b"x", nq_rpc_opt_t(callback=w.on_reply))
     elif name == "many":
@@ -290,7 +292,7 @@ def cases(name: str, w: World, act: Act) -> Iterator[tuple[str, Callable[..., An
     elif name == "open":
         evil = Name("plain")
         evil.act = act
-        for fn in (nq_conn_stream, nq_conn_rpc):
+        for fn in (nq_conn_stream, nq_conn_rpc):  # type: ignore[assignment]
             yield f"name {fn.__name__}", fn, (conn, evil)
             yield f"gc {fn.__name__}", fn, (conn, "plain")
             nq_log_config(nq_logconf_t(callback=log_acts))
@@ -357,6 +359,7 @@ def run(port: int, name: str, wanted: int, act_name: str, step: int) -> str | No
 def main(cert: str, key: str, names: list[str]) -> None:
     nq_log_config(nq_logconf_t(callback=ignore))
     server = nq_server_create(1)
+    assert server is not None
     hdmap = nq_server_listen(server, nq_addr_t("127.0.0.1", cert=cert, key=key, port=0), nq_svconf_t())
     assert hdmap is not None
     nq_hdmap_stream_handler(hdmap, "plain", nq_stream_handler_t(on_stream_record=ignore))
@@ -365,6 +368,7 @@ def main(cert: str, key: str, names: list[str]) -> None:
     nq_hdmap_stream_handler(hdmap, "framed", framed)
     nq_hdmap_rpc_handler(hdmap, "rpc", nq_rpc_handler_t(on_rpc_request=ignore))  # which never replies
     nq_server_start(server, False)
+    assert hdmap.address is not None
     port = hdmap.address[1]
     for name in names:
         for act in ("destroy", "end"):

@@ -120,10 +120,10 @@ def test_versions() -> None:
     text = run("versions").fine().out
     for name in ("naquid", "ngtcp2", "tls", "python"):
         assert re.search(rf"^{name} +{re.escape(found[name])}$", text, re.M)
-    mended = found["pins"]["ngtcp2"]["mended"]
-    assert mended, "ngtcp2 is not built as upstream ships it, and that is said"
-    assert [line for line in text.splitlines() if line.startswith("mended")] == [
-        f"mended    ngtcp2: {m}" for m in mended
+    patched = found["pins"]["ngtcp2"]["patched"]
+    assert patched, "ngtcp2 is not built as upstream ships it, and that is said"
+    assert [line for line in text.splitlines() if line.startswith("patched")] == [
+        f"patched   ngtcp2: {change}" for change in patched
     ]
 
 

@@ -87,11 +87,8 @@ def test_plot(workload: str, tmp_path: Path) -> None:
 
 
 def test_plot_that_cannot_be(tmp_path: Path) -> None:
-    begin = time.monotonic()
-    done = run("bench", "bulk", "--seconds", 50, "--plot", tmp_path / "none" / "out.png")
+    done = run("bench", "bulk", "--seconds", 3600, "--plot", tmp_path / "none" / "out.png")  # it is said before the run
     done.failed("none" if importlib.util.find_spec("matplotlib") else "pip install matplotlib")
-    (tmp_path / "matplotlib.py").write_text("raise ImportError")
-    assert time.monotonic() - begin < 30, "it is said before the run"
 
 
 def test_rates() -> None:

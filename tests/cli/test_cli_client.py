@@ -123,10 +123,8 @@ class TestErrorsOfConnecting:
         run(command[0], "localhost", echo.port, *command[1:], "--ca", __file__).failed("test_cli_client.py")
 
     def test_nobody_listens(self, command: list[str], certs: Certs) -> None:
-        begin = time.monotonic()
         done = run(command[0], "127.0.0.1", free_port(), *command[1:], *certs.client, "--connect-timeout", 0.5)
         done.failed("is a QUIC server listening")
-        assert time.monotonic() - begin < 30
 
     def test_no_such_host(self, command: list[str], certs: Certs) -> None:
         run(command[0], "nosuch.invalid", 1, *command[1:], *certs.client).failed("nosuch.invalid", "resolved")

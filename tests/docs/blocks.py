@@ -4,7 +4,8 @@ What stands in a page:
 
     ```python                   runs; the blocks of a page share their names. `await` may be used at the top level, as
                                 in `python -m asyncio`; such blocks share one event loop.
-    ```python title="chat.py"   is written to that file in the page's folder; a later console block must use it.
+    ```python title="chat.py"   is written to that file in the page's folder; a later console block must use it. So is
+                                ```c title="upper.c".
     ```console                  lines with "$ " run in bash, in the page's folder; what follows them is their output.
     ```text title="Output"      what the block before printed.
 
@@ -71,7 +72,11 @@ class Block:
 
     @property
     def is_run(self) -> bool:
-        return self.language in ("python", "console") and not self.not_run
+        return (self.language in ("python", "console") or self.is_c_file) and not self.not_run
+
+    @property
+    def is_c_file(self) -> bool:
+        return self.language == "c" and bool(self.title)
 
     @property
     def not_run(self) -> str:

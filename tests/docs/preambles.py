@@ -84,7 +84,7 @@ async def echo(folder: Path, _: int) -> AsyncIterator[dict[str, Any]]:
     def datagram(conn: naquid.Connection, data: bytes) -> None:
         conn.send_datagram(data)
 
-    files = {name: folder / f"{name}.pem" for name in ("cert", "key")}
+    files: dict[str, Any] = {name: folder / f"{name}.pem" for name in ("cert", "key")}
     async with (
         naquid.serve(app, "127.0.0.1", 0, **files) as server,
         naquid.connect("127.0.0.1", server.port, ca=folder / "ca.pem") as conn,
@@ -95,7 +95,7 @@ async def echo(folder: Path, _: int) -> AsyncIterator[dict[str, Any]]:
 @contextlib.asynccontextmanager
 async def plugin(folder: Path, _: int) -> AsyncIterator[dict[str, Any]]:
     """The pytest plugin where naquid is not installed but used from its tree."""
-    names = "_naquid_leaf, naquid_ca, naquid_client, naquid_relay, naquid_server"
+    names = "_naquid_leaf, naquid_ca, naquid_client, naquid_network, naquid_relay, naquid_server"
     (folder / "conftest.py").write_text(f"from naquid.testing.plugin import {names}  # noqa: F401\n")
     yield {}
 
@@ -106,6 +106,7 @@ async def capi_echo(folder: Path, port: int) -> AsyncIterator[dict[str, Any]]:
     from naquid import capi
 
     server = capi.nq_server_create(1)
+    assert server is not None
     address = capi.nq_addr_t("127.0.0.1", cert=folder / "cert.pem", key=folder / "key.pem", port=port)
     handlers = capi.nq_server_listen(server, address, None)
     assert handlers is not None

@@ -67,6 +67,22 @@ def test_every_field_of_a_configuration_is_explained(module: str) -> None:
                 assert explained or obvious, f"{made.name}.{field.target.id} has no text"
 
 
+def test_the_ends_of_connections_are_all_explained() -> None:
+    """Every text by which a connection ends has its row in the table, and the table has no other."""
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    rows = re.findall(r"^\| `([^`]+)` \| (?:HandshakeFailed|ConnectionLost|IdleTimeout)", page, re.MULTILINE)
+    explained = set()
+    for why in range(1, 9):
+        for code in (0, 0x100 + 48) if why == 3 else (0, 2):
+            for remote in (False, True):
+                for established in (False, True):
+                    text = str(naquid.errors.from_close(why, code, "", remote, established))
+                    found = [row for row in rows if row in text]
+                    assert len(found) == 1, f"{text}: {found}"
+                    explained.update(found)
+    assert explained == set(rows)
+
+
 def test_screens() -> None:
     """Every picture of the command line is shown, and there is one for each that is."""
     page = (ROOT / "docs" / "reference" / "cli.md").read_text()

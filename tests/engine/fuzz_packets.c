@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 enum { OP_FRAME, OP_NOW, OP_TICK, OP_WAIT, OP_SIDE, OP_HONEST, OP_PACKET, OP_SEND, OP_RAW, OP_HOLD, OP_PEER, OPS };
 
 typedef struct machine {
-  sim net;
+  nq_sim net;
   hostile_side x;
   hostile *p;
   int server; /* the hostile peer is one */
@@ -357,7 +357,7 @@ static void peer_op(machine *m, const uint8_t v[5]) {
     p->io->local.in.sin_port = htons((uint16_t)(6666 + v[1] % 4));
     break;
   case 3: /* what the engine sends is lost for a while */
-    m->net.cut_to = m->net.cut_to || v[1] & 1 ? 0 : 66;
+    m->net.cut_to = m->net.cut_to.len || v[1] & 1 ? (nq_addr){.len = 0} : nq_sim_address(66, 0);
     break;
   case 4:
     new_peer(m);
@@ -470,7 +470,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   m.server = data[0] & 1;
   m.at = data + 2;
   m.end = data + size;
-  sim_init(&m.net, 7);
+  nq_sim_init(&m.net, 7);
   m.net.delay = 0;
   set_params(&m.params, data[1] & 7);
   m.params.stateless_reset_token_present &= (uint8_t)m.server;
@@ -489,7 +489,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   hostile_side_tick(&m.x);
   hostile_side_close(&m.x, drop, &m);
   hostile_free(m.p);
-  sim_free(&m.net);
+  nq_sim_free(&m.net);
   return 0;
 }
 

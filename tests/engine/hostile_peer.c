@@ -364,14 +364,14 @@ void hostile_params(ngtcp2_transport_params *params) {
 static void random_cid(hostile *p, ngtcp2_cid *cid) {
   cid->datalen = HOSTILE_CID;
   for (size_t i = 0; i < HOSTILE_CID; i++)
-    cid->data[i] = (uint8_t)(sim_random(p->net) >> 24);
+    cid->data[i] = (uint8_t)(nq_sim_random(p->net) >> 24);
 }
 
-hostile *hostile_new(sim *net, SSL_CTX *ctx, int server, const nq_addr *to, const ngtcp2_transport_params *params) {
+hostile *hostile_new(nq_sim *net, SSL_CTX *ctx, int server, const nq_addr *to, const ngtcp2_transport_params *params) {
   hostile *p = calloc(1, sizeof *p);
   REQUIRE(p != NULL);
   p->net = net;
-  p->io = sim_io(net, HOST, PORT);
+  p->io = nq_sim_io(net, HOST, PORT);
   p->server = server;
   for (int i = 0; i < HOSTILE_STREAMS; i++)
     p->streams[i].id = -1;

@@ -9,7 +9,7 @@
 
 #include "certs.h"
 #include "hostile_keys.h"
-#include "sim.h"
+#include "io/sim.h"
 
 #define HOSTILE_CID 8       /* length of its connection IDs */
 #define HOSTILE_CRYPTO 4096 /* bytes of handshake messages in one direction of one level */
@@ -68,7 +68,7 @@ typedef struct hostile_stream {
 } hostile_stream;
 
 typedef struct hostile {
-  sim *net;
+  nq_sim *net;
   nq_io *io;
   nq_addr to;
   int server;
@@ -93,7 +93,7 @@ typedef struct hostile {
 /* Contexts of both roles. Freed with SSL_CTX_free. leaf NULL: a client, which verifies nothing. */
 SSL_CTX *hostile_context(const nq_test_cert *leaf);
 /* params NULL: hostile_params. `to` is where a client sends its first packet. */
-hostile *hostile_new(sim *net, SSL_CTX *ctx, int server, const nq_addr *to, const ngtcp2_transport_params *params);
+hostile *hostile_new(nq_sim *net, SSL_CTX *ctx, int server, const nq_addr *to, const ngtcp2_transport_params *params);
 void hostile_free(hostile *p);
 void hostile_params(ngtcp2_transport_params *params);
 void hostile_address(nq_addr *a);

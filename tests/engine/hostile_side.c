@@ -47,7 +47,7 @@ static nq_limits limits_of(int small) {
   return o;
 }
 
-void hostile_side_open(hostile_side *x, sim *net, nq_tls *tls, nq_hdmap *map, int client, int small) {
+void hostile_side_open(hostile_side *x, nq_sim *net, nq_tls *tls, nq_hdmap *map, int client, int small) {
   memset(x, 0, sizeof *x);
   current = x;
   x->net = net;
@@ -63,7 +63,7 @@ void hostile_side_open(hostile_side *x, sim *net, nq_tls *tls, nq_hdmap *map, in
     o.tls = tls;
     o.hdmap = map;
   }
-  nq_io *io = client ? sim_io(net, CLIENT_HOST, 5000) : sim_io(net, SERVER_HOST, 443);
+  nq_io *io = client ? nq_sim_io(net, CLIENT_HOST, 5000) : nq_sim_io(net, SERVER_HOST, 443);
   MUST(nq_endpoint_attach(x->l, io, &o, &x->ep) == 0);
 }
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "engine.h"
-#include "sim.h"
+#include "io/sim.h"
 
 #define MUST(cond)                                                                                                     \
   do {                                                                                                                 \
@@ -31,7 +31,7 @@ enum {
 };
 
 typedef struct hostile_side {
-  sim *net;
+  nq_sim *net;
   nq_loop *l;
   uint32_t ep;
   nq_tls *tls;
@@ -53,7 +53,7 @@ typedef struct hostile_side {
 } hostile_side;
 
 /* tls and map are kept by the caller. small: limits that are reached soon. */
-void hostile_side_open(hostile_side *x, sim *net, nq_tls *tls, nq_hdmap *map, int client, int small);
+void hostile_side_open(hostile_side *x, nq_sim *net, nq_tls *tls, nq_hdmap *map, int client, int small);
 void hostile_side_address(const hostile_side *x, nq_addr *a);
 /* A client connects to the hostile peer. */
 void hostile_side_connect(hostile_side *x);

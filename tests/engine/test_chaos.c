@@ -1,8 +1,8 @@
 /* test_chaos.c: everything the engine can be asked for, by chance, on handles old and new, from inside and outside of
  * handlers, on a bad network. Nothing crashes; every call ends once; in the end nothing is left. */
 #include "check.h"
+#include "io/sim.h"
 #include "loop/loop.h"
-#include "sim.h"
 #include "world.h"
 
 #define MS UINT64_C(1000000)
@@ -10,7 +10,7 @@
 
 typedef struct chaos {
   world w;
-  sim net;
+  nq_sim net;
   uint64_t dice;
   nq_handle streams[2][KEEP], conns[2][KEEP]; /* of the client, of the server */
   uint32_t n_streams[2], n_conns[2];
@@ -211,7 +211,7 @@ static nq_loop_stats stats(nq_loop *l) {
 static void run(uint64_t seed) {
   chaos *t = calloc(1, sizeof *t);
   REQUIRE(t != NULL);
-  sim_init(&t->net, seed);
+  nq_sim_init(&t->net, seed);
   t->dice = seed;
   t->net.delay = MS;
   world_open(&t->w, &t->net);
@@ -222,8 +222,8 @@ static void run(uint64_t seed) {
   t->w.s.limits.max_assembly = 65536;
   nq_endpoint_close(t->w.s.l, t->w.s.ep);
   world_listen(&t->w);
-  t->net.loss = rnd(t, 80);
-  t->net.dup = rnd(t, 80);
+  t->net.loss = 1000 * rnd(t, 80);
+  t->net.dup = 1000 * rnd(t, 80);
   t->net.jitter = rnd(t, 5) * MS;
   t->w.s.hook = t->w.c.hook = see;
   t->w.s.hook_ctx = t->w.c.hook_ctx = t;
@@ -257,7 +257,7 @@ static void run(uint64_t seed) {
   }
   CHECK_EQ(stats(t->w.c.l).pending_calls + t->ends + t->cancelled, t->calls);
   world_close(&t->w);
-  sim_free(&t->net);
+  nq_sim_free(&t->net);
   free(t);
 }
 

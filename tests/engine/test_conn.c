@@ -2,21 +2,21 @@
  * every state, reconnecting. test_path.c has what happens on the way. */
 #include "certs.h"
 #include "check.h"
+#include "io/sim.h"
 #include "loop/loop.h"
 #include "quic/endpoint.h"
-#include "sim.h"
 #include "world.h"
 
 #define MS UINT64_C(1000000)
 
 typedef struct fixture {
-  sim net;
+  nq_sim net;
   world w;
   nq_handle conn;
 } fixture;
 
 static void begin(fixture *f) {
-  sim_init(&f->net, 51);
+  nq_sim_init(&f->net, 51);
   f->net.delay = MS;
   world_open(&f->w, &f->net);
 }
@@ -30,7 +30,7 @@ static void begin_open(fixture *f) {
 
 static void end(fixture *f) {
   world_close(&f->w);
-  sim_free(&f->net);
+  nq_sim_free(&f->net);
 }
 
 static nq_loop_stats stats(nq_loop *l) {
@@ -297,7 +297,7 @@ static void test_closing_answers_back_off(void) {
   nq_handle s = world_stream(&f.w, f.conn, NQ_KIND_RAW, "raw");
   nq_stream_send(f.w.c.l, s, (const uint8_t *)"x", 1);
   world_run(&f.w, 100);
-  f.net.cut_to = 2; /* the client hears nothing */
+  f.net.cut_to = nq_sim_address(2, 0); /* the client hears nothing */
   nq_conn_close(f.w.s.l, f.w.s.conn, 3, "", 0, 1);
   world_run(&f.w, 5);
   CHECK_EQ(f.w.s.count[NQ_EV_CONN_CLOSE], 1);
@@ -310,7 +310,7 @@ static void test_closing_answers_back_off(void) {
   uint64_t answers = f.net.lost - 1, packets = f.net.sent - sent - answers;
   CHECK(packets >= 10 && packets < 32);
   CHECK(answers >= 4 && answers <= 5); /* packets 1, 2, 4, 8, 16 */
-  f.net.cut_to = 0;
+  f.net.cut_to = (nq_addr){.len = 0};
   for (int i = 0; i < 20; i++)
     nq_conn_ping(f.w.c.l, f.conn), nq_stream_send(f.w.c.l, s, (const uint8_t *)"x", 1), world_run(&f.w, 1);
   CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_CLOSE], 1, 1000));

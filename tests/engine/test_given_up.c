@@ -2,21 +2,21 @@
  * delivered, by RESET_STREAM and STOP_SENDING. Whoever waits is told at once, and what nobody will send is freed. */
 #include "app/nq1.h"
 #include "check.h"
+#include "io/sim.h"
 #include "loop/loop.h"
 #include "quic/stream.h"
-#include "sim.h"
 #include "world.h"
 
 #define MS UINT64_C(1000000)
 
 typedef struct fixture {
-  sim net;
+  nq_sim net;
   world w;
   nq_handle conn;
 } fixture;
 
 static void begin(fixture *f) {
-  sim_init(&f->net, 17);
+  nq_sim_init(&f->net, 17);
   f->net.delay = MS;
   world_open(&f->w, &f->net);
   f->w.s.echo = 0;
@@ -27,7 +27,7 @@ static void begin(fixture *f) {
 
 static void end(fixture *f) {
   world_close(&f->w);
-  sim_free(&f->net);
+  nq_sim_free(&f->net);
 }
 
 static nq_loop_stats stats(nq_loop *l) {
@@ -67,7 +67,7 @@ static void broken_reply(const char *reply, size_t n, uint64_t code) {
   CHECK(nq_stream_send(f.w.s.l, f.w.s.stream, (const uint8_t *)reply, n) >= 0);
   nq1(s)->kind = NQ_KIND_RPC;
   nq_loop_flush(f.w.s.l);
-  f.net.cut_to = 1; /* STOP_SENDING and RESET_STREAM are not answered */
+  f.net.cut_to = nq_sim_address(1, 0); /* STOP_SENDING and RESET_STREAM are not answered */
   CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_STREAM_RESET], 1, 100));
   CHECK_EQ(r.flags, NQ_EVF_LOCAL);
   CHECK_EQ(r.code, code);
@@ -75,7 +75,7 @@ static void broken_reply(const char *reply, size_t n, uint64_t code) {
   CHECK_EQ(stats(f.w.c.l).pending_calls, 0);
   CHECK_EQ(f.w.c.count[NQ_EV_STREAM_CLOSE], 0);
   CHECK_EQ(nq_rpc_call(f.w.c.l, rpc, 1, NULL, 0, 0, NULL, NULL), NQ_ERR_STATE);
-  f.net.cut_to = 0;
+  f.net.cut_to = (nq_addr){.len = 0};
   CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_STREAM_CLOSE], 1, 5000));
   CHECK_EQ(f.w.c.count[NQ_EV_RPC_REPLY], 3); /* none is told twice */
   CHECK_EQ(f.w.s.count[NQ_EV_STREAM_RESET], 1);

@@ -1,10 +1,10 @@
 /* test_hostile.c: packets from strangers and from peers that mean no good: every one ends in a counted drop or an
  * answer, no answer is larger than what it answers, and nothing grows. */
 #include "check.h"
+#include "io/sim.h"
 #include "loop/loop.h"
 #include "quic/accept.h"
 #include "quic/conn.h"
-#include "sim.h"
 #include "world.h"
 
 #define MS UINT64_C(1000000)
@@ -22,7 +22,7 @@ typedef struct capture {
 } capture;
 
 typedef struct fixture {
-  sim net;
+  nq_sim net;
   world w;
   nq_handle conn;
   nq_io *evil;
@@ -35,11 +35,11 @@ static uint32_t rnd(fixture *f, uint32_t n) {
 }
 
 static void begin(fixture *f) {
-  sim_init(&f->net, 71);
+  nq_sim_init(&f->net, 71);
   f->net.delay = MS;
   f->seed = 99;
   world_open(&f->w, &f->net);
-  f->evil = sim_io(&f->net, 66, 6666);
+  f->evil = nq_sim_io(&f->net, 66, 6666);
 }
 
 static void connect_ok(fixture *f) {
@@ -56,7 +56,7 @@ static void listen_again(fixture *f) {
 static void end(fixture *f) {
   f->evil->ops->close(f->evil);
   world_close(&f->w);
-  sim_free(&f->net);
+  nq_sim_free(&f->net);
 }
 
 static nq_loop_stats stats(nq_loop *l) {
@@ -369,7 +369,7 @@ static void test_accept_per_tick(void) {
   end(&f);
 }
 
-static sim *creeping;
+static nq_sim *creeping;
 
 static uint64_t creep(void *ctx) {
   (void)ctx;

@@ -10,7 +10,7 @@
 #define FROM_PEER(server) ((server) ? 1u : 0u) /* the lowest bit of a stream ID that the peer opens */
 
 typedef struct fixture {
-  sim net;
+  nq_sim net;
   world w;
   side *x; /* the engine's side */
   SSL_CTX *ctx;
@@ -30,7 +30,7 @@ static void run(fixture *f, unsigned ms) {
 
 static void begin(fixture *f, int hostile_server, hostile_point until) {
   memset(f, 0, sizeof *f);
-  sim_init(&f->net, 7);
+  nq_sim_init(&f->net, 7);
   f->net.delay = 0;
   world_open(&f->w, &f->net);
   f->x = hostile_server ? &f->w.c : &f->w.s;
@@ -73,7 +73,7 @@ static void end(fixture *f) {
   hostile_free(f->p);
   SSL_CTX_free(f->ctx);
   world_close(&f->w);
-  sim_free(&f->net);
+  nq_sim_free(&f->net);
 }
 
 /* The engine's side found a transport error, and told the peer. */

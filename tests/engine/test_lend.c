@@ -1,14 +1,14 @@
 /* test_lend.c: bytes sent without a copy (nq_stream_lend): they are given back when all are acknowledged, or when the
  * stream has ended in whatever way; not before, and once. Those of test_chaos.c and test_lossy.c are lent, too. */
 #include "check.h"
-#include "sim.h"
+#include "io/sim.h"
 #include "world.h"
 
 #define MS UINT64_C(1000000)
 #define SIZE 100000u
 
 typedef struct fixture {
-  sim net;
+  nq_sim net;
   world w;
   nq_handle conn;
   uint8_t data[SIZE];
@@ -19,7 +19,7 @@ static uint64_t lent(void) { return world_lent - world_returned; }
 static fixture *begin(void) {
   fixture *f = calloc(1, sizeof *f);
   REQUIRE(f != NULL);
-  sim_init(&f->net, 7);
+  nq_sim_init(&f->net, 7);
   f->net.delay = 5 * MS;
   world_open(&f->w, &f->net);
   f->w.s.echo = 0;
@@ -37,7 +37,7 @@ static fixture *begin(void) {
 static void end(fixture *f) {
   world_close(&f->w);
   CHECK_EQ(lent(), 0);
-  sim_free(&f->net);
+  nq_sim_free(&f->net);
   free(f);
 }
 
@@ -69,7 +69,7 @@ static void test_acknowledged(void) {
     nq_handle s = lend_some(f, k ? NQ_KIND_RAW : NQ_KIND_RECORD);
     CHECK(in_use(f->w.c.l) >= 3 * SIZE);
     CHECK_EQ(f->w.c.count[NQ_EV_RETURNED], 0);
-    f->net.loss = 200; /* what is lost is sent again, from the same bytes */
+    f->net.loss = NQ_SIM_ALWAYS / 5; /* what is lost is sent again, from the same bytes */
     world_run(&f->w, 3000);
     CHECK_EQ(nq_stream_queued(f->w.c.l, s), 0);
     CHECK(f->w.c.count[NQ_EV_RETURNED] >= 1 && f->w.c.count[NQ_EV_RETURNED] <= 3);
@@ -86,7 +86,7 @@ static void test_acknowledged(void) {
 static void test_not_before(void) {
   fixture *f = begin();
   lend_some(f, NQ_KIND_RAW);
-  f->net.loss = 1000;
+  f->net.loss = NQ_SIM_ALWAYS;
   world_run(&f->w, 200);
   CHECK_EQ(lent(), 3);
   CHECK_EQ(f->w.c.count[NQ_EV_CONN_CLOSE], 0);
@@ -145,7 +145,7 @@ static void test_endings_of_the_connection(void) {
       nq_conn_close(f->w.s.l, f->w.s.conn, 1, "bye", 3, 0);
       break;
     case 3: /* lost: nothing comes through, until the idle timeout */
-      f->net.loss = 1000;
+      f->net.loss = NQ_SIM_ALWAYS;
       CHECK(world_until(&f->w, &f->w.c.count[NQ_EV_CONN_CLOSE], 1, 60000));
       CHECK_EQ(f->w.c.why, NQ_WHY_IDLE);
       break;
@@ -172,7 +172,7 @@ static void test_never_sent(void) {
   nq_conn_close(f->w.c.l, f->conn, 0, "", 0, 1);
   world_run(&f->w, 1000);
   CHECK_EQ(lent(), 0);
-  f->net.loss = 1000;
+  f->net.loss = NQ_SIM_ALWAYS;
   nq_handle conn = world_connect(&f->w, "localhost");
   CHECK(world_lend(f->w.c.l, world_stream(&f->w, conn, NQ_KIND_RECORD, "rec"), f->data, SIZE) >= 0);
   world_run(&f->w, 1);

@@ -2,8 +2,8 @@
  * arrives once, whole and in order, and the same seed gives the same trace. */
 #include "certs.h"
 #include "check.h"
+#include "io/sim.h"
 #include "loop/loop.h"
-#include "sim.h"
 #include "world.h"
 
 #define MS UINT64_C(1000000)
@@ -126,15 +126,15 @@ static void same_sizes(world *w) {
 }
 
 static uint64_t run(uint64_t seed, const network *n, uint32_t steps, uint64_t step_ms, uint64_t *lost) {
-  sim net;
+  nq_sim net;
   world w;
   traffic tc = {.trace = 14695981039346656037u}, ts = tc;
-  sim_init(&net, seed);
+  nq_sim_init(&net, seed);
   world_open(&w, &net);
   same_sizes(&w);
-  net.loss = n->loss;
-  net.dup = n->dup;
-  net.corrupt = n->corrupt;
+  net.loss = 1000 * n->loss;
+  net.dup = 1000 * n->dup;
+  net.corrupt = 1000 * n->corrupt;
   net.delay = n->delay;
   net.jitter = n->jitter;
   w.s.hook = w.c.hook = see;
@@ -189,7 +189,7 @@ static uint64_t run(uint64_t seed, const network *n, uint32_t steps, uint64_t st
          (unsigned)((net.now - start) / (1000 * MS)), (unsigned)net.sent, (unsigned)net.lost, (unsigned)net.duplicated,
          (unsigned long long)(tc.trace ^ ts.trace));
   world_close(&w);
-  sim_free(&net);
+  nq_sim_free(&net);
   return tc.trace ^ ts.trace * 3;
 }
 
@@ -224,9 +224,9 @@ static void test_same_seed_same_trace(void) {
 
 /* Nothing passes for a while, in one direction or both: the connection lives on when the network comes back. */
 static void test_outages(void) {
-  sim net;
+  nq_sim net;
   world w;
-  sim_init(&net, 9);
+  nq_sim_init(&net, 9);
   world_open(&w, &net);
   nq_handle conn = world_connect(&w, "localhost");
   nq_handle rpc = world_stream(&w, conn, NQ_KIND_RPC, "rpc");
@@ -241,7 +241,7 @@ static void test_outages(void) {
   CHECK_EQ(w.c.count[NQ_EV_CONN_CLOSE], 0);
   CHECK_EQ(w.s.count[NQ_EV_RPC_REQUEST], 10);
   world_close(&w);
-  sim_free(&net);
+  nq_sim_free(&net);
 }
 
 int main(void) {

@@ -1,7 +1,7 @@
 /* test_marks.c: sends whose sender is told how they fare. */
 #include "check.h"
 #include "engine.h"
-#include "sim.h"
+#include "io/sim.h"
 #include "world.h"
 
 static const uint8_t data[100000];
@@ -13,9 +13,9 @@ static nq_handle open_record(world *w, nq_handle *conn) {
 }
 
 static void test_every_byte_is_acknowledged_once(void) {
-  sim net;
+  nq_sim net;
   world w;
-  sim_init(&net, 1);
+  nq_sim_init(&net, 1);
   world_open(&w, &net);
   nq_handle conn, s = open_record(&w, &conn);
   CHECK(nq_stream_send_marked(w.c.l, s, (const uint8_t *)"hogehogehoge", 12, &w) >= 0);
@@ -27,16 +27,16 @@ static void test_every_byte_is_acknowledged_once(void) {
   CHECK_EQ(w.c.acked, 13 + 3 + sizeof data); /* with the length of each record, without the name */
   CHECK_EQ(w.c.lost, 0);
   world_close(&w);
-  sim_free(&net);
+  nq_sim_free(&net);
 }
 
 static void test_losses_are_told(void) {
-  sim net;
+  nq_sim net;
   world w;
-  sim_init(&net, 7);
+  nq_sim_init(&net, 7);
   world_open(&w, &net);
   nq_handle conn, s = open_record(&w, &conn);
-  net.loss = 100;
+  net.loss = NQ_SIM_ALWAYS / 10;
   for (int i = 0; i < 20; i++)
     CHECK(nq_stream_send_marked(w.c.l, s, data, sizeof data, &w) >= 0);
   CHECK(world_until(&w, &w.s.count[NQ_EV_STREAM_RECORD], 20, 60000));
@@ -45,13 +45,13 @@ static void test_losses_are_told(void) {
   CHECK_EQ(w.c.acked, 20 * (3 + sizeof data));
   CHECK(w.c.lost > 0);
   world_close(&w);
-  sim_free(&net);
+  nq_sim_free(&net);
 }
 
 static void test_the_end_of_the_stream_is_told(void) {
-  sim net;
+  nq_sim net;
   world w;
-  sim_init(&net, 3);
+  nq_sim_init(&net, 3);
   world_open(&w, &net);
   nq_handle conn, s = open_record(&w, &conn);
   world_run(&w, 100);
@@ -64,7 +64,7 @@ static void test_the_end_of_the_stream_is_told(void) {
   CHECK_EQ(w.c.ack_cut, 2);
   CHECK(nq_stream_send_marked(w.c.l, s, data, 500, &w) == NQ_ERR_STALE);
   world_close(&w);
-  sim_free(&net);
+  nq_sim_free(&net);
 }
 
 int main(void) {

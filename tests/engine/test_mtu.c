@@ -1,16 +1,16 @@
 /* test_mtu.c: how large packets become, on paths of any MTU, and what happens when a path's MTU shrinks (RFC 8899, RFC
  * 9000 14): everything arrives, and the size follows. */
 #include "check.h"
+#include "io/sim.h"
 #include "loop/loop.h"
 #include "quic/conn.h"
-#include "sim.h"
 #include "world.h"
 
 #define MS UINT64_C(1000000)
 #define BIG (3u << 20)
 
 typedef struct fixture {
-  sim net;
+  nq_sim net;
   world w;
   nq_handle conn, raw;
   uint64_t out, in, wrong, datagrams;
@@ -40,7 +40,7 @@ static int server_sees(side *x, const nq_event *e) {
 
 static void begin(fixture *f, uint64_t seed, size_t mtu, uint64_t limit) {
   memset(f, 0, sizeof *f);
-  sim_init(&f->net, seed);
+  nq_sim_init(&f->net, seed);
   f->net.delay = 10 * MS;
   f->net.mtu = mtu;
   f->net.rate = 50000000;
@@ -101,7 +101,7 @@ static uint64_t fallbacks(fixture *f) {
 static void end(fixture *f) {
   CHECK_EQ(f->w.c.count[NQ_EV_CONN_CLOSE] + f->w.s.count[NQ_EV_CONN_CLOSE], 0);
   world_close(&f->w);
-  sim_free(&f->net);
+  nq_sim_free(&f->net);
 }
 
 /* What a path carries is found, and no more is sent once it is; without bulk nothing above Ethernet's size is tried. */
@@ -163,7 +163,7 @@ static void test_shrinking(void) {
       transfer(&f, BIG, 20000);
       world_run(&f.w, 2000);
       CHECK_EQ(payload(&f), 8952);
-      f.net.loss = loss;
+      f.net.loss = 1000 * loss;
       put(&f, BIG);
       world_run(&f.w, 15);
       CHECK(f.in < f.out);
@@ -220,7 +220,7 @@ static void test_bad_weather(void) {
     transfer(&f, BIG, 5000);
     world_run(&f.w, 2000);
     CHECK_EQ(payload(&f), 8952);
-    f.net.loss = seed % 2 ? 30 : 150;
+    f.net.loss = seed % 2 ? 30000 : 150000;
     transfer(&f, BIG, 60000);
     CHECK_EQ(fallbacks(&f), 0);
     f.net.loss = 0;
@@ -251,7 +251,7 @@ static void test_outages(void) {
     CHECK_EQ(size, seed % 4 < 2 ? 8952 : 1452);
     uint64_t longest = seed % 5 == 0 ? 1500 : seed % 5 == 1 ? 300 : 40; /* ms */
     for (int i = 0; i < (longest > 1000 ? 8 : 30); i++) { /* not for so long that the connection idles */
-      int rest = 5 + (int)(sim_random(&f.net) % 60), out = 1 + (int)(sim_random(&f.net) % longest);
+      int rest = 5 + (int)(nq_sim_random(&f.net) % 60), out = 1 + (int)(nq_sim_random(&f.net) % longest);
       for (int k = 0; k < rest + out; k += 5) {
         f.net.cut = k >= rest;
         if (f.out - f.in < 300000)
@@ -346,7 +346,7 @@ static void test_found_soon(void) {
       transfer(&f, BIG / 4, 5000);
       CHECK_EQ(payload(&f), 1452);
       f.net.mtu = 1252;
-      f.net.loss = loss;
+      f.net.loss = 1000 * loss;
       nq_handle small = world_stream(&f.w, f.conn, NQ_KIND_RPC, "rpc");
       put(&f, BIG / 4);
       uint64_t since = f.net.now;

@@ -33,12 +33,16 @@ static void *test_realloc(void *old, size_t n) { return refused() ? NULL : reall
 #include "loop/loop.h"
 #include "quic/conn.c"
 #include "quic/conn_close.c"
+#include "quic/conn_read.c"
+#include "quic/dgram.c"
 #include "quic/endpoint.c"
 #include "quic/event.c"
 #define put calls_put /* names that other files have, too */
 #define place calls_place
 #define grow calls_grow
 #include "app/calls.c"
+#include "app/nq1.c"
+#include "app/record.c"
 #undef put
 #undef place
 #undef grow
@@ -51,7 +55,7 @@ static void *test_realloc(void *old, size_t n) { return refused() ? NULL : reall
 #undef realloc
 
 #include "check.h"
-#include "sim.h"
+#include "io/sim.h"
 #include "world.h"
 
 static uint64_t n_lent, n_returned;
@@ -97,9 +101,9 @@ static void alarm_begin(alarm_check *a, world *w) {
 }
 
 static int scenario(long fail_at, int only_once) {
-  sim net;
+  nq_sim net;
   world w;
-  sim_init(&net, 3);
+  nq_sim_init(&net, 3);
   net.delay = 1000000;
   world_loop.returned = returned;
   world_open(&w, &net);
@@ -177,7 +181,7 @@ static int scenario(long fail_at, int only_once) {
   CHECK_EQ(w.c.count[NQ_EV_CONN_OPEN], before + 1);
   world_close(&w);
   CHECK_EQ(n_lent, n_returned);
-  sim_free(&net);
+  nq_sim_free(&net);
   return failed;
 }
 
@@ -198,9 +202,9 @@ static void test_none_from_some_point_on(void) {
 
 /* Hundreds of calls, and no memory at all while their replies, or the end of their connection, come. */
 static void many_calls(int answered) {
-  sim net;
+  nq_sim net;
   world w;
-  sim_init(&net, 4);
+  nq_sim_init(&net, 4);
   net.delay = 1000000;
   world_loop.returned = returned;
   world_open(&w, &net);
@@ -233,7 +237,7 @@ static void many_calls(int answered) {
   CHECK_EQ(w.c.count[NQ_EV_CONN_CLOSE], 1);
   CHECK_EQ(w.c.l->hub.calls, 0);
   world_close(&w);
-  sim_free(&net);
+  nq_sim_free(&net);
 }
 
 static void test_many_replies(void) { many_calls(1); }

@@ -12,8 +12,8 @@
 
 #include "certs.h"
 #include "check.h"
+#include "io/sim.h"
 #include "loop/loop.h"
-#include "sim.h"
 #include "tls/hmac.h"
 #include "tls/random.h"
 #include "tls/tls_impl.h"
@@ -223,7 +223,7 @@ static void tick_of(side *x, int faulty) {
 }
 
 static void tick(world *w, int faulty) {
-  uint64_t a = nq_timers_next(&w->c.l->hub.timers), b = nq_timers_next(&w->s.l->hub.timers), t = sim_next(w->sim);
+  uint64_t a = nq_timers_next(&w->c.l->hub.timers), b = nq_timers_next(&w->s.l->hub.timers), t = nq_sim_next(w->sim);
   t = a < t ? a : t;
   t = b < t ? b : t;
   uint64_t limit = w->sim->now + 1000000;
@@ -243,9 +243,9 @@ static void end_all(world *w) {
 }
 
 static int shake_hands(long n, int only_once) {
-  sim net;
+  nq_sim net;
   world w;
-  sim_init(&net, 5);
+  nq_sim_init(&net, 5);
   net.delay = 1000000;
   world_open(&w, &net);
   nq_endpoint_close(w.s.l, w.s.ep); /* this one has another: it asks for the client's certificate */
@@ -305,7 +305,7 @@ static int shake_hands(long n, int only_once) {
   nq_conn_free(w.c.l, conn);
   end_all(&w);
   world_close(&w);
-  sim_free(&net);
+  nq_sim_free(&net);
   return refused;
 }
 

@@ -1,14 +1,14 @@
 /* test_pace.c: packets of a long path keep their distance (RFC 9002 7.7), and who has nothing to send does not wait. */
 #include "check.h"
+#include "io/sim.h"
 #include "loop/loop.h"
 #include "quic/conn.h"
-#include "sim.h"
 #include "world.h"
 
 #define MS UINT64_C(1000000)
 
 typedef struct fixture {
-  sim net;
+  nq_sim net;
   world w;
   nq_handle conn, raw;
   uint64_t sent; /* bytes of the client */
@@ -31,7 +31,7 @@ static void give(fixture *f, size_t n) {
 
 static void begin(fixture *f) {
   memset(f, 0, sizeof *f);
-  sim_init(&f->net, 1);
+  nq_sim_init(&f->net, 1);
   f->net.delay = 25 * MS;
   f->net.sniff = sniff;
   f->net.sniff_ctx = f;
@@ -48,7 +48,7 @@ static void begin(fixture *f) {
 static void end(fixture *f) {
   CHECK_EQ(f->w.c.count[NQ_EV_CONN_CLOSE] + f->w.s.count[NQ_EV_CONN_CLOSE], 0);
   world_close(&f->w);
-  sim_free(&f->net);
+  nq_sim_free(&f->net);
 }
 
 static const nq_conn *client(const fixture *f) { return nq_conn_get(&f->w.c.l->hub, f->conn); }

@@ -1,20 +1,20 @@
 /* test_path.c: what happens on the way: Retry and tokens, versions, stateless reset, datagrams, ping, migration. */
 #include "check.h"
+#include "io/sim.h"
 #include "loop/loop.h"
 #include "quic/conn.h"
-#include "sim.h"
 #include "world.h"
 
 #define MS UINT64_C(1000000)
 
 typedef struct fixture {
-  sim net;
+  nq_sim net;
   world w;
   nq_handle conn;
 } fixture;
 
 static void begin(fixture *f) {
-  sim_init(&f->net, 61);
+  nq_sim_init(&f->net, 61);
   f->net.delay = MS;
   world_open(&f->w, &f->net);
 }
@@ -33,7 +33,7 @@ static void listen_again(fixture *f) {
 
 static void end(fixture *f) {
   world_close(&f->w);
-  sim_free(&f->net);
+  nq_sim_free(&f->net);
 }
 
 static nq_loop_stats stats(nq_loop *l) {
@@ -155,7 +155,7 @@ static void inject(fixture *f, nq_io *io, const uint8_t *p, size_t n) {
 static void test_unknown_version(void) {
   fixture f;
   begin(&f);
-  nq_io *io = sim_io(&f.net, 9, 999);
+  nq_io *io = nq_sim_io(&f.net, 9, 999);
   uint8_t p[1300] = {0xc0, 0x0a, 0x1a, 0x2a, 0x3a, 8, 1, 2, 3, 4, 5, 6, 7, 8, 4, 9, 9, 9, 7};
   const nq_datagram *v;
   inject(&f, io, p, 1199); /* too short to be answered */
@@ -183,7 +183,7 @@ static void test_unknown_version(void) {
 static void only_offers(fixture *f, uint32_t asked, const uint32_t *sv, size_t nsv) {
   begin(f);
   nq_endpoint_close(f->w.s.l, f->w.s.ep);
-  nq_io *io = sim_io(&f->net, 1, 443);
+  nq_io *io = nq_sim_io(&f->net, 1, 443);
   nq_connect_options o;
   memset(&o, 0, sizeof o);
   o.remote = io->local;
@@ -253,7 +253,7 @@ static void test_no_common_version(void) {
   fixture f;
   begin(&f);
   nq_endpoint_close(f.w.s.l, f.w.s.ep);
-  nq_io *io = sim_io(&f.net, 1, 443);
+  nq_io *io = nq_sim_io(&f.net, 1, 443);
   nq_connect_options o;
   memset(&o, 0, sizeof o);
   o.remote = io->local;

@@ -1,7 +1,7 @@
 /* test_rpc.c: the table of calls against a model; requests, replies, timeouts and ends over the simulated network. */
 #include "app/calls.h"
 #include "check.h"
-#include "sim.h"
+#include "io/sim.h"
 #include "world.h"
 
 #define MS UINT64_C(1000000)
@@ -157,13 +157,13 @@ static void test_table_with_a_largest_id(void) {
 /* ---- over the network ---- */
 
 typedef struct fixture {
-  sim net;
+  nq_sim net;
   world w;
   nq_handle conn, rpc;
 } fixture;
 
 static void begin(fixture *f) {
-  sim_init(&f->net, 5);
+  nq_sim_init(&f->net, 5);
   f->net.delay = MS;
   world_open(&f->w, &f->net);
   f->conn = world_connect(&f->w, "localhost");
@@ -176,7 +176,7 @@ static void end(fixture *f) {
   nq_loop_get_stats(f->w.c.l, &s);
   CHECK_EQ(s.pending_calls, 0);
   world_close(&f->w);
-  sim_free(&f->net);
+  nq_sim_free(&f->net);
 }
 
 typedef struct seen {
@@ -462,9 +462,9 @@ static void test_gone(void) {
 
 /* A call on a stream that never got its ID is gone with the connection too. */
 static void test_gone_before_open(void) {
-  sim net;
+  nq_sim net;
   world w;
-  sim_init(&net, 6);
+  nq_sim_init(&net, 6);
   world_open(&w, &net);
   net.cut = 1;
   w.c.limits.handshake_timeout = 200 * MS;
@@ -478,13 +478,13 @@ static void test_gone_before_open(void) {
   CHECK_EQ(w.c.gone, 4);
   CHECK_EQ(w.c.why, NQ_WHY_HANDSHAKE_TIMEOUT);
   world_close(&w);
-  sim_free(&net);
+  nq_sim_free(&net);
 }
 
 static void test_pending_limit(void) {
-  sim net;
+  nq_sim net;
   world w;
-  sim_init(&net, 7);
+  nq_sim_init(&net, 7);
   world_open(&w, &net);
   w.c.limits.max_pending_calls = 10;
   w.s.echo = 0;
@@ -497,7 +497,7 @@ static void test_pending_limit(void) {
   CHECK(nq_rpc_cancel(w.c.l, rpc, id) == &w);
   CHECK(nq_rpc_call(w.c.l, rpc, 1, NULL, 0, 0, NULL, NULL) >= 0);
   world_close(&w); /* with calls pending */
-  sim_free(&net);
+  nq_sim_free(&net);
 }
 
 /* As many calls as there are IDs, no more; then the replies make room. */
@@ -584,9 +584,9 @@ static void test_row(void) {
 
 /* Frames fill the connection's send queue to the last byte, and what does not fit leaves nothing behind. */
 static void test_full_queue(void) {
-  sim net;
+  nq_sim net;
   world w;
-  sim_init(&net, 8);
+  nq_sim_init(&net, 8);
   world_open(&w, &net);
   w.c.limits.max_send_queue = 65536; /* "rpc" and its NUL, 5040 calls of 13 bytes, one of 12 */
   nq_handle conn = world_connect(&w, "localhost");
@@ -602,14 +602,14 @@ static void test_full_queue(void) {
   CHECK_EQ(i.queued, w.c.limits.max_send_queue);
   CHECK(world_until(&w, &w.c.count[NQ_EV_RPC_REPLY], 5041, 5000));
   world_close(&w);
-  sim_free(&net);
+  nq_sim_free(&net);
 }
 
 /* Acknowledgements ride on requests and replies, however long the round trip is: no packets of their own. */
 static void test_acks_ride(void) {
-  sim net;
+  nq_sim net;
   world w;
-  sim_init(&net, 9);
+  nq_sim_init(&net, 9);
   net.delay = 25 * MS;
   world_open(&w, &net);
   nq_handle conn = world_connect(&w, "localhost");
@@ -627,16 +627,16 @@ static void test_acks_ride(void) {
   CHECK(after.packets_sent - before.packets_sent <= 110);
   CHECK(after.packets_received - before.packets_received <= 110);
   world_close(&w);
-  sim_free(&net);
+  nq_sim_free(&net);
 }
 
 /* Of so many connections the memory is asked for ahead: whoever ends, or has several streams, in between. */
 static void test_many_connections(void) {
   enum { MANY = 200 };
-  sim net;
+  nq_sim net;
   world w;
   nq_handle conns[MANY], rpc[MANY];
-  sim_init(&net, 10);
+  nq_sim_init(&net, 10);
   net.delay = 5 * MS;
   world_open(&w, &net);
   for (int i = 0; i < MANY; i++)
@@ -657,7 +657,7 @@ static void test_many_connections(void) {
   }
   CHECK_EQ(w.c.count[NQ_EV_RPC_REPLY], asked);
   world_close(&w);
-  sim_free(&net);
+  nq_sim_free(&net);
 }
 
 int main(void) {

@@ -1,19 +1,19 @@
 /* test_stream.c: what streams carry and how they end: raw, record and unidirectional, FIN, RESET and STOP from both
  * sides, names, frame errors. test_stream_flow.c has pausing, limits and numbers. */
 #include "check.h"
-#include "sim.h"
+#include "io/sim.h"
 #include "world.h"
 
 #define MS UINT64_C(1000000)
 
 typedef struct fixture {
-  sim net;
+  nq_sim net;
   world w;
   nq_handle conn;
 } fixture;
 
 static void begin(fixture *f) {
-  sim_init(&f->net, 11);
+  nq_sim_init(&f->net, 11);
   f->net.delay = MS;
   world_open(&f->w, &f->net);
   f->w.s.echo = 0;
@@ -43,7 +43,7 @@ static void end(fixture *f) {
   CHECK_EQ(queued(f->w.s.l, f->w.s.conn), 0);
   CHECK_EQ(f->w.c.count[NQ_EV_CONN_CLOSE], 0);
   world_close(&f->w);
-  sim_free(&f->net);
+  nq_sim_free(&f->net);
 }
 
 static int order_is(side *x, const char *want) {
@@ -420,9 +420,9 @@ static void test_uni_has_one_direction(void) {
 }
 
 static void test_uni_refused(void) {
-  sim net;
+  nq_sim net;
   world w;
-  sim_init(&net, 3);
+  nq_sim_init(&net, 3);
   world_open(&w, &net);
   nq_hdmap_unref(w.s.map);
   w.s.map = nq_hdmap_new(); /* no handler for anything */
@@ -439,7 +439,7 @@ static void test_uni_refused(void) {
   world_run(&w, 100);
   CHECK_EQ(streams_alive(w.s.l), 0);
   world_close(&w);
-  sim_free(&net);
+  nq_sim_free(&net);
 }
 
 static void test_arguments(void) {

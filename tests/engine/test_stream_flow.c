@@ -1,14 +1,14 @@
 /* test_stream_flow.c: streams under pressure: pausing, windows, watermarks, limits, many at once. */
 #include "check.h"
+#include "io/sim.h"
 #include "loop/loop.h"
 #include "quic/stream.h"
-#include "sim.h"
 #include "world.h"
 
 #define MS UINT64_C(1000000)
 
 typedef struct fixture {
-  sim net;
+  nq_sim net;
   world w;
   nq_handle conn;
 } fixture;
@@ -22,7 +22,7 @@ static void fixed_windows(world *w) {
 }
 
 static void begin_with(fixture *f, void (*set)(world *)) {
-  sim_init(&f->net, 21);
+  nq_sim_init(&f->net, 21);
   f->net.delay = MS;
   world_open(&f->w, &f->net);
   set(&f->w);
@@ -36,7 +36,7 @@ static void begin_with(fixture *f, void (*set)(world *)) {
 
 static void end(fixture *f) {
   world_close(&f->w);
-  sim_free(&f->net);
+  nq_sim_free(&f->net);
 }
 
 static uint64_t streams_alive(nq_loop *l) {
@@ -420,9 +420,9 @@ static void test_pending_opens(void) {
 
 /* Streams, calls and datagrams before the handshake: kept, and sent once it is done. */
 static void test_open_before_connected(void) {
-  sim net;
+  nq_sim net;
   world w;
-  sim_init(&net, 31);
+  nq_sim_init(&net, 31);
   world_open(&w, &net);
   nq_handle conn = world_connect(&w, "localhost");
   nq_handle rec = world_stream(&w, conn, NQ_KIND_RECORD, "rec"), rpc = world_stream(&w, conn, NQ_KIND_RPC, "rpc");
@@ -444,7 +444,7 @@ static void test_open_before_connected(void) {
   w.s.order[w.s.n_order] = 0;
   CHECK_EQ(w.s.order[0], 'O');
   world_close(&w);
-  sim_free(&net);
+  nq_sim_free(&net);
 }
 
 /* A connection whose half of a message never comes holds no more than max_assembly of them. */
@@ -475,7 +475,7 @@ static void test_assembly_bound(void) {
 /* ---- turns ---- */
 
 typedef struct turns {
-  sim *net;
+  nq_sim *net;
   uint32_t n_slow, n_quick, wrong, now_slow, now_quick, most_slow;
 } turns;
 

@@ -1,9 +1,9 @@
 /* test_window.c: receive windows that grow with what a path holds and a program reads, up to a bound (RFC 9000 4). */
 #include "check.h"
+#include "io/sim.h"
 #include "loop/loop.h"
 #include "quic/conn.h"
 #include "quic/stream.h"
-#include "sim.h"
 #include "world.h"
 
 #define MS UINT64_C(1000000)
@@ -11,7 +11,7 @@
 #define STREAMS 4
 
 typedef struct fixture {
-  sim net;
+  nq_sim net;
   world w;
   nq_handle conn, out[STREAMS], in[STREAMS];
   uint32_t n_in;
@@ -39,7 +39,7 @@ static int server_sees(side *x, const nq_event *e) {
 /* A round trip of 50 ms; the server's windows may grow to these, 0: by default. */
 static void begin(fixture *f, uint64_t stream_window, uint64_t connection_window) {
   memset(f, 0, sizeof *f);
-  sim_init(&f->net, 1);
+  nq_sim_init(&f->net, 1);
   f->net.delay = 25 * MS;
   f->net.rate = RATE;
   world_open(&f->w, &f->net);
@@ -64,7 +64,7 @@ static void open_streams(fixture *f, int n) {
 static void end(fixture *f) {
   CHECK_EQ(f->w.c.count[NQ_EV_CONN_CLOSE] + f->w.s.count[NQ_EV_CONN_CLOSE], 0);
   world_close(&f->w);
-  sim_free(&f->net);
+  nq_sim_free(&f->net);
 }
 
 /* For so long with as much queued as a stream may have; the bytes that arrived meanwhile. */

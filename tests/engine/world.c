@@ -7,8 +7,8 @@
 
 #include "certs.h"
 #include "check.h"
+#include "io/sim.h"
 #include "loop/loop.h"
-#include "sim.h"
 
 nq_loop_options world_loop;
 uint64_t world_lent, world_returned;
@@ -152,7 +152,7 @@ nq_tls *world_tls(const nq_test_cert *ca, const nq_test_cert *leaf) {
   return t;
 }
 
-static void side_open(side *x, sim *s, int server) {
+static void side_open(side *x, nq_sim *s, int server) {
   memset(x, 0, sizeof *x);
   nq_loop_options lo = world_loop;
   lo.env = s ? &s->env : NULL;
@@ -170,7 +170,7 @@ static void side_open(side *x, sim *s, int server) {
   nq_hdmap_uni(x->map, NULL);
 }
 
-void world_open(world *w, sim *s) {
+void world_open(world *w, nq_sim *s) {
   memset(w, 0, sizeof *w);
   w->sim = s;
   nq_test_cert *ca = nq_test_make_ca("test CA"), *leaf = nq_test_make_leaf(ca, "localhost", "127.0.0.1", 0);
@@ -193,10 +193,10 @@ void world_listen(world *w) {
   o.secret = w->secret;
   o.secret_len = w->secret ? strlen(w->secret) : 0;
   if (w->sim) {
-    REQUIRE(nq_endpoint_attach(w->s.l, sim_io(w->sim, 1, 443), &o, &w->s.ep) == 0);
+    REQUIRE(nq_endpoint_attach(w->s.l, nq_sim_io(w->sim, 1, 443), &o, &w->s.ep) == 0);
     memset(&o, 0, sizeof o);
     if (!w->c.ep)
-      REQUIRE(nq_endpoint_attach(w->c.l, sim_io(w->sim, 2, 5000), &o, &w->c.ep) == 0);
+      REQUIRE(nq_endpoint_attach(w->c.l, nq_sim_io(w->sim, 2, 5000), &o, &w->c.ep) == 0);
   } else {
     REQUIRE(nq_addr_parse(&o.local, "127.0.0.1", 0) == 0);
     REQUIRE(nq_endpoint_open(w->s.l, &o, &w->s.ep) == 0);
@@ -239,7 +239,7 @@ void world_tick(world *w, int64_t wait) {
     side_tick(&w->s, wait);
     return;
   }
-  uint64_t a = nq_timers_next(&w->c.l->hub.timers), b = nq_timers_next(&w->s.l->hub.timers), t = sim_next(w->sim);
+  uint64_t a = nq_timers_next(&w->c.l->hub.timers), b = nq_timers_next(&w->s.l->hub.timers), t = nq_sim_next(w->sim);
   t = a < t ? a : t;
   t = b < t ? b : t;
   uint64_t limit = w->sim->now + (uint64_t)(wait > 0 ? wait : 1000);

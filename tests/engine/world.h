@@ -37,7 +37,7 @@ typedef struct side {
 typedef struct world {
   side s, c;
   nq_tls *stls, *ctls;
-  struct sim *sim;
+  struct nq_sim *sim;
   int always_retry;
   const char *secret; /* of the endpoint, to survive a restart */
   uint32_t version;
@@ -51,7 +51,7 @@ extern const char *world_alpn;
 /* A context of a server (leaf given) or a client that trusts ca. */
 nq_tls *world_tls(const struct nq_test_cert *ca, const struct nq_test_cert *leaf);
 /* name: the server name the client asks for; "localhost" is what the certificate is for. sim may be NULL: real UDP. */
-void world_open(world *w, struct sim *sim);
+void world_open(world *w, struct nq_sim *sim);
 /* Opens the server's endpoint (again), with its limits and settings of now. */
 void world_listen(world *w);
 void world_close(world *w);

@@ -381,7 +381,7 @@ def test_the_stream_of_a_method_is_opened_anew(run_once: Variant, bench: Bench, 
 
 
 def test_handlers_that_do_not_tell_their_methods() -> None:
-    class Generic(grpc.GenericRpcHandler):
+    class Generic(grpc.GenericRpcHandler):  # type: ignore[name-defined]
         def service(self, handler_call_details: Any) -> None:
             return None
 

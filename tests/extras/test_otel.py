@@ -78,7 +78,8 @@ def app_of(current: list[Any]) -> naquid.Handlers:
 
 
 def test_calls_and_handlers(run: Variant, bench: Bench, unraisable: Unraisable) -> None:
-    lab, current = Lab(), []
+    lab = Lab()
+    current: list[Any] = []
 
     async def main() -> tuple[str, int]:
         async with bench.pair(lab.telemetry.handlers(app_of(current))) as (_, conn):

@@ -6,18 +6,14 @@ import asyncio
 import contextlib
 import random
 import socket
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 from harness import HOST, Bench, Variant, engine, noise, rss_kb, until
+from quic import Peer, client, frame, length, record
 
 import naquid
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "interop"))
-
-from quic import Peer, client, frame, length, record
 
 MIB = 1 << 20
 UNKNOWN, FRAME_ERROR, TOO_BIG = 0x02, 0x03, 0x04
@@ -38,7 +34,7 @@ def app() -> naquid.Handlers:
 
 
 @contextlib.asynccontextmanager
-async def siege(bench: Bench, **config: object) -> AsyncIterator[tuple[naquid.Server, Peer, naquid.Connection]]:
+async def siege(bench: Bench, **config: Any) -> AsyncIterator[tuple[naquid.Server, Peer, naquid.Connection]]:
     """A server, a hostile aioquic client of it, and a naquid client that must be served before and after."""
     async with (
         bench.serve(app(), **config) as server,

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import struct
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import HOST, Bench, Variant
-
-import naquid
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "interop"))
-
 from aioquic import tls
 from aioquic.buffer import Buffer
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.packet import QuicProtocolVersion, pull_quic_header
+from harness import HOST, Bench, Variant
 from quic import Peer, configuration, frame, server
+
+import naquid
 
 PROTOCOL_VIOLATION = 0x0A
 FRAME_ERROR, TOO_BIG = 0x03, 0x04

@@ -6,8 +6,10 @@ import importlib.util
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import types
 from pathlib import Path
@@ -130,6 +132,92 @@ def test_an_extra_that_is_missing_is_named(module: str, extra: str, needed: str)
     assert f'pip install "naquid[{extra}]"' in python("-c", code)
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert extras[extra]
+
+
+class Copy:
+    """The package's Python files in a folder of their own, without an extension module."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.package = root / "naquid"
+        shutil.copytree(ROOT / "naquid", self.package, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+
+    def make_source_folder(self) -> None:
+        (self.root / "setup.py").touch()
+        (self.root / "src_cython").mkdir()
+
+    def refusal(self, code: str = "import naquid") -> str:
+        """What the import says: the last line of its one traceback."""
+        env = without("PYTHONPATH", "PYTHONSAFEPATH")
+        done = subprocess.run([sys.executable, "-c", code], cwd=self.root, env=env, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (1, "")
+        lines = done.stderr.splitlines()
+        assert sum(line.startswith("Traceback") for line in lines) == 1
+        return lines[-1]
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Copy:
+    return Copy(tmp_path.resolve())
+
+
+def this_python() -> str:
+    version = f"3.{sys.version_info[1]}{' free-threaded' if sysconfig.get_config_var('Py_GIL_DISABLED') else ''}"
+    debug = " debug" if hasattr(sys, "gettotalrefcount") else ""
+    return f"CPython {version}{debug}"
+
+
+@pytest.mark.parametrize("code", ["import naquid", "import naquid.capi", "from naquid import connect"])
+def test_a_source_folder_that_is_not_built_says_what_it_is(copy: Copy, code: str) -> None:
+    copy.make_source_folder()
+    told = copy.refusal(code)
+    assert told == (
+        f"ImportError: {copy.root} is the source folder of naquid, where its extension module is not built: run "
+        f"`make -C {copy.root} build`, or start Python in another folder, with naquid installed (`pip install` of this "
+        "folder, or of a wheel)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("tag", "named"),
+    [
+        ("cpython-399-x86_64-linux-gnu", "CPython 3.99 (x86_64-linux-gnu)"),
+        ("cpython-399t-darwin", "CPython 3.99 free-threaded (darwin)"),
+        ("cpython-399d-aarch64-linux-musl", "CPython 3.99 debug (aarch64-linux-musl)"),
+        ("pypy311-pp73-x86_64-linux-gnu", ".pypy311-pp73-x86_64-linux-gnu.so"),
+    ],
+)
+@pytest.mark.parametrize("is_source", [True, False])
+def test_an_extension_for_another_python_names_both(copy: Copy, tag: str, named: str, is_source: bool) -> None:
+    (copy.package / f"_naquid.{tag}.so").touch()
+    if is_source:
+        copy.make_source_folder()
+    told = copy.refusal()
+    assert told.startswith(f"ImportError: naquid in {copy.package} ")
+    assert f"was built for {named}, and this is {this_python()} (" in told
+    assert ("make -C" in told and f"PYTHON={sys.executable}" in told) == is_source
+    assert ("install naquid again" in told) != is_source
+
+
+def test_an_installation_without_its_extension_says_so(copy: Copy) -> None:
+    told = copy.refusal()
+    assert told.startswith(f"ImportError: naquid in {copy.package} lacks its extension module for {this_python()} (")
+    assert told.endswith("install naquid again, by `python -m pip` of this very Python")
+
+
+def test_an_extension_that_does_not_load_says_why(copy: Copy) -> None:
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    (copy.package / f"_naquid{suffix}").write_bytes(b"no machine code")
+    told = copy.refusal()
+    assert told.startswith("ImportError: naquid's extension module cannot be loaded here (")
+    assert f"_naquid{suffix}" in told
+    assert "install naquid again" in told
+
+
+def test_what_else_cannot_be_imported_is_not_blamed_on_the_extension(copy: Copy) -> None:
+    shutil.copy(_naquid.__file__, copy.package)
+    (copy.package / "errors.py").write_text("import no_such_module_of_errors\n")
+    assert copy.refusal() == "ModuleNotFoundError: No module named 'no_such_module_of_errors'"
 
 
 def test_optimised() -> None:

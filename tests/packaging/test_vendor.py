@@ -13,7 +13,7 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "vendor"))
 
-from recipe import cache, debian, fetch, incremental, ngtcp2, patch, prefix, tools  # noqa: E402
+from recipe import cache, debian, fetch, incremental, prefix, registry, tools  # noqa: E402
 from recipe.pins import Pin, accepts, load_pins, version_key  # noqa: E402
 from recipe.report import PlaceError, VendorError  # noqa: E402
 
@@ -135,10 +135,11 @@ def test_the_next_url_serves_when_one_has_dropped_the_file(tmp_path: Path, pin: 
     assert got.path.read_bytes() == GOOD
 
 
-def test_every_part_can_be_had_without_debian() -> None:
-    """What an Ubuntu, a Fedora or a Mac builds is what a Debian builds."""
-    for pin in load_pins().values():
-        assert pin.urls or pin.pypi, f"{pin.name} is nowhere but in Debian"
+def test_every_part_or_what_stands_in_for_it_can_be_had_without_debian() -> None:
+    """What an Ubuntu, a Fedora or a Mac builds is what a Debian builds, but for AWS-LC."""
+    pins = load_pins()
+    assert [pin.name for pin in pins.values() if not (pin.urls or pin.pypi)] == ["aws-lc"]
+    assert pins["boringssl"].pypi
 
 
 def test_wrong_bytes_from_a_url_are_a_hard_error(tmp_path: Path, pin: Pin, server: str) -> None:
@@ -318,6 +319,39 @@ def test_a_machine_without_debian(tmp_path: Path, pin: Pin) -> None:
         debian.Apt(tmp_path, keyring=tmp_path / "missing.gpg").fetch(debian_pin(pin, "1.2.3-1"), False)
 
 
+def test_without_apt_upstream_and_pip_serve(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ngtcp2 and c-ares come from their releases, and BoringSSL stands in for AWS-LC, which only Debian packs."""
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("NAQUID_VENDOR_CACHE", str(tmp_path / "cache"))
+    pins = load_pins()
+    for name in ("ngtcp2", "c-ares"):
+        assert all(url.startswith("https://github.com/") for url in pins[name].urls), (
+            "upstream's release of these bytes"
+        )
+        assert pins[name].urls
+    good = hashlib.sha256(GOOD).hexdigest()
+    here = {
+        name: replace(pin, sha256=good, urls=tuple(f"{server}/good" for _ in pin.urls)) for name, pin in pins.items()
+    }
+
+    def by_pip(pin: Pin, work: Path) -> Path:
+        (work / pin.file).write_bytes(GOOD)
+        return work / pin.file
+
+    monkeypatch.setattr(registry, "fetch", by_pip)
+    downloads = prefix.fetch(None, here)
+    wanted = {pins[name].file for name in ("ngtcp2", "c-ares", "boringssl")}
+    assert {path.name for path in downloads.iterdir() if path.suffix != ".unreachable"} == wanted
+    said = capsys.readouterr().err
+    assert "building with BoringSSL in place of AWS-LC" in said
+    assert "this machine has no apt with the Debian keyring" in said
+    with pytest.raises(fetch.Unavailable, match=r"aws-lc .*no apt.*put rust-aws-lc-sys\S+ into .*--fetch"):
+        prefix.fetch("aws-lc", here)
+
+
 # ---- unpacking
 
 
@@ -343,114 +377,6 @@ def test_nothing_lands_outside(tmp_path: Path) -> None:
 def test_archives_that_are_not_what_they_should_be(tmp_path: Path, data: bytes, words: str) -> None:
     with pytest.raises(VendorError, match=words):
         fetch.unpack(archive_of(tmp_path, data, "nowhere"), tmp_path / "src")
-
-
-# ---- mending ngtcp2
-
-
-def unpacked(tmp_path: Path, texts: Sequence[tuple[str, str]]) -> Path:
-    """A source with just these texts in the files that they are mended in."""
-    for file in {file for file, _ in texts}:
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).write_text(around(text for at, text in texts if at == file))
-    return tmp_path
-
-
-def around(texts: Iterable[str]) -> str:
-    return "before\n" + "\n".join(texts) + "\nafter\n"
-
-
-def test_every_mend_is_made_once_and_nothing_else(tmp_path: Path) -> None:
-    files = {"lib/ngtcp2_conn.c", "lib/ngtcp2_rtb.c", "lib/includes/ngtcp2/ngtcp2.h"}
-    assert {item.file for item in ngtcp2.MENDED} == files
-    root = unpacked(tmp_path, [(item.file, item.old) for item in ngtcp2.MENDED])
-    ngtcp2.mend(root)
-    for file in files:
-        assert (root / file).read_text() == around(item.new for item in ngtcp2.MENDED if item.file == file)
-    assert all(item.why and "\n" not in item.why for item in ngtcp2.MENDED)
-
-
-@pytest.mark.parametrize("times", [0, 2])
-@pytest.mark.parametrize("at", range(len(ngtcp2.MENDED)))
-def test_a_source_that_a_mend_does_not_fit_is_refused(tmp_path: Path, at: int, times: int) -> None:
-    """0: upstream has changed it. 2: it is not known which one is meant."""
-    texts = [(item.file, item.old) for item in ngtcp2.MENDED]
-    name = Path(texts[at][0]).name
-    root = unpacked(tmp_path, texts)
-    path = root / texts[at][0]
-    path.write_text(path.read_text().replace(texts[at][1], times * texts[at][1]))
-    with pytest.raises(VendorError, match=rf"(?s){re.escape(name)} .* has {times} times .*MENDED"):
-        ngtcp2.mend(root)
-
-
-def test_what_was_mended_is_part_of_the_key() -> None:
-    for item in (*ngtcp2.MENDED, *ngtcp2.PATCHES):
-        assert repr(item) in ngtcp2.RECIPE
-        assert item.why in ngtcp2.changes()
-
-
-# ---- patch files
-
-PATCH = """\
-Subject: what it does
-
-Why, and by which RFC.
-
---- a/lib/a.c
-+++ b/lib/a.c
-@@ -7,4 +7,5 @@ int f(void) {
- one
--two
-+deux
-+et demi
-
- three
-"""
-
-
-def test_a_patch_is_applied_wherever_its_lines_are(tmp_path: Path) -> None:
-    (tmp_path / "0001-x.patch").write_text(PATCH)
-    (tmp_path / "lib").mkdir()
-    source = tmp_path / "lib" / "a.c"
-    source.write_text("one\ntwo\n\nthree\nlast\n")
-    patches = patch.series(tmp_path)
-    assert [(item.name, item.why) for item in patches] == [("0001-x.patch", "what it does")]
-    patch.apply(tmp_path, patches)
-    assert source.read_text() == "one\ndeux\net demi\n\nthree\nlast\n"
-
-
-@pytest.mark.parametrize("text", ["", "one\ntwo\n\nother\n", "zone\ntwo\n\nthree\n", 2 * "one\ntwo\n\nthree\n"])
-def test_a_source_that_a_patch_does_not_fit_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "0001-x.patch").write_text(PATCH)
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "lib" / "a.c").write_text(text)
-    with pytest.raises(VendorError, match=r"0001-x.patch fits lib/a.c .* (0|2) times, .*upstream"):
-        patch.apply(tmp_path, patch.series(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("broken", "words"),
-    [
-        (PATCH.replace("Subject: ", ""), "Subject"),
-        (PATCH[: PATCH.index("@@")], "no change"),
-        (PATCH.replace("-7,4 +7,5", "-7,5 +7,5"), "does not fit its hunk"),
-        (PATCH.replace("-7,4 +7,5", "7,4"), "no hunk"),
-    ],
-)
-def test_a_broken_patch_is_named(tmp_path: Path, broken: str, words: str) -> None:
-    (tmp_path / "0001-x.patch").write_text(broken)
-    with pytest.raises(VendorError, match=f"0001-x.patch.*{words}"):
-        patch.series(tmp_path)
-
-
-def test_every_patch_of_ours_is_a_report() -> None:
-    folders = [path for path in (ROOT / "vendor").iterdir() if (path / "patches").is_dir()]
-    assert folders
-    for folder in folders:
-        for item in patch.series(folder / "patches"):
-            text = (folder / "patches" / item.name).read_text()
-            assert "RFC" in item.why
-            assert "Report for upstream" in text
 
 
 # ---- the cache

@@ -16,6 +16,7 @@ import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_import import ROOT, SMOKE, script
@@ -77,21 +78,21 @@ class Environment:
     def site(self) -> Path:
         return next(self.folder.glob("lib/python3*/site-packages"))
 
-    def run(self, *argv: object, prefix: list[str] | None = None, **more: object) -> str:
+    def run(self, *argv: object, prefix: list[str] | None = None, **more: Any) -> str:
         """What a command prints, without a network unless prefix says where it runs instead; CAPITALS are settings."""
         env = {**self.env, **{key: str(value) for key, value in more.items() if key.isupper()}}
         before = more.get("preexec_fn")
         done = subprocess.run(
             [*(offline() if prefix is None else prefix), *map(str, argv)], env=env, cwd=self.folder, timeout=LAUNCHED,
-            preexec_fn=before, capture_output=True, text=True,  # type: ignore[arg-type]
+            preexec_fn=before, capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def install(self, what: Path, *options: object, **more: object) -> None:
+    def install(self, what: Path, *options: object, **more: Any) -> None:
         self.run(self.python, "-m", "pip", "install", "--no-index", *options, what, **more)
 
-    def smoke(self, **more: object) -> None:
+    def smoke(self, **more: Any) -> None:
         assert "ok" in self.run(self.python, "-I", SMOKE, **more)
 
     def files(self) -> set[str]:

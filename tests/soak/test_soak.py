@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from harness import HOST, descriptors, noise, rss_kb, settled, until
+from harness import HOST, descriptors, engine, noise, rss_kb, settled, until
 
 import naquid
 import naquid.event_loop
@@ -231,14 +231,14 @@ def census() -> collections.Counter[str]:
 async def used() -> dict[str, Any]:
     """What is in use, once every task that still ran has ended."""
     await until(lambda: len(asyncio.all_tasks()) == 1)
-    loop = naquid.event_loop._loops[asyncio.get_running_loop()].engine
+    loop = engine()
     # A handshake that its client gave up, and whose last packet was lost, is over with the handshake timeout.
     await until(lambda: loop.stats()["connections"] == 0)
     await until(lambda: sys.getrefcount(LARGE) == LARGE_REFERENCES)
-    engine = loop.stats()
+    stats = loop.stats()
     return {
         "objects": census(),
-        "engine": {name: engine[name] for name in ("connections", "streams", "pending_calls", "alarms")},
+        "engine": {name: stats[name] for name in ("connections", "streams", "pending_calls", "alarms")},
         "descriptors": descriptors(),
         "threads": threading.active_count(),
     }

@@ -399,6 +399,7 @@ class Streams(RuleBasedStateMachine):
             for _ in range(turns):
                 await asyncio.sleep(0)
             task.cancel()
+            outcome: Any
             (outcome,) = await asyncio.gather(task, return_exceptions=True)
             if isinstance(outcome, asyncio.CancelledError):
                 return

@@ -93,7 +93,7 @@ def test_handshake_under_loss(run: Variant, network: Network, seed: int) -> None
 
 
 def test_handshake_with_everything_twice(run: Variant, network: Network) -> None:
-    opened = []
+    opened: list[naquid.Connection] = []
 
     async def main() -> None:
         app = echo_app()

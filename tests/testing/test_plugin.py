@@ -38,7 +38,7 @@ def run(pytester: pytest.Pytester, tests: str, *arguments: str) -> pytest.RunRes
 def test_it_is_registered() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     module = importlib.import_module(project["project"]["entry-points"]["pytest11"]["naquid"])
-    for name in ("naquid_ca", "naquid_server", "naquid_client", "naquid_relay"):
+    for name in ("naquid_ca", "naquid_server", "naquid_client", "naquid_relay", "naquid_network"):
         assert hasattr(module, name)
 
 
@@ -84,6 +84,33 @@ def test_every_fixture(pytester: pytest.Pytester) -> None:
     result.assert_outcomes(passed=6)
 
 
+def test_a_network_in_memory(pytester: pytest.Pytester) -> None:
+    result = run(
+        pytester,
+        """
+    made = []
+
+    def test_an_hour(naquid_server, naquid_client, naquid_network):
+        network = naquid_network(seed=3, delay=0.5, loss=0.1)
+        made.append(network)
+        async def main():
+            async with naquid_server(app) as server, naquid_client(server) as conn:
+                rpc = await conn.open_rpc("echo")
+                began = network.time
+                assert await rpc.call(1, b"hi") == b"hi"
+                assert network.time - began >= 1.0
+                await asyncio.sleep(3600)
+                assert network.time - began >= 3601.0
+        network.run(main())
+
+    def test_networks_end_with_their_test():
+        with pytest.raises(RuntimeError, match="the SimNetwork is closed"):
+            made[0].run(asyncio.sleep(0))
+    """,
+    )
+    result.assert_outcomes(passed=2)
+
+
 def test_relays_end_with_their_test(pytester: pytest.Pytester) -> None:
     result = run(
         pytester,
@@ -109,6 +136,6 @@ def test_relays_end_with_their_test(pytester: pytest.Pytester) -> None:
 def test_the_fixtures_are_listed_with_their_purpose(pytester: pytest.Pytester) -> None:
     result = run(pytester, "", "--fixtures")
     text = result.stdout.str().partition("fixtures defined from naquid.testing")[2].partition("fixtures defined")[0]
-    for name in ("naquid_ca", "naquid_server", "naquid_client", "naquid_relay"):
+    for name in ("naquid_ca", "naquid_server", "naquid_client", "naquid_relay", "naquid_network"):
         assert name in text
     assert "no docstring available" not in text

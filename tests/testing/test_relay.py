@@ -39,7 +39,7 @@ class Peer:
         return self.socket.recvfrom(65535)
 
     def take_until(self, last: bytes) -> list[bytes]:
-        taken = []
+        taken: list[bytes] = []
         while not taken or taken[-1] != last:
             taken.append(self.take()[0])
         return taken
@@ -322,9 +322,9 @@ def test_relays_chain(server: Peer, client: Peer) -> None:
 )
 def test_conditions_are_checked(server: Peer, field: str, value: float) -> None:
     with pytest.raises(ValueError, match=field):
-        Conditions(**{field: value})
+        Conditions(**{field: value})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=field):
-        Relay(server, **{field: value})
+        Relay(server, **{field: value})  # type: ignore[arg-type]
     with Relay(server) as relay:
         with pytest.raises(ValueError, match=field):
             relay.change(**{field: value})

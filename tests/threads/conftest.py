@@ -53,17 +53,20 @@ class Net:
     def serve(self, workers: int, fill: Callable[[Any], object], **conf: Any) -> tuple[Any, int]:
         """A server that runs, and its port."""
         server = capi.nq_server_create(workers)
+        assert server is not None
         address = capi.nq_addr_t("127.0.0.1", port=0, cert=self.leaf.cert, key=self.leaf.key)
         conf = {"idle_timeout": IDLE, "shutdown_timeout": capi.nq_time_msec(500)} | conf
         hdmap = capi.nq_server_listen(server, address, capi.nq_svconf_t(**conf))
         assert hdmap is not None
         fill(hdmap)
         capi.nq_server_start(server, False)
+        assert hdmap.address is not None
         return server, hdmap.address[1]
 
     def client(self, fill: Callable[[Any], object]) -> Any:
         """A client of the calling thread."""
         client = capi.nq_client_create(16, 16)
+        assert client is not None
         fill(capi.nq_client_hdmap(client))
         return client
 

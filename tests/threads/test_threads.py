@@ -399,6 +399,7 @@ def test_event_loops_in_threads(net: Any, threads: Any) -> None:
 
     async def one_round() -> None:
         async with naquid.serve(app, "127.0.0.1", 0, cert=net.leaf.cert, key=net.leaf.key) as server:
+            assert server.address is not None
             ports.append(server.address[1])
             await asyncio.to_thread(met.wait, 60)
             for port in list(ports):

@@ -40,7 +40,7 @@ def test_limits_are_checked(row: tuple[Any, ...]) -> None:
             naquid.Limits(**{name: bad})
     for wrong in ("1", None, True, [1], *([] if unit == "ns" else [1.5])):
         with pytest.raises((naquid.ConfigError, TypeError), match=name):
-            naquid.Limits(**{name: wrong})
+            naquid.Limits(**{name: wrong})  # type: ignore[arg-type]
 
 
 def test_limits_that_are_no_numbers() -> None:
@@ -52,7 +52,7 @@ def test_limits_that_are_no_numbers() -> None:
     with pytest.raises(TypeError):
         naquid.Limits(no_such_limit=1)  # type: ignore[call-arg]
     with pytest.raises(TypeError):
-        naquid.Limits(1.0)  # type: ignore[misc]
+        naquid.Limits(1.0)
 
 
 def test_configurations_are_frozen() -> None:
@@ -169,9 +169,10 @@ def test_every_field_is_documented() -> None:
 
 
 def test_arguments_are_checked_before_anything_is_awaited() -> None:
+    wrong: dict[str, Any]
     for wrong in ({"ca": 3}, {"app": 3}, {"config": naquid.ServerConfig()}, {"config": 3}, {"insecure": 1}):
         with pytest.raises(naquid.ConfigError, match=next(iter(wrong))):
-            naquid.connect("localhost", 1, **wrong)  # type: ignore[arg-type]
+            naquid.connect("localhost", 1, **wrong)
     for host in (None, "", b"localhost", 1):
         with pytest.raises(naquid.ConfigError, match="host"):
             naquid.connect(host, 1)  # type: ignore[arg-type]
@@ -179,9 +180,9 @@ def test_arguments_are_checked_before_anything_is_awaited() -> None:
             naquid.serve(naquid.Handlers(), host, cert="c", key="k")  # type: ignore[arg-type]
     for wrong in ({"cert": 3}, {"key": 3}, {"config": 3}, {"config": naquid.ClientConfig()}):
         with pytest.raises(naquid.ConfigError, match=next(iter(wrong))):
-            naquid.serve(naquid.Handlers(), **({"cert": "c", "key": "k"} | wrong))  # type: ignore[arg-type]
+            naquid.serve(naquid.Handlers(), **({"cert": "c", "key": "k"} | wrong))
         with pytest.raises(naquid.ConfigError, match=next(iter(wrong))):
-            naquid.Endpoint(**({"cert": "c", "key": "k"} | wrong))  # type: ignore[arg-type]
+            naquid.Endpoint(**({"cert": "c", "key": "k"} | wrong))
 
 
 def test_handlers_there_is_one_of_with_and_without_parentheses() -> None:
@@ -282,7 +283,7 @@ def test_handlers_must_be_callable() -> None:
     for add in (app.rpc("n"), app.stream("n"), app.datagram, app.on_connect, app.on_disconnect, app.uni_stream):
         for wrong in (None, 5, object()):
             with pytest.raises(naquid.ConfigError, match="callable"):
-                add(wrong)  # type: ignore[type-var]
+                add(wrong)  # type: ignore[call-overload, type-var]
 
     async def generator(stream: naquid.Stream) -> Any:
         yield stream
@@ -299,7 +300,7 @@ def test_decorators_return_the_handler() -> None:
 
     for add in (app.rpc("a"), app.rpc_notify("a"), app.stream("b"), app.raw_stream("c"), app.raw_stream):
         assert add(handler) is handler
-    for add in (app.datagram, app.on_connect, app.on_disconnect, app.uni_stream):
+    for add in (app.datagram, app.on_connect, app.on_disconnect, app.uni_stream):  # type: ignore[assignment]
         assert add(handler) is handler
 
 

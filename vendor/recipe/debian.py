@@ -97,22 +97,31 @@ class Apt:
 
     def fetch(self, pin: Pin, pinned_only: bool) -> tuple[Path, str]:
         """The package's original archive and its version: the pinned one, else the newest accepted."""
-        if shutil.which("apt-get") is None or not self.keyring.is_file():
-            raise PlaceError("this machine has no apt with the Debian keyring")
+        self._check()
         package, wanted, suites = pin.debian["package"], pin.debian["version"], pin.debian["suites"]
         offers: list[tuple[str, str]] = []
         for suite in suites:
             versions = self._versions(suite, package)
             if wanted in versions:
-                return self._download(suite, package, wanted), wanted
+                return self.download(suite, package, wanted), wanted
             offers += [(suite, version) for version in versions]
         if pinned_only:
             raise PlaceError(f"{package} {wanted} is not in {', '.join(suites)}")
-        usable = [offer for offer in offers if accepts(pin.accept, _upstream(offer[1]))]
+        usable = [offer for offer in offers if accepts(pin.accept, upstream(offer[1]))]
         if not usable:
             raise PlaceError(f"no {package} {pin.accept} in {', '.join(suites)}")
-        suite, version = max(usable, key=lambda offer: version_key(_upstream(offer[1])))
-        return self._download(suite, package, version), version
+        suite, version = max(usable, key=lambda offer: version_key(upstream(offer[1])))
+        return self.download(suite, package, version), version
+
+    def offers(self, pin: Pin) -> list[tuple[str, str]]:
+        """Every version of the package that its suites have: (suite, Debian version), in the order of the suites."""
+        self._check()
+        suites, package = pin.debian["suites"], pin.debian["package"]
+        return [(suite, version) for suite in suites for version in self._versions(suite, package)]
+
+    def _check(self) -> None:
+        if shutil.which("apt-get") is None or not self.keyring.is_file():
+            raise PlaceError("this machine has no apt with the Debian keyring")
 
     def _versions(self, suite: str, package: str) -> list[str]:
         config = self._configure(suite)
@@ -162,7 +171,8 @@ class Apt:
         dump = self._run(None, "apt-config", "dump", check=False)
         return [line for line in dump.splitlines() if line.startswith("Acquire::") and line.endswith('";')]
 
-    def _download(self, suite: str, package: str, version: str) -> Path:
+    def download(self, suite: str, package: str, version: str) -> Path:
+        """The original archive of a version that this suite offers."""
         target = self.work / f"{package}-{suite}"
         target.mkdir(exist_ok=True)
         say(f"fetching {package} {version} from Debian {suite}")
@@ -189,6 +199,6 @@ class Apt:
         return done.stdout
 
 
-def _upstream(version: str) -> str:
+def upstream(version: str) -> str:
     """The upstream part of a Debian version: "1:1.24.0+dfsg-1~bpo13+1" gives "1.24.0+dfsg"."""
     return version.split(":", 1)[-1].rsplit("-", 1)[0]

@@ -80,7 +80,7 @@ def _from_places(pin: Pin, cache: Path, downloads: Path, apt: Apt, pinned_only: 
     with scratch(cache) as work:
         for url in pin.urls:
             try:
-                path = _from_url(url, work / "download")
+                path = from_url(url, work / "download")
                 verify(path, pin, url)
                 return _keep(pin, path, downloads)
             except PlaceError as error:
@@ -106,11 +106,12 @@ def _from_places(pin: Pin, cache: Path, downloads: Path, apt: Apt, pinned_only: 
                 say(f"{pin.name}: {tried[-1]}")
     raise Unavailable(
         f"Cannot fetch {pin.name} {pin.version} ({'; '.join(tried) or 'it has no places'}): "
-        f"connect this machine to the network, or put {pin.file} into {downloads}."
+        f"connect this machine to the network, or put {pin.file} into {downloads} "
+        "(`vendor/build.py --fetch` gets it on a machine that can; what only Debian packs needs Debian's apt)."
     )
 
 
-def _from_url(url: str, target: Path) -> Path:
+def from_url(url: str, target: Path) -> Path:
     """Downloads url; gives up within seconds when the host does not answer."""
     say(f"fetching {url}")
     answer: queue.Queue[HTTPResponse | Exception] = queue.Queue()

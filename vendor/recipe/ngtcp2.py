@@ -13,7 +13,6 @@ from .fetch import Archive, unpack
 from .report import say
 from .tools import Compiler
 
-
 OURS = Path(__file__).resolve().parents[1] / "ngtcp2"
 
 # Changes of the library's own files, each with the report that upstream gets.

@@ -7,6 +7,7 @@ another version's line numbers do not matter, another text is an error.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,12 @@ def read(path: Path) -> Patch:
 def series(folder: Path) -> tuple[Patch, ...]:
     """The patches of a folder in the order of their names."""
     return tuple(read(path) for path in sorted(folder.glob("*.patch")))
+
+
+def digest(patches: tuple[Patch, ...]) -> str:
+    """A short name for what a series changes; its headers may be worded anew."""
+    changes = "\0".join(part for patch in patches for hunk in patch.hunks for part in (hunk.file, hunk.old, hunk.new))
+    return hashlib.sha256(changes.encode()).hexdigest()[:16]
 
 
 def apply(root: Path, patches: tuple[Patch, ...]) -> None:

@@ -24,6 +24,7 @@ class Pin:
     root: str
     keep: tuple[str, ...] = ()
     accept: str = ""
+    tried: dict[str, Any] = field(default_factory=dict)
     urls: tuple[str, ...] = ()
     debian: dict[str, Any] = field(default_factory=dict)
     pypi: dict[str, str] = field(default_factory=dict)

@@ -18,6 +18,7 @@
 #include "base/limit.h"
 #include "dns/resolve.h"
 #include "io/backend.h"
+#include "io/sim.h"
 #include "naquid_native.h"
 #include "tls/alert.h"
 #include "tls/context.h"
@@ -129,9 +130,9 @@ typedef struct nq_event {
 /* How a loop works; all zero: as it is best for most. */
 typedef struct nq_loop_options {
   const nq_env *env; /* NULL: the system's clock and the TLS library's randomness */
-  int portable; /* the backend "udp", whatever the next field says */
-  const nq_backend *backend; /* how packets come and go (io/backend.h); NULL: the best way that this system has */
-  void *backend_ctx; /* what that backend is started with */
+  int portable; /* the backend "udp", whatever the next member says */
+  const nq_backend *backend; /* how packets come and go; NULL: the best way that this system has */
+  void *backend_ctx; /* what the backend is started with */
   /* How it sleeps: "epoll", "kqueue" or "poll"; NULL: the best way that this system has. NQ_ERR_ARG: not compiled. */
   const char *wait;
   /* Sends no trains of packets (UDP GSO); receives none (UDP GRO). Each is used otherwise where the system has it. */
@@ -383,8 +384,9 @@ typedef struct nq_conn_info {
   /* The largest UDP payload that is sent on this path now (RFC 9000 14.3). */
   uint64_t max_udp_payload;
   size_t alpn_len; /* the bytes of alpn, at most 255; 0 before the handshake is done */
-  /* Names of the protocol (RFC 7301), of the cipher suite and of the key exchange; "" before the handshake is done. */
-  char alpn[256], cipher[40], group[24];
+  char alpn[256]; /* the protocol agreed on (RFC 7301), with a NUL behind it */
+  /* Names of the cipher suite and of the key exchange; "" before the handshake is done. */
+  char cipher[40], group[24];
 } nq_conn_info;
 /* state of a connection. IDLE: not begun. CONNECTING: in the handshake. OPEN: usable. CLOSING: flushing what is queued,
  * or waiting for memory to report its end. CLOSED: it ended. WAITING: closed, and nq_conn_reconnect has set a time. */

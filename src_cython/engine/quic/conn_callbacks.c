@@ -52,8 +52,8 @@ static int cb_handshake_completed(ngtcp2_conn *q, void *user) {
   if (c->client)
     ngtcp2_ext_limit_scids(q, NQ_CLIENT_CIDS);
   c->alpn = nq_tls_session_alpn(c->ssl);
-  if (c->alpn)
-    c->app->choose(c, (const char *)c->alpn + 1, c->alpn[0]); /* before anything of its streams is read */
+  if (!c->client && c->alpn) /* before anything of its streams is read */
+    c->app->choose(c, (const char *)c->alpn + 1, c->alpn[0]);
   c->handshaken = 1;
   c->confirmed |= !c->client; /* RFC 9001 4.1.2; the callback of that name is for clients only */
   return 0;

@@ -103,9 +103,9 @@ static int open_socket(nq_hub *hub, const nq_endpoint_options *o, nq_io **io) {
   const nq_backend *wanted = hub->opts.portable ? nq_backend_find("udp") : hub->opts.backend;
   int rv = u->backend ? 0 : nq_backend_start(u, wanted, hub->opts.backend_ctx);
   nq_backend_options b = {.local = o->local,
+                          .reuseport = o->reuseport,
                           .no_gso = hub->opts.no_gso,
                           .no_gro = hub->opts.no_gro,
-                          .reuseport = o->reuseport,
                           .buffer_size = hub->opts.socket_buffer};
   return rv ? rv : u->backend->open(io, u->shared, &b);
 }

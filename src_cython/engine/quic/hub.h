@@ -74,7 +74,7 @@ struct nq_hub {
   uint32_t endpoint_uses; /* how many ids were given */
   int unused_endpoints;   /* a socket that a migration opened has no connection any more */
   uint32_t client_ep[2];  /* id of the client socket for IPv4, IPv6 */
-  nq_backend_use backend; /* what opens its sockets; none before the first */
+  nq_backend_use backend; /* how its own sockets bring packets */
 
   nq_group *group; /* of the loops that serve one address together; NULL: none */
   uint32_t number; /* of this loop in it */

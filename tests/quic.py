@@ -199,6 +199,7 @@ async def server(
 
     listening = await serve(HOST, 0, configuration=config, create_protocol=create)
     try:
+        assert listening._transport is not None
         yield listening._transport.get_extra_info("sockname")[1], peers
     finally:
         listening.close()

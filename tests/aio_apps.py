@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
-from harness import until
+from harness import IO_VARIABLE, Child, Variant, until
 
 import naquid
 
@@ -66,3 +67,13 @@ class Held:
 
     def free(self) -> None:
         self._free.set()
+
+
+SERVER = Path(__file__).with_name("aio") / "child.py"
+SECRET = "a secret of the server, 32 bytes"
+
+
+def server(run: Variant, leaf: Any, port: int = 0, secret: str | None = SECRET) -> Child:
+    """A server in a process of its own."""
+    arguments = [port, leaf.cert, leaf.key, *([secret] if secret else [])]
+    return Child(SERVER, *arguments, env={IO_VARIABLE: run.io})
