@@ -80,7 +80,8 @@ static int wake(nq_wait *w) {
 static void heard(nq_wait *w) {
   uint64_t n;
   ssize_t rv = read(((state *)w)->wakefd, &n, sizeof n);
-  (void)rv; /* nothing there: whoever wakes has not written yet; then the next wait ends at once, which costs a tick */
+  (void)rv; /* nothing there: the thread that wakes has not written yet; the next wait ends at once, at the cost of a
+               tick */
 }
 
 static int watch(nq_wait *w, int fd, uint32_t key, int writable, int modify) {
