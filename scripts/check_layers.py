@@ -42,8 +42,8 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "api": ("loop",),
 }
 
-# Headers that are a seam: a table of functions which the lower floor calls, and which the floor that the header lies in
-# fills. To whoever includes it such a header is of the lower floor, and so it may include nothing that is higher.
+# Headers that are a seam: a table of functions which the floor given here calls, and a higher one fills. To whoever
+# includes it such a header is of the lower floor, and so it may include nothing that is higher.
 SEAMS: dict[str, str] = {"app/app.h": "quic"}
 
 # Files of one floor that may call each other in a circle, and why. There should be none.

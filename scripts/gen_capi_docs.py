@@ -17,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CAPI = ROOT / "naquid" / "capi"
+STUB = ROOT / "naquid" / "_naquid.pyi"
 TESTS = ROOT / "tests" / "capi"
 NAMES = ROOT / "docs" / "capi_names.txt"
 PAGE = ROOT / "docs" / "capi.md"
@@ -63,7 +64,8 @@ class Name:
 
 def signature(node: ast.FunctionDef) -> str:
     returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-    return f"{node.name}({ast.unparse(node.args)}){returns}"
+    text = f"{node.name}({ast.unparse(node.args)}){returns}"
+    return text.replace("_Buffer", "Buffer")  # an alias of the stub alone has a name of its own
 
 
 def first_sentence(doc: str) -> str:
@@ -84,8 +86,7 @@ def collect() -> dict[str, Name]:
     """Every public name that naquid.capi defines."""
     found: dict[str, Name] = {}
     binding = docs_of_binding()
-    modules = [path for path in sorted(CAPI.glob("*.py")) if path.name != "_native.py"]
-    for path in [*modules, CAPI / "_native.pyi"]:
+    for path in [*sorted(CAPI.glob("*.py")), STUB]:
         body = ast.parse(path.read_text()).body
         for at, node in enumerate(body):
             following = body[at + 1] if at + 1 < len(body) else None
@@ -111,7 +112,7 @@ def collect() -> dict[str, Name]:
                 constant = name.isupper()
                 shown = name if constant else f"{name} = {ast.unparse(node.value)}"
                 made = Name(name, "constant" if constant else "type", shown, text)
-            if made is not None and made.name not in found:
+            if made is not None and made.name not in found and (path != STUB or made.name.startswith("nq_")):
                 found[made.name] = made
     return found
 

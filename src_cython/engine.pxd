@@ -1,4 +1,4 @@
-# engine.pxd: what the binding uses of engine/include/engine.h, the one header it may include.
+# engine.pxd: what the binding uses of engine/include/engine.h, the one header it may include. The parts name it `en`.
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "engine.h" nogil:

@@ -5,9 +5,8 @@ How C becomes Python, the thread rule of every function and the tests: docs/capi
 
 from __future__ import annotations
 
-from . import log as _log
-from ._native import capi_hooks as _capi_hooks
-from ._native import (
+from .._naquid import capi_hooks as _capi_hooks
+from .._naquid import (
     nq_alarm_destroy,
     nq_alarm_is_valid,
     nq_alarm_set,
@@ -59,6 +58,7 @@ from ._native import (
     nq_stream_t,
     nq_stream_task,
 )
+from . import log as _log
 from .client import (
     nq_client_connect,
     nq_client_create,

@@ -7,9 +7,7 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from ..errors import Error
-from . import log
-from ._native import (
+from .._naquid import (
     CapiConn,
     CapiLoop,
     EngineLimits,
@@ -21,6 +19,8 @@ from ._native import (
     nq_hdmap_t,
     parse_address,
 )
+from ..errors import Error
+from . import log
 from .check import need, need_flag, need_range
 from .constants import NQ_LOGLV_ERROR, NQ_LOGLV_WARN, NQ_REACHABLE_WIFI, nq_error_t
 from .reachability import Watcher, supported

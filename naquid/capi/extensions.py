@@ -3,7 +3,7 @@ needs nothing else reads as its C twin."""
 
 from __future__ import annotations
 
-from ._native import nq_hdmap_rpc_batch_handler, nq_rpc_call_many
+from .._naquid import nq_hdmap_rpc_batch_handler, nq_rpc_call_many
 from .types import nq_on_rpc_batch_t, nq_on_rpc_replies_t, nq_rpc_batch_handler_t
 
 __all__ = [

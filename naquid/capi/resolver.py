@@ -8,7 +8,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from ._native import CapiLoop, CapiResolver, nq_alarm_t, parse_address
+from .._naquid import CapiLoop, CapiResolver, nq_alarm_t, parse_address
 from .check import need
 from .constants import nq_error_t
 from .errors import nq_error_detail_code2str

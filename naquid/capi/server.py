@@ -7,9 +7,9 @@ import threading
 import time
 from dataclasses import dataclass
 
+from .._naquid import CapiEndpoint, CapiGroup, CapiLoop, Tls, nq_hdmap_t
 from ..errors import ConfigError
 from . import log
-from ._native import CapiEndpoint, CapiGroup, CapiLoop, Tls, nq_hdmap_t
 from .check import need, need_flag
 from .client import check_busy_poll, make_limits
 from .constants import NQ_LOGLV_ERROR, NQ_LOGLV_INFO

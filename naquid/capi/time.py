@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time as _time
 
-from ._native import capi_pause
+from .._naquid import capi_pause
 from .check import need, need_range
 
 __all__ = [

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ._native import nq_conn_t, nq_hdmap_t, nq_rpc_t, nq_stream_t
+from .._naquid import nq_conn_t, nq_hdmap_t, nq_rpc_t, nq_stream_t
 from .constants import nq_logparam_type_t
 
 nq_size_t = int

@@ -7,7 +7,7 @@ cdef struct Asked:
 
 # Requests of one stream that came in a row.
 cdef struct Run:
-    nq_handle stream
+    en.nq_handle stream
     PyObject *rpc                # `owners` has the reference
     Py_ssize_t begin             # the first; they go on to where the next run begins
 
@@ -22,16 +22,16 @@ cdef class RpcBatch:
     cdef Py_ssize_t n_runs
     cdef size_t cap
     cdef size_t cap_runs
-    cdef int begin_run(self, BaseRpc rpc, nq_handle stream) except -1
+    cdef int begin_run(self, BaseRpc rpc, en.nq_handle stream) except -1
     cdef Run *run_of(self, Py_ssize_t i) noexcept
     cdef Py_ssize_t end_of(self, Py_ssize_t run) noexcept
     cdef int more(self) except -1
 
 # A batch handler of one stream name: collects during a dispatch, is called at its end.
-cdef class BatchHandler:
+cdef class BatchHandler(Batch):
     cdef object fn
     cdef RpcBatch batch          # being collected, None: nothing yet
-    cdef int add(self, BaseRpc rpc, const nq_event *e) except -1
+    cdef int add(self, BaseRpc rpc, const en.nq_event *e) except -1
     cdef int run(self, Loop loop) except -1
     cdef int answer(self, Loop loop, RpcBatch batch, object results) except -1
     cdef int answer_other(self, Loop loop, BaseRpc rpc, uint32_t msgid, object reply, int rc) except -1
@@ -51,7 +51,7 @@ cdef class Many(Reply):
     cdef Py_ssize_t left
     cdef bint keep_errors
     cdef int start(self, int16_t type, list todo, uint64_t timeout) except -1
-    cdef CallNode *send(self, nq_loop *l, CallNode *node, int16_t type, const nq_payload *v, uint32_t n,
+    cdef CallNode *send(self, en.nq_loop *l, CallNode *node, int16_t type, const en.nq_payload *v, uint32_t n,
                         uint64_t timeout) except? NULL
     cdef int row(self, uint32_t msgid) except -1
     cdef int put(self, Py_ssize_t i, object value, bint failed) except -1

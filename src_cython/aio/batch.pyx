@@ -1,4 +1,6 @@
 # batch.pyx: many requests in one Python call, many calls in one await.
+# needs: core/arguments core/batch core/buffers core/calls core/errors core/loop core/threads
+# needs: aio/call aio/rpc
 
 cdef extern from "Python.h":
     PyObject *borrowed_item "PyList_GET_ITEM" (list of, Py_ssize_t i) noexcept
@@ -28,7 +30,7 @@ cdef class RpcBatch:
         self.cap = cap
         return 0
 
-    cdef int begin_run(self, BaseRpc rpc, nq_handle stream) except -1:
+    cdef int begin_run(self, BaseRpc rpc, en.nq_handle stream) except -1:
         cdef size_t cap
         cdef Run *grown
         if <size_t>self.n_runs == self.cap_runs:
@@ -92,13 +94,13 @@ cdef class RpcBatch:
         return d
 
 
-cdef class BatchHandler:
+cdef class BatchHandler(Batch):
     """Wraps a function that takes an RpcBatch and returns one reply for each request."""
 
     def __init__(self, fn):
         self.fn = fn
 
-    cdef int add(self, BaseRpc rpc, const nq_event *e) except -1:
+    cdef int add(self, BaseRpc rpc, const en.nq_event *e) except -1:
         cdef RpcBatch b = self.batch
         if b is None:
             b = self.batch = RpcBatch.__new__(RpcBatch)
@@ -145,13 +147,13 @@ cdef class BatchHandler:
             while i < end:
                 r = replies[i]
                 if PyBytes_CheckExact(r) and loop.l != NULL:
-                    rc = nq_rpc_reply(loop.l, run.stream, b.asked[i].msgid, 0, <const uint8_t *>PyBytes_AS_STRING(r),
-                                      PyBytes_GET_SIZE(r))
+                    rc = en.nq_rpc_reply(loop.l, run.stream, b.asked[i].msgid, 0, <const uint8_t *>PyBytes_AS_STRING(r),
+                                         PyBytes_GET_SIZE(r))
                     if rc >= 0:
                         i += 1
                         continue
                 else:
-                    rc = NQ_DONE
+                    rc = en.NQ_DONE
                 if not ours:  # code of the user's runs from here on, and the list is the user's
                     replies = list(replies)
                     ours = True
@@ -193,7 +195,7 @@ cdef class Many(Reply):
 
     cdef int start(self, int16_t type, list todo, uint64_t timeout) except -1:
         """Makes the calls. Raises at the first that cannot be made."""
-        cdef nq_payload v[ROW_MOST]
+        cdef en.nq_payload v[ROW_MOST]
         cdef View view
         cdef CallNode *node = NULL
         cdef PyObject *item
@@ -201,7 +203,7 @@ cdef class Many(Reply):
         cdef uint32_t k
         cdef bint ours = False
         cdef Loop loop = self.rpc.loop
-        cdef nq_loop *l
+        cdef en.nq_loop *l
         while self.started < n:
             if loop.schedule:  # own() begins a turn: code of the user's, which may end the calls before
                 node = NULL
@@ -213,7 +215,7 @@ cdef class Many(Reply):
                 item = borrowed_item(todo, self.started + k)
                 if not PyBytes_CheckExact(<object>item):
                     break
-                v[k] = nq_payload(<const uint8_t *>PyBytes_AS_STRING(<object>item), PyBytes_GET_SIZE(<object>item))
+                v[k] = en.nq_payload(<const uint8_t *>PyBytes_AS_STRING(<object>item), PyBytes_GET_SIZE(<object>item))
                 k += 1
             if k:
                 node = self.send(l, node, type, v, k, timeout)
@@ -224,14 +226,14 @@ cdef class Many(Reply):
                 continue
             view_get(&view, todo[self.started])
             try:
-                v[0] = nq_payload(view.p, view.n)
+                v[0] = en.nq_payload(view.p, view.n)
                 self.send(own(loop), NULL, type, v, 1, timeout)
             finally:
                 view_done(&view)
             node = NULL
         return 0
 
-    cdef CallNode *send(self, nq_loop *l, CallNode *node, int16_t type, const nq_payload *v, uint32_t n,
+    cdef CallNode *send(self, en.nq_loop *l, CallNode *node, int16_t type, const en.nq_payload *v, uint32_t n,
                         uint64_t timeout) except? NULL:
         """Makes n calls. node: of the row that the call before belongs to, or NULL; returns that of the last."""
         cdef Loop loop = self.rpc.loop
@@ -244,7 +246,7 @@ cdef class Many(Reply):
             if msgid == 0:
                 node = loop.calls.node(self.rpc, self, CALL_MANY + <int>self.started)
                 node.left = 0
-            rc = nq_rpc_call_row(l, self.rpc.handle, type, v + done, n - done, timeout, <void *>node, &msgid, &made)
+            rc = en.nq_rpc_call_row(l, self.rpc.handle, type, v + done, n - done, timeout, <void *>node, &msgid, &made)
             if made:
                 if node.left == 0:
                     node.first = msgid

@@ -1,4 +1,6 @@
 # call.pyx: the reply of a call, awaited without a coroutine, a Future or a turn of the event loop of its own.
+# needs: core/callbacks core/loop
+# needs: aio/rpc
 
 cdef extern from "Python.h":
     int PyContext_Enter(PyObject *) except -1
@@ -46,7 +48,9 @@ cdef class Reply:
                 loop.woken = True
             self.callbacks = None
         except MemoryError:
-            loop.wake_later(self)
+            self.late = loop.unwoken
+            loop.unwoken = self
+            loop.wake_unwoken = wake_replies
         return 0
 
     cdef int resume(self) except -1:
@@ -118,6 +122,21 @@ cdef class Reply:
         self.forget()
         self.settle(CALL_CANCELLED, msg)
         return True
+
+
+cdef int wake_replies(Loop loop) except -1:
+    """Tries again; those that fail again are tried in the next tick."""
+    cdef Reply r = loop.unwoken
+    cdef Reply following
+    loop.unwoken = None
+    while r is not None:
+        following = r.late
+        r.late = None
+        r.wake()
+        r = following
+    if loop.unwoken is not None and loop.l != NULL:
+        en.nq_loop_wake(loop.l)
+    return 0
 
 
 @cython.freelist(1024)

@@ -1,24 +1,5 @@
-# conn.pxd: connections and servers of the asyncio facade.
-
-# The handler of one stream name (or of raw or unidirectional streams): what the handler map's user points at.
-cdef class HandlerEntry:
-    cdef object cls       # Rpc, Stream or RawStream
-    cdef object name      # str or None
-    cdef object handler
-    cdef object notify
-
-# A Handlers object made ready for the engine. Shared by the connections that use it.
-cdef class AppCore:
-    cdef HandlerMap hdmap
-    cdef readonly dict rpcs           # name -> HandlerEntry
-    cdef readonly bint named          # there is a handler with a name
-    cdef object datagram_fn
-    cdef object connect_fn
-    cdef object disconnect_fn
-    cdef readonly set tasks           # handler tasks that run
-    cdef readonly Py_ssize_t task_limit   # per RPC stream
-    cdef readonly double call_timeout     # seconds
-    cdef object spawn(self, Loop loop, object coro)
+# conn.pxd: connections of the asyncio facade.
+cdef class BaseServer
 
 # One life of a connection that may have several. Its streams know by it that they belong to a life that is over.
 cdef class Life:
@@ -41,7 +22,7 @@ cdef class BaseConnection(ConnCore):
     cdef Life life              # of a client's connection
     cdef object attempt         # the future of the attempt to reconnect that is under way
     cdef int announce(self) except -1
-    cdef int learn(self, const nq_event *e) except -1
+    cdef int learn(self, const en.nq_event *e) except -1
     cdef int interrupted(self) except -1
     cdef int changed(self) except -1
     cdef int look_ahead(self) except -1
@@ -53,10 +34,3 @@ cdef class BaseConnection(ConnCore):
     cdef int ended(self) except -1
     cdef int run_handler(self, object fn, tuple args) except -1
     cdef object lost(self)
-
-cdef class BaseServer(EndpointCore):
-    cdef AppCore app
-    cdef object conn_class
-    cdef readonly set live          # its open connections
-    cdef list idle_waiters
-    cdef readonly bint closed

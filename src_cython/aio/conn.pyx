@@ -1,68 +1,10 @@
-# conn.pyx: connections and servers of the asyncio facade. The coroutines are in naquid/connection.py, client.py and
-# server.py.
+# conn.pyx: connections of the asyncio facade. The coroutines are in naquid/connection.py and client.py.
+# needs: core/address core/arguments core/buffers core/callbacks core/conn core/errors core/limits core/loop
+# needs: core/stream core/threads core/tls
+# needs: aio/handlers aio/rpc aio/server aio/stream
 
 # Made before it is needed, as there may be no memory for it then.
 cdef object NO_MEMORY_AT_THE_END = errors.ConnectionLost("the connection has ended; there was no memory to say why")
-
-
-cdef class HandlerEntry:
-    def __init__(self, cls, name, handler, notify=None):
-        self.cls = cls
-        self.name = name
-        self.handler = handler
-        self.notify = notify
-
-
-cdef class AppCore:
-    """Handlers in the form the engine reads. Filled once, before it is used.
-
-    task_limit: coroutine handlers of one RPC stream that may run at once; above it the stream delivers no requests.
-    call_timeout: seconds, the default of RPC streams.
-    """
-
-    def __init__(self, Py_ssize_t task_limit=1024, double call_timeout=30.0):
-        self.hdmap = HandlerMap()
-        self.rpcs = {}
-        self.tasks = set()
-        self.task_limit = task_limit
-        self.call_timeout = call_timeout
-
-    def add_rpc(self, cls, str name, handler, notify):
-        """An RPC stream name; handler or notify may be None."""
-        entry = HandlerEntry(cls, name, handler, notify)
-        self.hdmap.add(name.encode(), NQ_KIND_RPC, to_ns(self.call_timeout, "call_timeout"), entry)
-        self.rpcs[name] = entry
-        self.named = True
-
-    def add_stream(self, cls, str name, handler, bint raw):
-        """A record stream name, or with raw a raw stream that has a name."""
-        entry = HandlerEntry(cls, name, handler)
-        self.hdmap.add(name.encode(), NQ_KIND_RAW if raw else NQ_KIND_RECORD, 0, entry)
-        self.named = True
-
-    def set_raw(self, cls, handler):
-        """Every bidirectional stream goes to handler; streams have no names."""
-        self.hdmap.set_raw(NQ_KIND_RAW, HandlerEntry(cls, None, handler))
-
-    def set_uni(self, cls, handler):
-        """Incoming unidirectional streams."""
-        self.hdmap.set_uni(HandlerEntry(cls, None, handler))
-
-    def set_events(self, datagram, connect, disconnect):
-        """Handlers of the connection itself; each may be None."""
-        self.datagram_fn = datagram
-        self.connect_fn = connect
-        self.disconnect_fn = disconnect
-
-    cdef object spawn(self, Loop loop, object coro):
-        if loop.aloop is None:
-            coro.close()
-            raise RuntimeError("a coroutine handler needs an asyncio event loop")
-        task = loop.aloop.create_task(coro)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-        loop.woken = True
-        return task
 
 
 cdef class Life:
@@ -75,7 +17,7 @@ cdef class BaseConnection(ConnCore):
 
     # ---- events ----
 
-    cdef int ev_open(self, const nq_event *e) except -1:
+    cdef int ev_open(self, const en.nq_event *e) except -1:
         self.opened = True
         self.close_error = None
         if self.server is not None:
@@ -107,20 +49,20 @@ cdef class BaseConnection(ConnCore):
             self.loop.failed(exc, fn)
         return 0
 
-    cdef int learn(self, const nq_event *e) except -1:
+    cdef int learn(self, const en.nq_event *e) except -1:
         """Keeps why the connection ended."""
         self.keep_close(e)
         try:
             self.close_error = errors.from_close(self.why, self.code, self.reason,
-                                                 (self.close_flags & NQ_EVF_REMOTE) != 0, self.opened)
+                                                 (self.close_flags & en.NQ_EVF_REMOTE) != 0, self.opened)
         except MemoryError:
             self.close_error = NO_MEMORY_AT_THE_END
-        if self.lasting and not self.closing and not (self.why == NQ_WHY_APP and self.code == 0):
+        if self.lasting and not self.closing and not (self.why == en.NQ_WHY_APP and self.code == 0):
             self.closed = False
             self.life.error = self.close_error
         return 0
 
-    cdef int ev_close(self, const nq_event *e) except -1:
+    cdef int ev_close(self, const en.nq_event *e) except -1:
         self.learn(e)
         if self.client:
             self.end_opening()
@@ -132,8 +74,8 @@ cdef class BaseConnection(ConnCore):
     cdef int give_up(self) except -1:
         """From here on the engine's object is nothing of ours."""
         if load_loop(&self.loop.l) != NULL:
-            nq_conn_set_user(self.loop.l, self.handle, NULL)
-            nq_conn_free(self.loop.l, self.handle)
+            en.nq_conn_set_user(self.loop.l, self.handle, NULL)
+            en.nq_conn_free(self.loop.l, self.handle)
         self.loop.unlink(self)
         return 0
 
@@ -208,7 +150,7 @@ cdef class BaseConnection(ConnCore):
         """The connection was lost, and `_survive` was called before: bring it back by `_reconnect`, or end it by
         `_end`."""
 
-    cdef int ev_datagram(self, const nq_event *e) except -1:
+    cdef int ev_datagram(self, const en.nq_event *e) except -1:
         cdef PyObject *args[3]
         cdef PyObject *r
         cdef object handler = self.app.datagram_fn
@@ -228,12 +170,12 @@ cdef class BaseConnection(ConnCore):
             self.app.spawn(self.loop, self._serve(result, handler))
         return 0
 
-    cdef int ev_pong(self, const nq_event *e) except -1:
+    cdef int ev_pong(self, const en.nq_event *e) except -1:
         if self.ping_waiters is not None:
             wake_waiters(self.loop, self.ping_waiters, e.value / 1e9)
         return 0
 
-    cdef StreamCore accept_stream(self, const nq_event *e):
+    cdef StreamCore accept_stream(self, const en.nq_event *e):
         cdef HandlerEntry entry = <HandlerEntry>e.user
         cdef AioStream s = entry.cls.__new__(entry.cls)
         s.conn = self
@@ -255,23 +197,23 @@ cdef class BaseConnection(ConnCore):
         if not self.opened and not self.closed:
             return errors.ConnectionLost("the connection is not established yet")
         return errors.ConnectionLost("the connection is closed", code=self.code, reason=self.reason,
-                                     remote=(self.close_flags & NQ_EVF_REMOTE) != 0)
+                                     remote=(self.close_flags & en.NQ_EVF_REMOTE) != 0)
 
     cdef int look_ahead(self) except -1:
         """Learns of the end that is in events of this turn which are not dispatched yet."""
-        cdef const nq_event *e
+        cdef const en.nq_event *e
         cdef int i
         if self.loop.l == NULL:
             return 0
         for i in range(self.loop.polled):
-            e = nq_loop_events(self.loop.l) + i
-            if e.kind == NQ_EV_CONN_CLOSE and e.handle == self.handle:
+            e = en.nq_loop_events(self.loop.l) + i
+            if e.kind == en.NQ_EV_CONN_CLOSE and e.handle == self.handle:
                 self.learn(e)
         return 0
 
     cdef int refused(self, int rc) except -1:
         """The engine said no: raises the end of the connection when that is the reason."""
-        if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
+        if rc == en.NQ_ERR_STALE or rc == en.NQ_ERR_STATE:
             self.look_ahead()
             if not self.is_up():
                 raise self.lost()
@@ -283,7 +225,7 @@ cdef class BaseConnection(ConnCore):
                  bint quiet, uint32_t version, BaseServer server):
         """Starts to connect to a numeric address. quiet: on_connect waits for _announce(). server: None, or the one
         whose socket is used and whose end ends the connection."""
-        cdef nq_addr a
+        cdef en.nq_addr a
         to_addr(&a, host, port)
         self.app = app
         self.quiet = quiet
@@ -308,13 +250,13 @@ cdef class BaseConnection(ConnCore):
 
     def _reconnect(self, str host, int port):
         """After a loss: starts to connect to a numeric address. A future of None, or of why it failed."""
-        cdef nq_addr a
+        cdef en.nq_addr a
         cdef int rc
         to_addr(&a, host, port)
         if self.loop.aloop is None:
             raise self.lost()
         attempt = self.loop.aloop.create_future()
-        rc = nq_conn_reconnect(own(self.loop), self.handle, 0, &a)
+        rc = en.nq_conn_reconnect(own(self.loop), self.handle, 0, &a)
         if rc < 0:
             engine_error(self.loop, rc, "reconnecting")
         self.attempt = attempt
@@ -346,7 +288,7 @@ cdef class BaseConnection(ConnCore):
         None when it has not ended by the engine's word."""
         if not self.closed or self.why == 0:
             return None
-        return errors.from_close(self.why, self.code, self.reason, (self.close_flags & NQ_EVF_REMOTE) != 0, False)
+        return errors.from_close(self.why, self.code, self.reason, (self.close_flags & en.NQ_EVF_REMOTE) != 0, False)
 
     def _close_wait(self):
         if self.closed:
@@ -359,8 +301,8 @@ cdef class BaseConnection(ConnCore):
         """A future of the round trip in seconds (None when the connection ended)."""
         if self.closing or not self.is_up():
             raise self.lost()
-        cdef nq_loop *l = own(self.loop)
-        cdef int rc = nq_conn_ping(l, self.handle)
+        cdef en.nq_loop *l = own(self.loop)
+        cdef int rc = en.nq_conn_ping(l, self.handle)
         if rc < 0:
             self.refused(rc)
             engine_error(self.loop, rc, "sending a PING")
@@ -385,10 +327,10 @@ cdef class BaseConnection(ConnCore):
                 (<BaseRpc>s).use(entry)
         s.life = self.life
         try:
-            s.open_on(self, NQ_KIND_RAW if kind == 0 else NQ_KIND_RECORD if kind == 1 else NQ_KIND_RPC,
+            s.open_on(self, en.NQ_KIND_RAW if kind == 0 else en.NQ_KIND_RECORD if kind == 1 else en.NQ_KIND_RPC,
                       None if name is None else name.encode(), uni, to_ns(call_timeout, "call_timeout"))
         except errors.StreamClosed:
-            self.refused(NQ_ERR_STATE)
+            self.refused(en.NQ_ERR_STATE)
             raise
         if name is not None:
             self.used_names = True
@@ -408,14 +350,14 @@ cdef class BaseConnection(ConnCore):
             raise self.lost()
         view_get(&v, data)
         try:
-            rc = nq_conn_send_datagram(own(self.loop), self.handle, v.p, v.n)
+            rc = en.nq_conn_send_datagram(own(self.loop), self.handle, v.p, v.n)
         finally:
             view_done(&v)
         if rc < 0:
             self.refused(rc)
-            if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:  # it ends in this tick
+            if rc == en.NQ_ERR_STALE or rc == en.NQ_ERR_STATE:  # it ends in this tick
                 raise self.lost()
-            if rc == NQ_ERR_TOOBIG:
+            if rc == en.NQ_ERR_TOOBIG:
                 most = self.max_datagram_size
                 raise errors.MessageTooBig(f"a datagram of {v.n} bytes: at most {most} fit now (max_datagram_size)"
                                            if most else "the peer takes no datagrams (its max_datagram_size is 0)")
@@ -438,21 +380,21 @@ cdef class BaseConnection(ConnCore):
             self.give_up()
             self.ended()
             return
-        nq_conn_close(own(self.loop), self.handle, number, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), now)
+        en.nq_conn_close(own(self.loop), self.handle, number, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), now)
 
     cdef int keep_own_close(self, uint64_t code, str reason) except -1:
         own(self.loop)
-        self.why = NQ_WHY_APP
+        self.why = en.NQ_WHY_APP
         self.code = code
         self.reason = reason
-        self.close_flags = NQ_EVF_LOCAL
+        self.close_flags = en.NQ_EVF_LOCAL
         self.close_error = errors.from_close(self.why, code, reason, False, True)
         return 0
 
     def flush(self):
         """Writes what is queued into packets now, not at the end of the event loop's turn."""
         if not self.closed:
-            nq_conn_flush(own(self.loop), self.handle)
+            en.nq_conn_flush(own(self.loop), self.handle)
 
     def _failed(self, exc, where):
         self.loop.failed(exc, where)
@@ -461,8 +403,8 @@ cdef class BaseConnection(ConnCore):
 
     def _info(self):
         """nq_conn_info as a dict; None when the connection is gone."""
-        cdef nq_conn_info i
-        if self.loop.l == NULL or nq_conn_get_info(peek(self.loop), self.handle, &i) != 0:
+        cdef en.nq_conn_info i
+        if self.loop.l == NULL or en.nq_conn_get_info(peek(self.loop), self.handle, &i) != 0:
             return None
         return {
             "local": from_addr(&i.local), "remote": from_addr(&i.remote), "version": i.version,
@@ -488,20 +430,20 @@ cdef class BaseConnection(ConnCore):
         cdef size_t n
         if self.loop.l == NULL:
             return chain
-        cdef nq_loop *l = peek(self.loop)
+        cdef en.nq_loop *l = peek(self.loop)
         while len(chain) < 64:
-            n = nq_conn_peer_cert(l, self.handle, <unsigned int>len(chain), NULL, 0)
+            n = en.nq_conn_peer_cert(l, self.handle, <unsigned int>len(chain), NULL, 0)
             if n == 0:
                 break
             der = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n)
-            nq_conn_peer_cert(l, self.handle, <unsigned int>len(chain), <uint8_t *>PyBytes_AS_STRING(der), n)
+            en.nq_conn_peer_cert(l, self.handle, <unsigned int>len(chain), <uint8_t *>PyBytes_AS_STRING(der), n)
             chain.append(der)
         return chain
 
     @property
     def max_datagram_size(self):
         """Bytes that one datagram may carry now; 0 when the peer takes none."""
-        return 0 if self.loop.l == NULL else nq_conn_max_datagram(peek(self.loop), self.handle)
+        return 0 if self.loop.l == NULL else en.nq_conn_max_datagram(peek(self.loop), self.handle)
 
     @property
     def is_client(self):
@@ -522,7 +464,7 @@ cdef class BaseConnection(ConnCore):
     def error(self):
         """Why the connection ended, or was lost last while it is not back: an exception. None while it is open and
         after a close in order (code 0)."""
-        if self.is_up() or (self.why == NQ_WHY_APP and self.code == 0):
+        if self.is_up() or (self.why == en.NQ_WHY_APP and self.code == 0):
             return None
         return self.close_error
 
@@ -551,66 +493,3 @@ cdef class BaseConnection(ConnCore):
     @property
     def _named(self):
         return self.app.named or self.used_names
-
-
-@cython.no_gc_clear
-cdef class BaseServer(EndpointCore):
-    """A listening UDP address; naquid.Server adds the coroutines."""
-
-    def __cinit__(self):
-        self.live = set()
-
-    def _listen(self, Loop loop, str host, int port, Tls tls, AppCore app, EngineLimits limits, conn_class,
-                bint always_retry, bytes secret):
-        cdef nq_addr a
-        to_addr(&a, host, port)
-        self.app = app
-        self.conn_class = conn_class
-        self.open_at(loop, &a, tls, app.hdmap, &limits.values, False, secret, always_retry)
-
-    cdef ConnCore accept_conn(self, const nq_event *e):
-        cdef BaseConnection c
-        if self.closed:
-            return None
-        c = self.conn_class.__new__(self.conn_class)
-        c.app = self.app
-        c.server = self
-        return c
-
-    def _refuse(self):
-        """New clients are refused from now on."""
-        if not self.closed and self.loop.l != NULL:
-            nq_endpoint_refuse(own(self.loop), self.id)
-
-    def _end(self):
-        """Closes the socket."""
-        if not self.closed:
-            self.closed = True
-            if self.loop.l != NULL:
-                nq_endpoint_close(own(self.loop), self.id)
-
-    cdef int detached(self) except -1:
-        self.closed = True
-        if self.idle_waiters is not None:
-            wake_waiters(self.loop, self.idle_waiters, None)
-        return 0
-
-    def _idle_wait(self):
-        """None when no connection is open, else a future."""
-        if not self.live or self.loop.l == NULL:
-            return None
-        if self.idle_waiters is None:
-            self.idle_waiters = []
-        return new_waiter(self.loop, self.idle_waiters)
-
-    @property
-    def _tasks(self):
-        return set(self.app.tasks)
-
-    @property
-    def address(self):
-        """(host, port) it is bound to."""
-        cdef nq_addr a
-        if self.loop.l == NULL or nq_endpoint_address(peek(self.loop), self.id, &a) != 0:
-            return None
-        return from_addr(&a)

@@ -1,4 +1,6 @@
 # rpc.pyx: RPC streams. A request costs one bytes object, one vectorcall and one reply call; a reply the same.
+# needs: core/arguments core/buffers core/callbacks core/calls core/errors core/threads
+# needs: aio/batch aio/call aio/conn aio/handlers aio/stream
 
 cdef enum:
     CALL_CALLBACK = 0  # kinds of CallNode
@@ -43,12 +45,12 @@ cdef class BaseRpc(AioStream):
         self.notify_handler = entry.notify
         return 0
 
-    cdef int ev_open(self, const nq_event *e) except -1:
+    cdef int ev_open(self, const en.nq_event *e) except -1:
         if self.open_waiters is not None:
             wake_waiters(self.loop, self.open_waiters, None)
         return 0
 
-    cdef int ev_request(self, const nq_event *e) except -1:
+    cdef int ev_request(self, const en.nq_event *e) except -1:
         cdef PyObject *args[4]
         cdef PyObject *r
         cdef uint32_t msgid = e.msgid
@@ -59,7 +61,7 @@ cdef class BaseRpc(AioStream):
         if handler is None:
             if self.batch is not None:
                 return self.batch.add(self, e)
-            nq_rpc_reply(self.loop.l, self.handle, msgid, R_NOTSUPPORT, NULL, 0)
+            en.nq_rpc_reply(self.loop.l, self.handle, msgid, R_NOTSUPPORT, NULL, 0)
             return 0
         type_ = <int>e.type
         payload = event_bytes(e)
@@ -73,10 +75,10 @@ cdef class BaseRpc(AioStream):
         if r == NULL:
             return self.request_failed(msgid, handler)
         if PyBytes_CheckExact(<object>r):
-            rc = NQ_DONE
+            rc = en.NQ_DONE
             if self.loop.l != NULL:
-                rc = nq_rpc_reply(self.loop.l, self.handle, msgid, 0, <const uint8_t *>PyBytes_AS_STRING(<object>r),
-                                  PyBytes_GET_SIZE(<object>r))
+                rc = en.nq_rpc_reply(self.loop.l, self.handle, msgid, 0, <const uint8_t *>PyBytes_AS_STRING(<object>r),
+                                     PyBytes_GET_SIZE(<object>r))
             Py_XDECREF(r)
             if rc < 0:
                 self.reply_failed(msgid, rc)
@@ -85,7 +87,7 @@ cdef class BaseRpc(AioStream):
         Py_XDECREF(r)
         return self.request_done(msgid, result)
 
-    cdef int ev_notify(self, const nq_event *e) except -1:
+    cdef int ev_notify(self, const en.nq_event *e) except -1:
         cdef PyObject *args[4]
         cdef PyObject *r
         cdef object handler = self.notify_handler
@@ -141,7 +143,7 @@ cdef class BaseRpc(AioStream):
     cdef int reply_now(self, uint32_t msgid, int result, object payload) except -1:
         """Sends a reply. One to a stream that is gone is dropped."""
         cdef View v
-        cdef int rc = NQ_DONE
+        cdef int rc = en.NQ_DONE
         if self.closed:
             return 0
         if not -32768 <= result <= 0:
@@ -149,7 +151,7 @@ cdef class BaseRpc(AioStream):
         view_get(&v, payload)
         try:
             if not self.closed and load_loop(&self.loop.l) != NULL:
-                rc = nq_rpc_reply(own(self.loop), self.handle, msgid, <int16_t>result, v.p, v.n)
+                rc = en.nq_rpc_reply(own(self.loop), self.handle, msgid, <int16_t>result, v.p, v.n)
         finally:
             view_done(&v)
         if rc < 0:
@@ -158,14 +160,14 @@ cdef class BaseRpc(AioStream):
 
     cdef int reply_failed(self, uint32_t msgid, int rc) except -1:
         """A reply was not accepted: gone streams are nothing to report; else the caller gets an error reply."""
-        if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
+        if rc == en.NQ_ERR_STALE or rc == en.NQ_ERR_STATE:
             return 0
         try:
             engine_error(self.loop, rc, "replying to a request")
         except Exception as exc:
             self.loop.failed(exc, self.request_handler)
         if mine(self.loop):  # sys.unraisablehook may have closed it
-            nq_rpc_reply(own(self.loop), self.handle, msgid, R_USER, NULL, 0)
+            en.nq_rpc_reply(own(self.loop), self.handle, msgid, R_USER, NULL, 0)
         return 0
 
     cdef int task_start(self) except -1:
@@ -235,7 +237,7 @@ cdef class BaseRpc(AioStream):
             self.heir.notify_handler = self.notify_handler
             self.heir.told = self.told
             # `cancel` takes old ones for no new calls.
-            nq_rpc_last_msgid(peek(self.loop), self.heir.handle, self.told)
+            en.nq_rpc_last_msgid(peek(self.loop), self.heir.handle, self.told)
         return self.heir
 
     cdef int start_call(self, object type, object payload, object cb, int kind, object timeout,
@@ -245,7 +247,7 @@ cdef class BaseRpc(AioStream):
         cdef CallNode *node
         cdef uint64_t ns = 0
         cdef int rc
-        cdef nq_loop *l
+        cdef en.nq_loop *l
         if timeout is not None:
             ns = timeout_ns(timeout)
         view_get(&v, payload)
@@ -255,7 +257,7 @@ cdef class BaseRpc(AioStream):
                 node = self.loop.calls.again(self, cb)
             else:
                 node = self.loop.calls.node(self, cb, kind)
-            rc = nq_rpc_call(l, self.handle, <int16_t>number, v.p, v.n, ns, <void *>node, msgid)
+            rc = en.nq_rpc_call(l, self.handle, <int16_t>number, v.p, v.n, ns, <void *>node, msgid)
             if rc < 0:
                 self.loop.calls.forget(node)
         finally:
@@ -265,7 +267,7 @@ cdef class BaseRpc(AioStream):
         return 0
 
     cdef int call_failed(self, int rc) except -1:
-        if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
+        if rc == en.NQ_ERR_STALE or rc == en.NQ_ERR_STATE:
             raise self._gone()
         return engine_error(self.loop, rc, "calling")
 
@@ -367,7 +369,7 @@ cdef class BaseRpc(AioStream):
         """Forgets a call of `call_soon`: its on_reply is never called. Returns whether it was still waiting; False for
         every number that is no message ID of such a call. To give up what is awaited, cancel the task."""
         cdef CallNode *node
-        cdef nq_loop *l
+        cdef en.nq_loop *l
         if not isinstance(msgid, int):
             raise TypeError(f"a message ID is an int, not {type(msgid).__name__}")
         if self.heir is not None:
@@ -375,10 +377,10 @@ cdef class BaseRpc(AioStream):
         if self.closed or self.loop.l == NULL or not 1 <= msgid <= 0xffffffff:
             return False
         l = own(self.loop)
-        node = <CallNode *>nq_rpc_pending(l, self.handle, msgid)
+        node = <CallNode *>en.nq_rpc_pending(l, self.handle, msgid)
         if node == NULL or node.kind != CALL_CALLBACK:
             return False
-        nq_rpc_cancel(l, self.handle, msgid)
+        en.nq_rpc_cancel(l, self.handle, msgid)
         self.loop.calls.forget(node)
         return True
 
@@ -386,7 +388,7 @@ cdef class BaseRpc(AioStream):
         """A call that is awaited is given up."""
         cdef CallNode *node
         if not self.closed and self.loop.l != NULL:
-            node = <CallNode *>nq_rpc_cancel(own(self.loop), self.handle, msgid)
+            node = <CallNode *>en.nq_rpc_cancel(own(self.loop), self.handle, msgid)
             if node != NULL:
                 self.loop.calls.forget(node)
         return 0
@@ -401,11 +403,11 @@ cdef class BaseRpc(AioStream):
             return
         view_get(&v, payload)
         try:
-            rc = nq_rpc_notify(own(self.loop), self.handle, <int16_t>number, v.p, v.n)
+            rc = en.nq_rpc_notify(own(self.loop), self.handle, <int16_t>number, v.p, v.n)
         finally:
             view_done(&v)
         if rc < 0:
-            if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
+            if rc == en.NQ_ERR_STALE or rc == en.NQ_ERR_STATE:
                 raise self._gone()
             engine_error(self.loop, rc, "notifying")
 
@@ -454,22 +456,22 @@ cdef class BaseRpc(AioStream):
             self.close()
         return 0
 
-    cdef int ev_fin(self, const nq_event *e) except -1:
+    cdef int ev_fin(self, const en.nq_event *e) except -1:
         self.fin = True
         return self.settle()
 
-    cdef int ev_reset(self, const nq_event *e) except -1:
+    cdef int ev_reset(self, const en.nq_event *e) except -1:
         self.reset_code = <int64_t>e.code
-        self.given_up = (e.flags & NQ_EVF_LOCAL) != 0
+        self.given_up = (e.flags & en.NQ_EVF_LOCAL) != 0
         self.close()
         return 0
 
-    cdef int ev_stop(self, const nq_event *e) except -1:
+    cdef int ev_stop(self, const en.nq_event *e) except -1:
         self.stop_code = <int64_t>e.code
         self.close()
         return 0
 
-    cdef int ev_data(self, const nq_event *e) except -1:
+    cdef int ev_data(self, const en.nq_event *e) except -1:
         return 0
 
 

@@ -47,12 +47,6 @@ cdef class BaseStream(AioStream):
     cdef size_t held             # bytes in it
     cdef object take(self)
 
-# What a view shows: some bytes of a block, which stay as they are.
-cdef class ReceivedBytes:
-    cdef object block
-    cdef const uint8_t *p
-    cdef Py_ssize_t n
-
 cdef class BaseRawStream(AioStream):
     cdef ByteBuf buf
     cdef object block            # whose memory buf.p is

@@ -1,5 +1,7 @@
 # stream.pyx: streams of the asyncio facade: record streams and raw streams. The coroutines are in naquid/stream.py
 # and naquid/raw_stream.py; here is what they wait for.
+# needs: core/arguments core/buffers core/callbacks core/errors core/loop core/native core/stream core/threads
+# needs: aio/conn aio/handlers
 
 cdef enum:
     PAUSE_BYTES = 256 * 1024   # received and not read yet: above it the peer is stopped by flow control,
@@ -42,7 +44,7 @@ cdef class AioStream(StreamCore):
 
     # ---- events ----
 
-    cdef int ev_open(self, const nq_event *e) except -1:
+    cdef int ev_open(self, const en.nq_event *e) except -1:
         if self.open_waiters is not None:
             wake_waiters(self.loop, self.open_waiters, None)
         if not self.outgoing and self.handler is not None:
@@ -51,42 +53,42 @@ cdef class AioStream(StreamCore):
                 self.app.spawn(self.loop, self._serve(result))
         return 0
 
-    cdef int ev_fin(self, const nq_event *e) except -1:
+    cdef int ev_fin(self, const en.nq_event *e) except -1:
         self.fin = True
         if self.read_waiters is not None:
             wake_waiters(self.loop, self.read_waiters, None)
         return 0
 
-    cdef int ev_reset(self, const nq_event *e) except -1:
+    cdef int ev_reset(self, const en.nq_event *e) except -1:
         self.reset_code = <int64_t>e.code
-        self.given_up = (e.flags & NQ_EVF_LOCAL) != 0
+        self.given_up = (e.flags & en.NQ_EVF_LOCAL) != 0
         if self.read_waiters is not None:
             wake_waiters(self.loop, self.read_waiters, None)
         return 0
 
-    cdef bint ev_undelivered(self, const nq_event *e) except -1:
+    cdef bint ev_undelivered(self, const en.nq_event *e) except -1:
         if StreamCore.ev_undelivered(self, e):
             return True
-        self.reset_code = NQ_CODE_OVERLOAD
+        self.reset_code = en.NQ_CODE_OVERLOAD
         self.given_up = True
         if self.read_waiters is not None:
             wake_waiters(self.loop, self.read_waiters, None)
         return False
 
-    cdef int ev_stop(self, const nq_event *e) except -1:
+    cdef int ev_stop(self, const en.nq_event *e) except -1:
         self.stop_code = <int64_t>e.code
         self.above = False
         if self.write_waiters is not None:
             wake_waiters(self.loop, self.write_waiters, None)
         return 0
 
-    cdef int ev_writable(self, const nq_event *e) except -1:
+    cdef int ev_writable(self, const en.nq_event *e) except -1:
         self.above = False
         if self.write_waiters is not None:
             wake_waiters(self.loop, self.write_waiters, None)
         return 0
 
-    cdef int ev_close(self, const nq_event *e) except -1:
+    cdef int ev_close(self, const en.nq_event *e) except -1:
         self.closed = True
         self.close_code = <int64_t>e.code
         return self.wake_all()
@@ -119,19 +121,19 @@ cdef class AioStream(StreamCore):
 
     cdef int look_ahead(self) except -1:
         """The engine refuses something: the reason may be in events of this turn that are not dispatched yet."""
-        cdef const nq_event *e
+        cdef const en.nq_event *e
         cdef int i
         if self.loop.l == NULL:
             return 0
         for i in range(self.loop.polled):
-            e = nq_loop_events(self.loop.l) + i
+            e = en.nq_loop_events(self.loop.l) + i
             if e.handle == self.handle:
-                if e.kind == NQ_EV_STREAM_RESET:
+                if e.kind == en.NQ_EV_STREAM_RESET:
                     self.reset_code = <int64_t>e.code
-                    self.given_up = (e.flags & NQ_EVF_LOCAL) != 0
-                elif e.kind == NQ_EV_STREAM_STOP:
+                    self.given_up = (e.flags & en.NQ_EVF_LOCAL) != 0
+                elif e.kind == en.NQ_EV_STREAM_STOP:
                     self.stop_code = <int64_t>e.code
-                elif e.kind == NQ_EV_STREAM_CLOSE:
+                elif e.kind == en.NQ_EV_STREAM_CLOSE:
                     self.close_code = <int64_t>e.code
         if not self.is_lost():
             (<BaseConnection>self.conn).look_ahead()
@@ -140,10 +142,10 @@ cdef class AioStream(StreamCore):
     def use_native(self, capsule):
         """Gives the events of this stream to the C functions of a PyCapsule (see naquid_native.h), or with None back to
         Python. Replies to calls that Python made still come to Python. Raises TypeError, ConfigError, StreamClosed."""
-        cdef const naquid_handler *table = NULL
+        cdef const en.naquid_handler *table = NULL
         if capsule is not None:
             table = native_table(capsule)
-        if nq_stream_set_native(own(self.loop), self.handle, table) < 0:
+        if en.nq_stream_set_native(own(self.loop), self.handle, table) < 0:
             raise errors.StreamClosed("the stream has ended: it has no events any more")
         self.native = capsule
 
@@ -164,7 +166,7 @@ cdef class AioStream(StreamCore):
     cdef object send_failure(self, int rc, str what):
         """The exception for a send that was not accepted."""
         self.look_ahead()
-        if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
+        if rc == en.NQ_ERR_STALE or rc == en.NQ_ERR_STATE:
             if self.is_lost() or (<BaseConnection>self.conn).closing:
                 return self.lost()
             if self.stop_code >= 0 and not self.ours:
@@ -197,13 +199,13 @@ cdef class AioStream(StreamCore):
     cdef int pause(self) except -1:
         if not self.paused and not self.closed and not self.fin:
             self.paused = True
-            nq_stream_pause(self.loop.l, self.handle)
+            en.nq_stream_pause(self.loop.l, self.handle)
         return 0
 
     cdef int resume(self) except -1:
         self.paused = False
         if not self.closed and self.loop.l != NULL:
-            nq_stream_resume(own(self.loop), self.handle)
+            en.nq_stream_resume(own(self.loop), self.handle)
         return 0
 
     cdef int stop_reading(self) except -1:
@@ -221,7 +223,7 @@ cdef class AioStream(StreamCore):
             if self.is_lost():
                 raise self.lost()
             raise errors.StreamClosed("the stream was closed before it was opened")
-        if self.opened or nq_stream_id(peek(self.loop), self.handle) >= 0:
+        if self.opened or en.nq_stream_id(peek(self.loop), self.handle) >= 0:
             return None
         if self.open_waiters is None:
             self.open_waiters = []
@@ -232,7 +234,7 @@ cdef class AioStream(StreamCore):
         if self.closed or self.stop_code >= 0:
             if self.closed and self.finished and self.stop_code < 0 and not self.is_lost():
                 return None
-            raise self.send_failure(NQ_ERR_STALE, "draining a stream")
+            raise self.send_failure(en.NQ_ERR_STALE, "draining a stream")
         if not self.above:
             return None
         if self.write_waiters is None:
@@ -267,7 +269,7 @@ cdef class AioStream(StreamCore):
         """FIN after what is queued; once."""
         if not self.closed and not self.finished and self.stop_code < 0:
             self.finished = True
-            nq_stream_finish(own(self.loop), self.handle)
+            en.nq_stream_finish(own(self.loop), self.handle)
 
     def close(self):
         """Closes both directions: what was sent is delivered, then FIN; what still comes is refused (STOP_SENDING).
@@ -277,7 +279,7 @@ cdef class AioStream(StreamCore):
         if not self.closed:
             self.ours = self.ours or not (self.fin or self.reset_code >= 0 or self.stop_code >= 0)
             self.finished = True
-            nq_stream_close(own(self.loop), self.handle)
+            en.nq_stream_close(own(self.loop), self.handle)
             self.stop_reading()
 
     def reset(self, code=0):
@@ -289,7 +291,7 @@ cdef class AioStream(StreamCore):
         if not self.closed:
             self.finished = True
             self.above = False
-            nq_stream_reset(own(self.loop), self.handle, number)
+            en.nq_stream_reset(own(self.loop), self.handle, number)
             if self.write_waiters is not None:
                 wake_waiters(self.loop, self.write_waiters, None)
 
@@ -297,7 +299,7 @@ cdef class AioStream(StreamCore):
         """Asks the peer to send no more (STOP_SENDING, RFC 9000 3.5); what still comes is dropped."""
         cdef uint64_t number = to_code(code)
         if not self.closed:
-            nq_stream_stop(own(self.loop), self.handle, number)
+            en.nq_stream_stop(own(self.loop), self.handle, number)
             self.stop_reading()
 
     @property
@@ -318,12 +320,12 @@ cdef class AioStream(StreamCore):
     @property
     def stream_id(self):
         """The QUIC stream ID (RFC 9000 2.1), -1 while the stream waits for the peer's limit or when it is gone."""
-        return -1 if self.closed or self.loop.l == NULL else nq_stream_id(peek(self.loop), self.handle)
+        return -1 if self.closed or self.loop.l == NULL else en.nq_stream_id(peek(self.loop), self.handle)
 
     @property
     def queued(self):
         """Bytes given to this stream that the peer has not acknowledged yet."""
-        return 0 if self.closed or self.loop.l == NULL else nq_stream_queued(peek(self.loop), self.handle)
+        return 0 if self.closed or self.loop.l == NULL else en.nq_stream_queued(peek(self.loop), self.handle)
 
     def __repr__(self):
         state = "closed" if self.closed else "open"
@@ -337,7 +339,7 @@ cdef class BaseStream(AioStream):
     def __cinit__(self):
         self.records = collections.deque()
 
-    cdef int ev_record(self, const nq_event *e) except -1:
+    cdef int ev_record(self, const en.nq_event *e) except -1:
         self.records.append(event_bytes(e))
         self.held += e.len
         if not self.paused and (self.held > PAUSE_BYTES or len(self.records) > PAUSE_RECORDS):
@@ -376,12 +378,6 @@ cdef int writable(Py_buffer *v, object buffer) except -1:
     return 0
 
 
-@cython.final
-cdef class ReceivedBytes:
-    def __getbuffer__(self, Py_buffer *view, int flags):
-        PyBuffer_FillInfo(view, self, <void *>self.p, self.n, True, flags)
-
-
 @cython.no_gc_clear
 cdef class BaseRawStream(AioStream):
     """A raw stream's receive buffer; naquid.RawStream adds the coroutines."""
@@ -404,7 +400,7 @@ cdef class BaseRawStream(AioStream):
         b.head = 0
         return 0
 
-    cdef int ev_data(self, const nq_event *e) except -1:
+    cdef int ev_data(self, const en.nq_event *e) except -1:
         cdef ByteBuf *b = &self.buf
         if e.len == 0:
             return 0

@@ -1,7 +1,9 @@
 # batch.pyx: naquid.capi: many requests in one Python call, many replies in another. Not in the original.
+# needs: core/batch core/buffers core/callbacks core/calls core/errors core/loop core/threads
+# needs: capi/check capi/handles capi/hdmap capi/loop capi/rpc capi/stream
 
 @cython.final
-cdef class CapiBatch(BatchHandler):
+cdef class CapiBatch(Batch):
     def __cinit__(self):
         self.rpcs = []
         self.types = []
@@ -11,7 +13,7 @@ cdef class CapiBatch(BatchHandler):
     def __dealloc__(self):
         free(self.asked)
 
-    cdef int collect(self, CapiRpc rpc, const nq_event *e) except -1:
+    cdef int collect(self, CapiRpc rpc, const en.nq_event *e) except -1:
         cdef size_t n = <size_t>PyList_GET_SIZE(self.payloads)
         cdef CapiAsked *grown
         if n == self.cap:
@@ -36,12 +38,12 @@ cdef class CapiBatch(BatchHandler):
         return 0
 
     cdef int run(self, Loop loop) except -1:
-        cdef CapiLoop mine = <CapiLoop>loop
+        cdef CapiLoop its = <CapiLoop>loop
         cdef Py_ssize_t i, n = PyList_GET_SIZE(self.payloads)
         cdef object results
         cdef tuple replies
-        mine.batch = None
-        mine.gathered.pop(self.entry, None)
+        its.batch = None
+        its.gathered.pop(self.entry, None)
         try:
             results = self.entry.on_batch(self.rpcs, self.types, self.msgids, self.payloads)
             if results is None:
@@ -94,11 +96,11 @@ cdef class CapiBatch(BatchHandler):
         cdef CapiStream core
         cdef int rc
         if loop.l == NULL:
-            return NQ_ERR_STALE
-        rc = nq_rpc_reply(loop.l, self.asked[i].stream, self.asked[i].msgid, result, data, size)
+            return en.NQ_ERR_STALE
+        rc = en.nq_rpc_reply(loop.l, self.asked[i].stream, self.asked[i].msgid, result, data, size)
         if rc < 0:
             return rc
-        p = nq_stream_user(loop.l, self.asked[i].stream)
+        p = en.nq_stream_user(loop.l, self.asked[i].stream)
         if p != NULL:
             core = <CapiStream>p
             core.unanswered -= 1
@@ -157,60 +159,58 @@ cdef int rpc_send_many(nq_rpc_t rpc, int type, list payloads, CapiMany many, uin
         try:
             if here(rpc):
                 node = loop.calls.node(rpc.core, many, <int>i + 1)
-                rc = nq_rpc_call(loop.l, rpc.h, <int16_t>type, v.p, v.n, timeout, <void *>node, NULL)
+                rc = en.nq_rpc_call(loop.l, rpc.h, <int16_t>type, v.p, v.n, timeout, <void *>node, NULL)
                 if rc < 0:
                     loop.calls.release(node)
             elif alive(rpc):  # a buffer's own code gave the loop to another thread
                 bad_loop(loop)
             else:
-                rc = NQ_ERR_STALE
+                rc = en.NQ_ERR_STALE
         finally:
             view_done(&v)
-        if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
+        if rc == en.NQ_ERR_STALE or rc == en.NQ_ERR_STATE:
             return rpc_gone(rpc, many)
         if rc < 0:
             engine_error(loop, rc, "calling")
     return 0
 
 
-cdef class CapiBatchApi:
-    @staticmethod
-    def nq_hdmap_rpc_batch_handler(nq_hdmap_t h not None, name, handler):
-        """RPC streams called `name` are served by an nq_rpc_batch_handler_t: its on_rpc_batch gets all requests that
-        one tick of a worker brought, of any number of connections. Result, errors and thread rule as
-        nq_hdmap_stream_handler. Not in the original."""
-        return h._add(4, name, handler)
+def nq_hdmap_rpc_batch_handler(nq_hdmap_t h not None, name, handler):
+    """RPC streams called `name` are served by an nq_rpc_batch_handler_t: its on_rpc_batch gets all requests that
+    one tick of a worker brought, of any number of connections. Result, errors and thread rule as
+    nq_hdmap_stream_handler. Not in the original."""
+    return h._add(4, name, handler)
 
-    @staticmethod
-    def nq_rpc_call_many(nq_rpc_t rpc not None, type, payloads, on_replies, timeout=0):
-        """Sends a request for each of the payloads; on_replies(rpc, results, datas) is called exactly once, when the
-        last of them has ended: results[i] and datas[i] are what nq_rpc_call's on_reply would have been given.
 
-        type: 1 to 32767, of all. payloads: an iterable of bytes-like objects; without any, on_replies is called in the
-        next tick. timeout: ns, of each; 0 is the handler's. At once in the loop's thread, queued with a copy from
-        others. Stale: NQ_EGOAWAY for all. Raises TypeError, ValueError, MessageTooBig, QueueFull; those that were sent
-        before the one that raised are not undone, but on_replies is not called. Not in the original.
-        """
-        cdef int number = type_of(type)
-        cdef uint64_t ns = time_of(timeout, "timeout")
-        cdef CapiMany many
-        if not callable(on_replies):
-            raise TypeError("on_replies must be callable")
-        if isinstance(payloads, (bytes, bytearray, memoryview, str)):
-            raise TypeError("payloads must be an iterable of bytes-like objects, one for each request")
-        cdef list todo = list(payloads)
-        many = CapiMany.__new__(CapiMany)
-        many.on_replies = on_replies
-        many.left = len(todo)
-        many.results = [None] * many.left
-        many.payloads = [b""] * many.left
-        if here(rpc):
-            try:
-                rpc_send_many(rpc, number, todo, many, ns)
-            except BaseException:
-                many.on_replies = None
-                raise
-            return
-        todo = [bytes_of(data) for data in todo]
-        if not alive(rpc) or not (<CapiLoop>rpc.loop).post_op(CAPI_OP_CALL_MANY, rpc, todo, many, number, 0, ns):
-            rpc_gone(rpc, many)
+def nq_rpc_call_many(nq_rpc_t rpc not None, type, payloads, on_replies, timeout=0):
+    """Sends a request for each of the payloads; on_replies(rpc, results, datas) is called exactly once, when the
+    last of them has ended: results[i] and datas[i] are what nq_rpc_call's on_reply would have been given.
+
+    type: 1 to 32767, of all. payloads: an iterable of bytes-like objects; without any, on_replies is called in the
+    next tick. timeout: ns, of each; 0 is the handler's. At once in the loop's thread, queued with a copy from
+    others. Stale: NQ_EGOAWAY for all. Raises TypeError, ValueError, MessageTooBig, QueueFull; those that were sent
+    before the one that raised are not undone, but on_replies is not called. Not in the original.
+    """
+    cdef int number = type_of(type)
+    cdef uint64_t ns = time_of(timeout, "timeout")
+    cdef CapiMany many
+    if not callable(on_replies):
+        raise TypeError("on_replies must be callable")
+    if isinstance(payloads, (bytes, bytearray, memoryview, str)):
+        raise TypeError("payloads must be an iterable of bytes-like objects, one for each request")
+    cdef list todo = list(payloads)
+    many = CapiMany.__new__(CapiMany)
+    many.on_replies = on_replies
+    many.left = len(todo)
+    many.results = [None] * many.left
+    many.payloads = [b""] * many.left
+    if here(rpc):
+        try:
+            rpc_send_many(rpc, number, todo, many, ns)
+        except BaseException:
+            many.on_replies = None
+            raise
+        return
+    todo = [bytes_of(data) for data in todo]
+    if not alive(rpc) or not (<CapiLoop>rpc.loop).post_op(CAPI_OP_CALL_MANY, rpc, todo, many, number, 0, ns):
+        rpc_gone(rpc, many)

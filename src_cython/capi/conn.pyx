@@ -1,156 +1,24 @@
-# conn.pyx: naquid.capi: handler maps, connections, listening ports.
+# conn.pyx: naquid.capi: connections.
+# needs: core/address core/conn core/errors core/limits core/stream core/threads core/tls
+# needs: capi/check capi/handles capi/hdmap capi/log capi/loop capi/rpc capi/stream
 
-CLIENT_CLOSE = (16, b"Client disconnecting")
-CLIENT_DESTROY = (16, b"Client being torn down")
-SERVER_CLOSE = (70, b"server side close")
+cdef enum:
+    NQ_E_SYSCALL = -1
+    NQ_E_QUIC = -6
+    NQ_E_RESOLVE = -8
 
-# The largest message IDs of the original, after which 1 comes again.
-MAX_SMALL_MSGID = 0xfffe
-MAX_LARGE_MSGID = 0xffffff9b
+cdef tuple CLIENT_CLOSE = (16, b"Client disconnecting")
+cdef tuple CLIENT_DESTROY = (16, b"Client being torn down")
+cdef tuple SERVER_CLOSE = (70, b"server side close")
 
 # Ends that carry no code of the wire have the original's number (QUIC errors of its time).
-CAPI_LOCAL_CODES = {NQ_WHY_IDLE: 25, NQ_WHY_HANDSHAKE_TIMEOUT: 67, NQ_WHY_RESET: 19, NQ_WHY_VERSION: 20,
-                    NQ_WHY_SYSTEM: 27}
+cdef dict CAPI_LOCAL_CODES = {en.NQ_WHY_IDLE: 25, en.NQ_WHY_HANDSHAKE_TIMEOUT: 67, en.NQ_WHY_RESET: 19,
+                              en.NQ_WHY_VERSION: 20, en.NQ_WHY_SYSTEM: 27}
 
-
-# ---- handler maps ----
-
-@cython.final
-cdef class CapiEntry:
-    pass
-
-
-cdef bytes capi_name(object name):
-    if not isinstance(name, (str, bytes)):
-        raise TypeError(f"a stream name must be str or bytes, not {type(name).__name__}")
-    return name.encode() if isinstance(name, str) else name
-
-
-cdef CapiEntry stream_entry(object handler, bytes name):
-    cdef CapiEntry e = CapiEntry.__new__(CapiEntry)
-    for field in ("on_stream_record", "on_stream_open", "on_stream_close", "stream_reader", "stream_writer"):
-        need_callable(field_of(handler, field, "nq_stream_handler_t"), field)
-    if (handler.stream_reader is None) != (handler.stream_writer is None):
-        raise ValueError("a stream handler needs stream_reader and stream_writer both, or neither")
-    e.framed = handler.stream_reader is not None
-    e.kind = NQ_KIND_RAW if e.framed else NQ_KIND_RECORD
-    e.name = name
-    e.on_open = handler.on_stream_open
-    e.on_close = handler.on_stream_close
-    e.on_record = handler.on_stream_record
-    e.reader = handler.stream_reader
-    e.writer = handler.stream_writer
-    return e
-
-
-@cython.final
-cdef class nq_hdmap_t:
-    """A handler map: stream names and what serves them. A client has one, a server one for each port, and a connection
-    its own after nq_conn_modify_hdmap. Fill it before its server starts, a client's in the client's thread."""
-
-    def __cinit__(self):
-        self.map = HandlerMap()
-        self.entries = {}
-
-    cdef int ready(self, str what) except -1:
-        """Whether it may be changed now, by this thread."""
-        if self.frozen or (self.loop is not None and not self.loop.closed and not mine(self.loop)):
-            capi_log(4, f"{what}: the handler map is in use by another thread; fill it before nq_server_start, "
-                        "a client's in the client's thread", {})
-            return 0
-        return 1
-
-    @property
-    def address(self):
-        """(host, port) that a server's map is served on; None for other maps. Not in the original: with port 0 the
-        system chooses one."""
-        return self.where
-
-    def _add(self, int which, name, handler):
-        """which: 1 stream, 2 RPC, 3 factory, 4 RPC in batches, 0 raw mode."""
-        cdef CapiEntry e
-        cdef bytes key = None if which == 0 else capi_name(name)
-        if which == 2 or which == 4:
-            e = CapiEntry.__new__(CapiEntry)
-            kind = "nq_rpc_batch_handler_t" if which == 4 else "nq_rpc_handler_t"
-            request = "on_rpc_batch" if which == 4 else "on_rpc_request"
-            for field in (request, "on_rpc_notify", "on_rpc_open", "on_rpc_close"):
-                need_callable(field_of(handler, field, kind), field)
-            e.kind = NQ_KIND_RPC
-            e.name = key
-            e.timeout = time_of(handler.timeout, "timeout")
-            need_flag(handler.use_large_msgid, "use_large_msgid")
-            e.max_msgid = MAX_LARGE_MSGID if handler.use_large_msgid else MAX_SMALL_MSGID
-            e.on_open = handler.on_rpc_open
-            e.on_close = handler.on_rpc_close
-            if which == 4:
-                e.on_batch = handler.on_rpc_batch
-            else:
-                e.on_request = handler.on_rpc_request
-            e.on_notify = handler.on_rpc_notify
-        elif which == 3:
-            if not callable(handler):
-                raise TypeError("a stream factory must be callable")
-            e = CapiEntry.__new__(CapiEntry)
-            e.kind = NQ_KIND_RAW
-            e.framed = True
-            e.name = key
-            e.factory = handler
-        else:
-            e = stream_entry(handler, key)
-        if not self.ready("adding a handler"):
-            return False
-        if which == 0:
-            self.map.set_raw(<nq_stream_kind>e.kind, e)
-            self.raw = e
-        else:
-            self.map.add(key, <nq_stream_kind>e.kind, e.timeout, e)
-            self.entries[key] = e
-        return True
-
-    def _own(self, CapiLoop loop):
-        self.loop = loop
-
-    def _own_address(self, where):
-        self.where = where
-
-    def _freeze(self):
-        self.frozen = True
-
-
-cdef class CapiHdmapApi:
-    @staticmethod
-    def nq_hdmap_stream_handler(nq_hdmap_t h not None, name, handler):
-        """Streams called `name` (str or bytes, 1 to 255 bytes, no NUL) are served by an nq_stream_handler_t; the last
-        one given counts. True; False (and a log record) when the map is in use by other threads. Raises TypeError,
-        ValueError. Before the server starts; a client's map in the client's thread. Original: nq_hdmap_stream_handler.
-        """
-        return h._add(1, name, handler)
-
-    @staticmethod
-    def nq_hdmap_rpc_handler(nq_hdmap_t h not None, name, handler):
-        """RPC streams called `name` are served by an nq_rpc_handler_t; its timeout is in ns, 0 is 30 s. Result, errors
-        and thread rule as nq_hdmap_stream_handler. Original: nq_hdmap_rpc_handler."""
-        return h._add(2, name, handler)
-
-    @staticmethod
-    def nq_hdmap_stream_factory(nq_hdmap_t h not None, name, factory):
-        """factory(conn) -> nq_stream_handler_t makes the handler of every stream called `name`. Result, errors and
-        thread rule as nq_hdmap_stream_handler. Original: nq_hdmap_stream_factory."""
-        return h._add(3, name, factory)
-
-    @staticmethod
-    def nq_hdmap_raw_handler(nq_hdmap_t h not None, handler):
-        """Raw mode: streams have no names on the wire and all go to this nq_stream_handler_t; both ends must be in raw
-        mode. Errors and thread rule as nq_hdmap_stream_handler. Original: nq_hdmap_raw_handler."""
-        h._add(0, None, handler)
-
-
-# ---- connections ----
 
 cdef CapiStream stream_for(CapiConn conn, CapiEntry entry, object ctx):
     cdef CapiStream s
-    if entry.kind == NQ_KIND_RPC:
+    if entry.kind == en.NQ_KIND_RPC:
         s = CapiRpc.__new__(CapiRpc)
     else:
         s = CapiStream.__new__(CapiStream)
@@ -166,7 +34,7 @@ cdef class CapiConn(ConnCore):
         h.begin(loop, self.handle)
         h.client = self.client
         h.core = self
-        store_int(&h.fd, nq_conn_fd(loop.l, self.handle) if self.client else -1)
+        store_int(&h.fd, en.nq_conn_fd(loop.l, self.handle) if self.client else -1)
         self.conn = h
         store_int(&loop.live_conns, loop.live_conns + 1)
         return 0
@@ -174,7 +42,7 @@ cdef class CapiConn(ConnCore):
     def _start(self, CapiLoop loop, str host, int port, str server_name, Tls tls, nq_hdmap_t streams,
                EngineLimits limits, on_open, on_close, on_finalize, race):
         """Connects to a numeric address. Raises what the engine says."""
-        cdef nq_addr a
+        cdef en.nq_addr a
         cdef nq_conn_t h = nq_conn_t.__new__(nq_conn_t)
         to_addr(&a, host, port)
         self.streams = streams
@@ -194,16 +62,16 @@ cdef class CapiConn(ConnCore):
         self.race = None
         self.finalizing = True
         if self.linked and self.loop.l != NULL:
-            nq_conn_close(self.loop.l, self.handle, 0, NULL, 0, 1)
-            nq_conn_free(self.loop.l, self.handle)
+            en.nq_conn_close(self.loop.l, self.handle, 0, NULL, 0, 1)
+            en.nq_conn_free(self.loop.l, self.handle)
 
     cdef int destroy_now(self) except -1:
-        nq_conn_flush(self.loop.l, self.handle)
+        en.nq_conn_flush(self.loop.l, self.handle)
         self.end(CLIENT_DESTROY)
-        nq_conn_close(self.loop.l, self.handle, 0, NULL, 0, 1)
+        en.nq_conn_close(self.loop.l, self.handle, 0, NULL, 0, 1)
         return 0
 
-    cdef int ev_open(self, const nq_event *e) except -1:
+    cdef int ev_open(self, const en.nq_event *e) except -1:
         cdef list box
         cdef nq_conn_t h = self.conn
         self.opened = True
@@ -215,7 +83,7 @@ cdef class CapiConn(ConnCore):
             self.race = None
             race.won(self)
         if self.client:
-            store_int(&h.fd, nq_conn_fd(self.loop.l, self.handle))
+            store_int(&h.fd, en.nq_conn_fd(self.loop.l, self.handle))
         if self.on_open is None:
             return 0
         self.announced = True
@@ -225,11 +93,11 @@ cdef class CapiConn(ConnCore):
             set_ctx(h, box[0])
         except BaseException as exc:
             set_ctx(h, box[0])
-            nq_conn_close(self.loop.l, self.handle, NQ_CODE_REFUSED, NULL, 0, 1)
+            en.nq_conn_close(self.loop.l, self.handle, en.NQ_CODE_REFUSED, NULL, 0, 1)
             self.loop.failed(exc, self.on_open)
         return 0
 
-    cdef StreamCore accept_stream(self, const nq_event *e):
+    cdef StreamCore accept_stream(self, const en.nq_event *e):
         cdef CapiEntry entry = <CapiEntry>e.user
         return stream_for(self, entry, None)
 
@@ -237,7 +105,7 @@ cdef class CapiConn(ConnCore):
         # ev_close did it, before on_close: streams that on_close opens belong to the next connection.
         return 0
 
-    cdef int ev_close(self, const nq_event *e) except -1:
+    cdef int ev_close(self, const en.nq_event *e) except -1:
         self.keep_close(e)
         ConnCore.end_opening(self)
         if self.race is not None and not self.opened:
@@ -262,7 +130,7 @@ cdef class CapiConn(ConnCore):
                 code = CAPI_LOCAL_CODES[self.why]
             try:
                 delay = self.on_close(h, NQ_E_QUIC, capi_detail(code, self.reason),
-                                      (self.close_flags & NQ_EVF_REMOTE) != 0)
+                                      (self.close_flags & en.NQ_EVF_REMOTE) != 0)
                 if not self.client or delay is None or isinstance(delay, bool):
                     delay = 0
                 if not isinstance(delay, int) or not 0 <= delay < 1 << 63:
@@ -281,7 +149,7 @@ cdef class CapiConn(ConnCore):
         cdef int rc
         if self.loop.l == NULL:
             return 0
-        rc = nq_conn_reconnect(self.loop.l, self.handle, delay, NULL)
+        rc = en.nq_conn_reconnect(self.loop.l, self.handle, delay, NULL)
         if rc < 0:
             engine_error(self.loop, rc, "reconnecting")
         self.closed = False
@@ -289,7 +157,7 @@ cdef class CapiConn(ConnCore):
         store_u64(&self.conn.reconnect_at, (<CapiLoop>self.loop).clock() + delay)
         return 0
 
-    cdef int ev_freed(self, const nq_event *e) except -1:
+    cdef int ev_freed(self, const en.nq_event *e) except -1:
         cdef nq_conn_t h = self.conn
         if h is not None and self.client and self.on_finalize is not None:
             try:
@@ -325,9 +193,9 @@ cdef class CapiConn(ConnCore):
     cdef int end(self, object how) except -1:
         cdef bytes reason = how[1]
         self.finalizing = True
-        nq_conn_close(self.loop.l, self.handle, how[0], PyBytes_AS_STRING(reason), PyBytes_GET_SIZE(reason), 0)
+        en.nq_conn_close(self.loop.l, self.handle, how[0], PyBytes_AS_STRING(reason), PyBytes_GET_SIZE(reason), 0)
         if self.client:
-            nq_conn_free(self.loop.l, self.handle)
+            en.nq_conn_free(self.loop.l, self.handle)
         return 0
 
     cdef int close_now(self) except -1:
@@ -337,48 +205,49 @@ cdef class CapiConn(ConnCore):
 
     cdef int reset_now(self) except -1:
         cdef bytes reason = CLIENT_CLOSE[1]
-        cdef nq_conn_info info
+        cdef en.nq_conn_info info
         if not self.client or self.finalizing or self.resetting:
             return 0
         if self.waiting:  # or it connects by now
-            if nq_conn_get_info(self.loop.l, self.handle, &info) != 0 or info.state == NQ_CONN_WAITING:
+            if en.nq_conn_get_info(self.loop.l, self.handle, &info) != 0 or info.state == en.NQ_CONN_WAITING:
                 return 0
         elif self.disconnected:
             return self.reconnect_after(0)
         self.resetting = True
-        nq_conn_close(self.loop.l, self.handle, CLIENT_CLOSE[0], PyBytes_AS_STRING(reason), PyBytes_GET_SIZE(reason), 0)
+        en.nq_conn_close(self.loop.l, self.handle, CLIENT_CLOSE[0], PyBytes_AS_STRING(reason),
+                         PyBytes_GET_SIZE(reason), 0)
         return 0
 
     cdef int reachability_now(self, int status) except -1:
         if not self.client or status == 0 or self.disconnected:
             return 0
-        if nq_conn_migrate(self.loop.l, self.handle) < 0:
+        if en.nq_conn_migrate(self.loop.l, self.handle) < 0:
             return self.reset_now()
-        store_int(&self.conn.fd, nq_conn_fd(self.loop.l, self.handle))
+        store_int(&self.conn.fd, en.nq_conn_fd(self.loop.l, self.handle))
         return 0
 
 
 # ---- what the application asks of a handle: at once in the loop's thread, queued from others ----
 
 cdef int conn_modify(nq_conn_t h, object modifier) except -1:
-    cdef nq_hdmap_t own
+    cdef nq_hdmap_t fresh
     cdef nq_hdmap_t _old
     cdef CapiConn core
     if not here(h):
         return handle_post(h, CAPI_OP_MODIFY, None, modifier)
-    own = nq_hdmap_t.__new__(nq_hdmap_t)
-    own.loop = <CapiLoop>h.loop  # before others can see it: from now on only this thread fills it
-    modifier(own)
+    fresh = nq_hdmap_t.__new__(nq_hdmap_t)
+    fresh.loop = <CapiLoop>h.loop  # before others can see it: from now on only this thread fills it
+    modifier(fresh)
     if not here(h):
         return 0
     core = h.core
     if core.linked:
         _old = core.streams  # code of the user's may run where the last reference to it goes: at the end
         # Streams of before may still name the old map's entries.
-        own.map.replaced.append(core.hdmap)
-        nq_conn_set_hdmap(h.loop.l, h.h, own.map.m)
-        core.hdmap = own.map
-        core.streams = own
+        fresh.map.replaced.append(core.hdmap)
+        en.nq_conn_set_hdmap(h.loop.l, h.h, fresh.map.m)
+        core.hdmap = fresh.map
+        core.streams = fresh
     return 0
 
 
@@ -399,171 +268,103 @@ cdef int conn_open(nq_conn_t h, bytes name, object ctx) except -1:
     if core.finalizing:
         return 0
     try:
-        s.open_on(core, <nq_stream_kind>entry.kind, entry.name, False, entry.timeout)
+        s.open_on(core, <en.nq_stream_kind>entry.kind, entry.name, False, entry.timeout)
     except errors.StreamClosed:
         pass  # the connection is being closed: as if the handle were stale
     return 0
 
 
-@cython.no_gc_clear
-cdef class CapiEndpoint(EndpointCore):
-    def _listen(self, CapiLoop loop, str host, int port, Tls tls, nq_hdmap_t streams, EngineLimits limits,
-                bytes secret, bint reuseport, on_open, on_close):
-        cdef nq_addr a
-        to_addr(&a, host, port)
-        self.streams = streams
-        self.on_open = on_open
-        self.on_close = on_close
-        self.max_message = limits.values.max_message_size
-        self.open_at(loop, &a, tls, streams.map, &limits.values, reuseport, secret, False)
-
-    cdef ConnCore accept_conn(self, const nq_event *e):
-        cdef CapiConn c
-        if (<CapiLoop>self.loop).draining:
-            return None
-        c = CapiConn.__new__(CapiConn)
-        c.handle = e.handle
-        c.streams = self.streams
-        c.on_open = self.on_open
-        c.on_close = self.on_close
-        c.max_message = self.max_message
-        c.make_handle(<CapiLoop>self.loop, nq_conn_t.__new__(nq_conn_t))
-        return c
-
-    def _end(self):
-        if self.loop.l != NULL:
-            nq_endpoint_close(self.loop.l, self.id)
-
-    @property
-    def address(self):
-        """(host, port) it is bound to."""
-        cdef nq_addr a
-        if self.loop.l == NULL or nq_endpoint_address(self.loop.l, self.id, &a) != 0:
-            return None
-        return from_addr(&a)
+def nq_conn_close(nq_conn_t conn not None):
+    """Closes the connection for good: code 16 "Client disconnecting", on a server 70 "server side close"; what its
+    streams have queued is sent first, within the shutdown timeout. on_close follows, on a client then on_finalize;
+    while it waits to reconnect only on_finalize. Repeated or stale: nothing. Any thread: queued.
+    Original: nq_conn_close."""
+    handle_post(conn, CAPI_OP_CLOSE)
 
 
-cdef class CapiGroup:
-    """Loops that serve the same addresses."""
-    cdef nq_group *g
-
-    def __init__(self, list loops):
-        cdef int i = 0
-        cdef CapiLoop loop
-        self.g = nq_group_new(<uint32_t>len(loops))
-        if self.g == NULL:
-            raise ValueError(f"a server has 1 to 128 workers, not {len(loops)}")
-        for loop in loops:
-            engine_check(loop, nq_group_join(self.g, peek(loop), <uint32_t>i), "joining the workers")
-            i += 1
-
-    def _refuse(self):
-        """Any thread: no worker takes new clients from now on, whatever it is busy with."""
-        nq_group_refuse(self.g)
-
-    def __dealloc__(self):
-        nq_group_unref(self.g)
+def nq_conn_reset(nq_conn_t conn not None):
+    """Client: closes the QUIC connection and connects again after what on_close returns (0: at once); connects now
+    when it is disconnected; does nothing while a reconnect is scheduled. Server: nothing. Any thread: queued.
+    Original: nq_conn_reset."""
+    handle_post(conn, CAPI_OP_RESET)
 
 
-cdef int engine_check(Loop loop, int rc, str what) except -1:
-    if rc < 0:
-        engine_error(loop, rc, what)
-    return 0
+def nq_conn_flush(nq_conn_t conn not None):
+    """Sends what is buffered now, not at the end of the tick. Any thread: queued when it is not the loop's own.
+    Original: nq_conn_flush."""
+    if here(conn):
+        en.nq_conn_flush(conn.loop.l, conn.h)
+    else:
+        handle_post(conn, CAPI_OP_FLUSH)
 
 
-cdef class CapiConnApi:
-    @staticmethod
-    def nq_conn_close(nq_conn_t conn not None):
-        """Closes the connection for good: code 16 "Client disconnecting", on a server 70 "server side close"; what its
-        streams have queued is sent first, within the shutdown timeout. on_close follows, on a client then on_finalize;
-        while it waits to reconnect only on_finalize. Repeated or stale: nothing. Any thread: queued.
-        Original: nq_conn_close."""
-        handle_post(conn, CAPI_OP_CLOSE)
+def nq_conn_modify_hdmap(nq_conn_t conn not None, modifier):
+    """Gives the connection a new, empty handler map of its own and calls modifier(map) to fill it; the inherited
+    map is not looked at any more. Streams that are open keep their handlers. At once in the loop's thread,
+    queued from others. Raises TypeError. Original: nq_conn_modify_hdmap."""
+    if not callable(modifier):
+        raise TypeError("the modifier must be callable")
+    conn_modify(conn, modifier)
 
-    @staticmethod
-    def nq_conn_reset(nq_conn_t conn not None):
-        """Client: closes the QUIC connection and connects again after what on_close returns (0: at once); connects now
-        when it is disconnected; does nothing while a reconnect is scheduled. Server: nothing. Any thread: queued.
-        Original: nq_conn_reset."""
-        handle_post(conn, CAPI_OP_RESET)
 
-    @staticmethod
-    def nq_conn_flush(nq_conn_t conn not None):
-        """Sends what is buffered now, not at the end of the tick. Any thread: queued when it is not the loop's own.
-        Original: nq_conn_flush."""
-        if here(conn):
-            nq_conn_flush(conn.loop.l, conn.h)
-        else:
-            handle_post(conn, CAPI_OP_FLUSH)
+def nq_conn_is_client(nq_conn_t conn not None):
+    """Whether the handle is a client connection's, also when it is stale. Any thread.
+    Original: nq_conn_is_client."""
+    return conn.client
 
-    @staticmethod
-    def nq_conn_modify_hdmap(nq_conn_t conn not None, modifier):
-        """Gives the connection a new, empty handler map of its own and calls modifier(map) to fill it; the inherited
-        map is not looked at any more. Streams that are open keep their handlers. At once in the loop's thread,
-        queued from others. Raises TypeError. Original: nq_conn_modify_hdmap."""
-        if not callable(modifier):
-            raise TypeError("the modifier must be callable")
-        conn_modify(conn, modifier)
 
-    @staticmethod
-    def nq_conn_is_client(nq_conn_t conn not None):
-        """Whether the handle is a client connection's, also when it is stale. Any thread.
-        Original: nq_conn_is_client."""
-        return conn.client
+def nq_conn_is_valid(nq_conn_t conn not None, cb=None):
+    """Whether the connection object exists. cb(conn, None), or cb(conn, reason) when it does not, is called before
+    this returns, in the calling thread. Any thread. Original: nq_conn_is_valid."""
+    return handle_check(conn, cb)
 
-    @staticmethod
-    def nq_conn_is_valid(nq_conn_t conn not None, cb=None):
-        """Whether the connection object exists. cb(conn, None), or cb(conn, reason) when it does not, is called before
-        this returns, in the calling thread. Any thread. Original: nq_conn_is_valid."""
-        return handle_check(conn, cb)
 
-    @staticmethod
-    def nq_conn_reconnect_wait(nq_conn_t conn not None):
-        """ns until the scheduled reconnect; 0 when none is. Any thread. Original: nq_conn_reconnect_wait."""
-        cdef uint64_t now
-        cdef uint64_t at = load_u64(&conn.reconnect_at)
-        if at == 0:
-            return 0
-        now = (<CapiLoop>conn.loop).clock()
-        return at - now if at > now else 0
+def nq_conn_reconnect_wait(nq_conn_t conn not None):
+    """ns until the scheduled reconnect; 0 when none is. Any thread. Original: nq_conn_reconnect_wait."""
+    cdef uint64_t now
+    cdef uint64_t at = load_u64(&conn.reconnect_at)
+    if at == 0:
+        return 0
+    now = (<CapiLoop>conn.loop).clock()
+    return at - now if at > now else 0
 
-    @staticmethod
-    def nq_conn_ctx(nq_conn_t conn not None):
-        """What on_open put into pctx[0]; None otherwise. Any thread. Original: nq_conn_ctx."""
-        return ctx_of(conn)
 
-    @staticmethod
-    def nq_conn_equal(nq_conn_t c1 not None, nq_conn_t c2 not None):
-        """Whether both name the same connection, or both are empty. Any thread. Original: nq_conn_equal."""
-        return c1 == c2
+def nq_conn_ctx(nq_conn_t conn not None):
+    """What on_open put into pctx[0]; None otherwise. Any thread. Original: nq_conn_ctx."""
+    return ctx_of(conn)
 
-    @staticmethod
-    def nq_conn_reachability_change(nq_conn_t conn not None, new_status):
-        """Client: the network changed. NQ_REACHABLE_WIFI and _WWAN move the connection to a new socket, its streams go
-        on (RFC 9000 9); where that is not possible it is reset. NQ_NOT_REACHABLE does nothing. Raises ValueError for
-        another status. Any thread: queued. Original: nq_conn_reachability_change."""
-        need_int(new_status, "new_status")
-        status = PyNumber_Index(new_status)
-        if status not in (0, 1, 2):
-            raise ValueError(f"reachability {status}: use NQ_NOT_REACHABLE, NQ_REACHABLE_WIFI or NQ_REACHABLE_WWAN")
-        handle_post(conn, CAPI_OP_REACHABILITY, None, None, status)
 
-    @staticmethod
-    def nq_conn_fd(nq_conn_t conn not None):
-        """The descriptor of a client connection's socket, which connections may share; -1 when there is none. Any
-        thread. Original: nq_conn_fd."""
-        return load_int(&conn.fd) if alive(conn) else -1
+def nq_conn_equal(nq_conn_t c1 not None, nq_conn_t c2 not None):
+    """Whether both name the same connection, or both are empty. Any thread. Original: nq_conn_equal."""
+    return c1 == c2
 
-    @staticmethod
-    def nq_conn_stream(nq_conn_t conn not None, name, ctx=None):
-        """Opens the stream `name` (str or bytes) of the connection's handler map; ctx is pctx[0] in on_stream_open,
-        which tells of its success. Not connected: opened after the next on_open. A stale handle or a name without a
-        handler: dropped, the latter with a log record. Raises TypeError. Any thread: queued from others than the
-        loop's. Original: nq_conn_stream."""
-        conn_open(conn, capi_name(name), ctx)
 
-    @staticmethod
-    def nq_conn_rpc(nq_conn_t conn not None, name, ctx=None):
-        """Opens the RPC stream `name`; on_rpc_open tells of its success. Otherwise as nq_conn_stream.
-        Original: nq_conn_rpc."""
-        conn_open(conn, capi_name(name), ctx)
+def nq_conn_reachability_change(nq_conn_t conn not None, new_status):
+    """Client: the network changed. NQ_REACHABLE_WIFI and _WWAN move the connection to a new socket, its streams go
+    on (RFC 9000 9); where that is not possible it is reset. NQ_NOT_REACHABLE does nothing. Raises ValueError for
+    another status. Any thread: queued. Original: nq_conn_reachability_change."""
+    need_int(new_status, "new_status")
+    status = PyNumber_Index(new_status)
+    if status not in (0, 1, 2):
+        raise ValueError(f"reachability {status}: use NQ_NOT_REACHABLE, NQ_REACHABLE_WIFI or NQ_REACHABLE_WWAN")
+    handle_post(conn, CAPI_OP_REACHABILITY, None, None, status)
+
+
+def nq_conn_fd(nq_conn_t conn not None):
+    """The descriptor of a client connection's socket, which connections may share; -1 when there is none. Any
+    thread. Original: nq_conn_fd."""
+    return load_int(&conn.fd) if alive(conn) else -1
+
+
+def nq_conn_stream(nq_conn_t conn not None, name, ctx=None):
+    """Opens the stream `name` (str or bytes) of the connection's handler map; ctx is pctx[0] in on_stream_open,
+    which tells of its success. Not connected: opened after the next on_open. A stale handle or a name without a
+    handler: dropped, the latter with a log record. Raises TypeError. Any thread: queued from others than the
+    loop's. Original: nq_conn_stream."""
+    conn_open(conn, capi_name(name), ctx)
+
+
+def nq_conn_rpc(nq_conn_t conn not None, name, ctx=None):
+    """Opens the RPC stream `name`; on_rpc_open tells of its success. Otherwise as nq_conn_stream.
+    Original: nq_conn_rpc."""
+    conn_open(conn, capi_name(name), ctx)

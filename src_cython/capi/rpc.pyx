@@ -1,8 +1,10 @@
 # rpc.pyx: naquid.capi: RPC. A request costs one bytes object, one vectorcall and one reply; a reply the same.
+# needs: core/buffers core/callbacks core/calls core/errors core/loop core/threads
+# needs: capi/alarm capi/batch capi/check capi/handles capi/loop capi/stream
 
 @cython.no_gc_clear
 cdef class CapiRpc(CapiStream):
-    cdef int ev_request(self, const nq_event *e) except -1:
+    cdef int ev_request(self, const en.nq_event *e) except -1:
         cdef PyObject *args[5]
         cdef PyObject *r
         cdef uint32_t msgid = e.msgid
@@ -15,7 +17,7 @@ cdef class CapiRpc(CapiStream):
         if fn is None:
             if self.entry.on_batch is not None:
                 return (<CapiLoop>self.loop).batch_of(self.entry).collect(self, e)
-            nq_rpc_reply(self.loop.l, self.handle, msgid, R_NOTSUPPORT, NULL, 0)
+            en.nq_rpc_reply(self.loop.l, self.handle, msgid, R_NOTSUPPORT, NULL, 0)
             return 0
         type_ = <int>e.type
         msgid_ = msgid
@@ -41,7 +43,7 @@ cdef class CapiRpc(CapiStream):
             self.loop.failed(exc, self.request_fn)
         return 0
 
-    cdef int ev_notify(self, const nq_event *e) except -1:
+    cdef int ev_notify(self, const en.nq_event *e) except -1:
         cdef PyObject *args[4]
         cdef object fn = self.notify_fn
         cdef object type_
@@ -76,12 +78,12 @@ cdef inline int rpc_send_call(nq_rpc_t rpc, int type, object data, object cb, ui
     cdef CallNode *node
     cdef Loop loop = rpc.loop
     cdef bytes copy = None
-    cdef int rc = NQ_DONE
+    cdef int rc = en.NQ_DONE
     view_get(&v, data)
     try:
         if here(rpc):
             node = loop.calls.again(rpc.core, cb)
-            rc = nq_rpc_call(loop.l, rpc.h, <int16_t>type, v.p, v.n, timeout, <void *>node, NULL)
+            rc = en.nq_rpc_call(loop.l, rpc.h, <int16_t>type, v.p, v.n, timeout, <void *>node, NULL)
             if rc < 0:
                 loop.calls.forget(node)
         else:
@@ -93,7 +95,7 @@ cdef inline int rpc_send_call(nq_rpc_t rpc, int type, object data, object cb, ui
             return 0
         return rpc_gone(rpc, cb)
     if rc < 0:
-        if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
+        if rc == en.NQ_ERR_STALE or rc == en.NQ_ERR_STATE:
             return rpc_gone(rpc, cb)
         return engine_error(loop, rc, "calling")
     return 0
@@ -122,11 +124,11 @@ cdef inline int rpc_send_notify(nq_rpc_t rpc, int type, object data) except -1:
     """A stream that is gone: dropped."""
     cdef View v
     cdef bytes copy = None
-    cdef int rc = NQ_DONE
+    cdef int rc = en.NQ_DONE
     view_get(&v, data)
     try:
         if here(rpc):
-            rc = nq_rpc_notify(rpc.loop.l, rpc.h, <int16_t>type, v.p, v.n)
+            rc = en.nq_rpc_notify(rpc.loop.l, rpc.h, <int16_t>type, v.p, v.n)
         else:
             copy = view_bytes(&v, data)
     finally:
@@ -141,11 +143,11 @@ cdef inline int rpc_send_reply(nq_rpc_t rpc, uint32_t msgid, int result, object 
     cdef View v
     cdef CapiStream core
     cdef bytes copy = None
-    cdef int rc = NQ_DONE
+    cdef int rc = en.NQ_DONE
     view_get(&v, data)
     try:
         if here(rpc):
-            rc = nq_rpc_reply(rpc.loop.l, rpc.h, msgid, <int16_t>result, v.p, v.n)
+            rc = en.nq_rpc_reply(rpc.loop.l, rpc.h, msgid, <int16_t>result, v.p, v.n)
             if rc >= 0:
                 core = rpc.core
                 core.unanswered -= 1
@@ -168,97 +170,95 @@ cdef inline uint32_t msgid_of(object msgid) except 0:
     return <uint32_t>small_int(msgid, "msgid", 1, 0xffffffff)
 
 
-cdef class CapiRpcApi:
-    @staticmethod
-    def nq_rpc_conn(nq_rpc_t rpc not None):
-        """The handle of its connection, as nq_stream_conn. Any thread. Original: nq_rpc_conn."""
-        return conn_of(rpc)
+def nq_rpc_conn(nq_rpc_t rpc not None):
+    """The handle of its connection, as nq_stream_conn. Any thread. Original: nq_rpc_conn."""
+    return conn_of(rpc)
 
-    @staticmethod
-    def nq_rpc_alarm(nq_rpc_t rpc not None):
-        """A new alarm on its loop, as nq_stream_alarm. Any thread. Original: nq_rpc_alarm."""
-        return alarm_of(rpc)
 
-    @staticmethod
-    def nq_rpc_is_valid(nq_rpc_t rpc not None, cb=None):
-        """Whether the RPC stream exists; cb as for nq_conn_is_valid. Any thread. Original: nq_rpc_is_valid."""
-        return handle_check(rpc, cb)
+def nq_rpc_alarm(nq_rpc_t rpc not None):
+    """A new alarm on its loop, as nq_stream_alarm. Any thread. Original: nq_rpc_alarm."""
+    return alarm_of(rpc)
 
-    @staticmethod
-    def nq_rpc_outgoing(nq_rpc_t s not None):
-        """(outgoing, valid) as nq_stream_outgoing. Any thread. Original: nq_rpc_outgoing."""
-        cdef bint live = alive(s)
-        return s.outgoing and live, live
 
-    @staticmethod
-    def nq_rpc_close(nq_rpc_t rpc not None):
-        """Ends the RPC stream: on_rpc_close, then NQ_EGOAWAY to every call that waits. Any thread: queued.
-        Original: nq_rpc_close."""
-        handle_post(rpc, CAPI_OP_CLOSE)
+def nq_rpc_is_valid(nq_rpc_t rpc not None, cb=None):
+    """Whether the RPC stream exists; cb as for nq_conn_is_valid. Any thread. Original: nq_rpc_is_valid."""
+    return handle_check(rpc, cb)
 
-    @staticmethod
-    def nq_rpc_call(nq_rpc_t rpc not None, type, data, on_reply):
-        """Sends a request; on_reply(rpc, result, data) is called exactly once: NQ_OK, NQ_EUSER with the payload of an
-        error reply, NQ_ETIMEOUT after the handler's timeout, NQ_EGOAWAY when the stream is gone or was already,
-        NQ_EALLOC when a call that was queued by another thread found the stream's queue full.
 
-        type: 1 to 32767. data: any contiguous bytes-like object. At once in the loop's thread, queued with a copy from
-        others. Raises TypeError, ValueError, MessageTooBig, QueueFull. Original: nq_rpc_call.
-        """
-        cdef int number = type_of(type)
-        if not callable(on_reply):
-            raise TypeError("on_reply must be callable")
-        rpc_send_call(rpc, number, data, on_reply, 0)
+def nq_rpc_outgoing(nq_rpc_t s not None):
+    """(outgoing, valid) as nq_stream_outgoing. Any thread. Original: nq_rpc_outgoing."""
+    cdef bint live = alive(s)
+    return s.outgoing and live, live
 
-    @staticmethod
-    def nq_rpc_call_ex(nq_rpc_t rpc not None, type, data, opts):
-        """nq_rpc_call with an nq_rpc_opt_t: opts.callback and opts.timeout in ns, 0 is the handler's. Errors and thread
-        rule as nq_rpc_call. Original: nq_rpc_call_ex."""
-        cdef int number = type_of(type)
-        cdef uint64_t timeout = time_of(field_of(opts, "timeout", "nq_rpc_opt_t"), "timeout")
-        on_reply = field_of(opts, "callback", "nq_rpc_opt_t")
-        if not callable(on_reply):
-            raise TypeError("opts.callback must be callable")
-        rpc_send_call(rpc, number, data, on_reply, timeout)
 
-    @staticmethod
-    def nq_rpc_notify(nq_rpc_t rpc not None, type, data):
-        """Sends a message that has no reply. type: 1 to 32767. Thread rule and errors as nq_rpc_call; stale: dropped.
-        Original: nq_rpc_notify."""
-        rpc_send_notify(rpc, type_of(type), data)
+def nq_rpc_close(nq_rpc_t rpc not None):
+    """Ends the RPC stream: on_rpc_close, then NQ_EGOAWAY to every call that waits. Any thread: queued.
+    Original: nq_rpc_close."""
+    handle_post(rpc, CAPI_OP_CLOSE)
 
-    @staticmethod
-    def nq_rpc_reply(nq_rpc_t rpc not None, msgid, data):
-        """Answers the request msgid with NQ_OK and data, any contiguous bytes-like object. At any time after the
-        request; a second answer is ignored by the caller. At once in the loop's thread, queued with a copy from others.
-        Stale: dropped. Raises TypeError, ValueError for a msgid that is not 1 to 2**32-1, MessageTooBig, QueueFull.
-        Original: nq_rpc_reply."""
-        rpc_send_reply(rpc, msgid_of(msgid), 0, data)
 
-    @staticmethod
-    def nq_rpc_error(nq_rpc_t rpc not None, msgid, data):
-        """Answers the request msgid with NQ_EUSER and data; otherwise as nq_rpc_reply. Original: nq_rpc_error."""
-        rpc_send_reply(rpc, msgid_of(msgid), R_USER, data)
+def nq_rpc_call(nq_rpc_t rpc not None, type, data, on_reply):
+    """Sends a request; on_reply(rpc, result, data) is called exactly once: NQ_OK, NQ_EUSER with the payload of an
+    error reply, NQ_ETIMEOUT after the handler's timeout, NQ_EGOAWAY when the stream is gone or was already,
+    NQ_EALLOC when a call that was queued by another thread found the stream's queue full.
 
-    @staticmethod
-    def nq_rpc_task(nq_rpc_t rpc not None, cb):
-        """Calls cb(rpc) in the loop's thread, as nq_stream_task. Raises TypeError. Any thread: queued.
-        Original: nq_rpc_task."""
-        if not callable(cb):
-            raise TypeError("a task must be callable")
-        handle_post(rpc, CAPI_OP_TASK, None, cb)
+    type: 1 to 32767. data: any contiguous bytes-like object. At once in the loop's thread, queued with a copy from
+    others. Raises TypeError, ValueError, MessageTooBig, QueueFull. Original: nq_rpc_call.
+    """
+    cdef int number = type_of(type)
+    if not callable(on_reply):
+        raise TypeError("on_reply must be callable")
+    rpc_send_call(rpc, number, data, on_reply, 0)
 
-    @staticmethod
-    def nq_rpc_equal(nq_rpc_t c1 not None, nq_rpc_t c2 not None):
-        """Whether both name the same RPC stream, or both are empty. Any thread. Original: nq_rpc_equal."""
-        return c1 == c2
 
-    @staticmethod
-    def nq_rpc_sid(nq_rpc_t rpc not None):
-        """The QUIC stream ID, as nq_stream_sid. Any thread. Original: nq_rpc_sid."""
-        return rpc.sid if alive(rpc) else 0
+def nq_rpc_call_ex(nq_rpc_t rpc not None, type, data, opts):
+    """nq_rpc_call with an nq_rpc_opt_t: opts.callback and opts.timeout in ns, 0 is the handler's. Errors and thread
+    rule as nq_rpc_call. Original: nq_rpc_call_ex."""
+    cdef int number = type_of(type)
+    cdef uint64_t timeout = time_of(field_of(opts, "timeout", "nq_rpc_opt_t"), "timeout")
+    on_reply = field_of(opts, "callback", "nq_rpc_opt_t")
+    if not callable(on_reply):
+        raise TypeError("opts.callback must be callable")
+    rpc_send_call(rpc, number, data, on_reply, timeout)
 
-    @staticmethod
-    def nq_rpc_ctx(nq_rpc_t s not None):
-        """What on_rpc_open put into pctx[0], or the ctx it was opened with. Any thread. Original: nq_rpc_ctx."""
-        return ctx_of(s)
+
+def nq_rpc_notify(nq_rpc_t rpc not None, type, data):
+    """Sends a message that has no reply. type: 1 to 32767. Thread rule and errors as nq_rpc_call; stale: dropped.
+    Original: nq_rpc_notify."""
+    rpc_send_notify(rpc, type_of(type), data)
+
+
+def nq_rpc_reply(nq_rpc_t rpc not None, msgid, data):
+    """Answers the request msgid with NQ_OK and data, any contiguous bytes-like object. At any time after the
+    request; a second answer is ignored by the caller. At once in the loop's thread, queued with a copy from others.
+    Stale: dropped. Raises TypeError, ValueError for a msgid that is not 1 to 2**32-1, MessageTooBig, QueueFull.
+    Original: nq_rpc_reply."""
+    rpc_send_reply(rpc, msgid_of(msgid), 0, data)
+
+
+def nq_rpc_error(nq_rpc_t rpc not None, msgid, data):
+    """Answers the request msgid with NQ_EUSER and data; otherwise as nq_rpc_reply. Original: nq_rpc_error."""
+    rpc_send_reply(rpc, msgid_of(msgid), R_USER, data)
+
+
+def nq_rpc_task(nq_rpc_t rpc not None, cb):
+    """Calls cb(rpc) in the loop's thread, as nq_stream_task. Raises TypeError. Any thread: queued.
+    Original: nq_rpc_task."""
+    if not callable(cb):
+        raise TypeError("a task must be callable")
+    handle_post(rpc, CAPI_OP_TASK, None, cb)
+
+
+def nq_rpc_equal(nq_rpc_t c1 not None, nq_rpc_t c2 not None):
+    """Whether both name the same RPC stream, or both are empty. Any thread. Original: nq_rpc_equal."""
+    return c1 == c2
+
+
+def nq_rpc_sid(nq_rpc_t rpc not None):
+    """The QUIC stream ID, as nq_stream_sid. Any thread. Original: nq_rpc_sid."""
+    return rpc.sid if alive(rpc) else 0
+
+
+def nq_rpc_ctx(nq_rpc_t s not None):
+    """What on_rpc_open put into pctx[0], or the ctx it was opened with. Any thread. Original: nq_rpc_ctx."""
+    return ctx_of(s)

@@ -1,4 +1,6 @@
-# stream.pyx: naquid.capi: streams of every kind. What RPC adds is in capi_rpc.pyx.
+# stream.pyx: naquid.capi: streams of every kind. What RPC adds is in rpc.pyx.
+# needs: core/buffers core/callbacks core/errors core/loop core/stream core/threads
+# needs: capi/alarm capi/check capi/conn capi/handles capi/hdmap capi/loop
 
 cdef class CapiMark:
     pass
@@ -15,14 +17,14 @@ cdef class CapiStream(StreamCore):
 
     # ---- its life ----
 
-    cdef int ev_open(self, const nq_event *e) except -1:
+    cdef int ev_open(self, const en.nq_event *e) except -1:
         cdef CapiStreamHandle h
         cdef CapiEntry entry = self.entry
         cdef list box = [self.first_ctx]
-        cdef int64_t sid = nq_stream_id(self.loop.l, self.handle)
-        if entry.kind == NQ_KIND_RPC:
+        cdef int64_t sid = en.nq_stream_id(self.loop.l, self.handle)
+        if entry.kind == en.NQ_KIND_RPC:
             h = nq_rpc_t.__new__(nq_rpc_t)
-            nq_rpc_max_msgid(self.loop.l, self.handle, entry.max_msgid)
+            en.nq_rpc_max_msgid(self.loop.l, self.handle, entry.max_msgid)
         else:
             h = nq_stream_t.__new__(nq_stream_t)
         h.begin(self.loop, self.handle)
@@ -45,11 +47,11 @@ cdef class CapiStream(StreamCore):
                 accepted = entry.on_open(h, box)
                 set_ctx(h, box[0])
         except BaseException as exc:
-            self.refuse(NQ_CODE_REFUSED)
+            self.refuse(en.NQ_CODE_REFUSED)
             self.loop.failed(exc, entry.on_open)
             return 0
         if accepted is not None and not accepted:
-            self.refuse(NQ_CODE_REFUSED)
+            self.refuse(en.NQ_CODE_REFUSED)
         return 0
 
     cdef int made_by(self, CapiEntry entry) except -1:
@@ -64,32 +66,32 @@ cdef class CapiStream(StreamCore):
 
     cdef int refuse(self, uint64_t code) except -1:
         self.refused = True
-        nq_stream_reset(self.loop.l, self.handle, code)
-        nq_stream_stop(self.loop.l, self.handle, code)
+        en.nq_stream_reset(self.loop.l, self.handle, code)
+        en.nq_stream_stop(self.loop.l, self.handle, code)
         return 0
 
     cdef int close_now(self) except -1:
-        nq_stream_close(self.loop.l, self.handle)
+        en.nq_stream_close(self.loop.l, self.handle)
         return 0
 
-    cdef int ev_fin(self, const nq_event *e) except -1:
+    cdef int ev_fin(self, const en.nq_event *e) except -1:
         self.fin = True
         if self.stopped or self.unanswered <= 0:
             self.close_now()
         return 0
 
-    cdef int ev_reset(self, const nq_event *e) except -1:
-        if e.flags & NQ_EVF_LOCAL:  # given up by this side: on_close now, as the ends of its calls come next
+    cdef int ev_reset(self, const en.nq_event *e) except -1:
+        if e.flags & en.NQ_EVF_LOCAL:  # given up by this side: on_close now, as the ends of its calls come next
             self.end()
         return self.close_now()
 
-    cdef int ev_stop(self, const nq_event *e) except -1:
-        if e.code == NQ_CODE_CLOSED and not self.fin:  # it closes in order: its FIN comes, after all that it has sent
+    cdef int ev_stop(self, const en.nq_event *e) except -1:
+        if e.code == en.NQ_CODE_CLOSED and not self.fin:  # it closes in order: after all that it has sent its FIN comes
             self.stopped = True  # replies cannot be sent any more
             return 0
         return self.close_now()
 
-    cdef int ev_close(self, const nq_event *e) except -1:
+    cdef int ev_close(self, const en.nq_event *e) except -1:
         return self.end()
 
     cdef int detached(self) except -1:
@@ -118,7 +120,7 @@ cdef class CapiStream(StreamCore):
 
     # ---- what comes ----
 
-    cdef int ev_record(self, const nq_event *e) except -1:
+    cdef int ev_record(self, const en.nq_event *e) except -1:
         if not self.refused:
             self.record(event_bytes(e))
         return 0
@@ -133,7 +135,7 @@ cdef class CapiStream(StreamCore):
         args[2] = <PyObject *>data
         return call_back(self.loop, fn, args, 2)
 
-    cdef int ev_data(self, const nq_event *e) except -1:
+    cdef int ev_data(self, const en.nq_event *e) except -1:
         cdef bytes chunk
         if self.refused or self.told:
             return 0
@@ -146,7 +148,7 @@ cdef class CapiStream(StreamCore):
                 return 0
             if isinstance(got, int):
                 if got < 0:
-                    self.refuse(NQ_CODE_FRAME_ERROR)
+                    self.refuse(en.NQ_CODE_FRAME_ERROR)
                 return 0
             if isinstance(got, (bytes, bytearray, memoryview)):
                 self.record(got)
@@ -155,7 +157,7 @@ cdef class CapiStream(StreamCore):
                     if self.stream.live:
                         self.record(one)
         except BaseException as exc:
-            self.refuse(NQ_CODE_FRAME_ERROR)
+            self.refuse(en.NQ_CODE_FRAME_ERROR)
             if not isinstance(exc, ValueError):
                 self.loop.failed(exc, self.entry.reader)
         return 0
@@ -183,12 +185,12 @@ cdef class CapiStream(StreamCore):
                     break
             else:
                 if shift >= 35:
-                    return self.refuse(NQ_CODE_FRAME_ERROR)
+                    return self.refuse(en.NQ_CODE_FRAME_ERROR)
                 break
             if p[at - 1] == 0x80 and at - start > 1:
-                return self.refuse(NQ_CODE_FRAME_ERROR)
+                return self.refuse(en.NQ_CODE_FRAME_ERROR)
             if length > limit:
-                return self.refuse(NQ_CODE_TOO_BIG)
+                return self.refuse(en.NQ_CODE_TOO_BIG)
             if <uint64_t>(n - at) < length:
                 break
             self.record(chunk[at:at + <Py_ssize_t>length])
@@ -236,7 +238,7 @@ cdef inline int stream_put(CapiStreamHandle s, object data, CapiMark mark, bint 
     cdef View v
     cdef Loop loop = s.loop
     cdef bytes copy = None
-    cdef int rc = NQ_DONE
+    cdef int rc = en.NQ_DONE
     view_get(&v, data)
     try:
         if here(s):
@@ -246,7 +248,7 @@ cdef inline int stream_put(CapiStreamHandle s, object data, CapiMark mark, bint 
                 rc = send_view(loop.l, s.h, data, &v)
             else:
                 (<CapiLoop>loop).marks.add(mark)  # the engine points at it
-                rc = nq_stream_send_marked(loop.l, s.h, v.p, v.n, <void *>mark)
+                rc = en.nq_stream_send_marked(loop.l, s.h, v.p, v.n, <void *>mark)
                 if rc < 0:
                     (<CapiLoop>loop).marks.discard(mark)
         elif not formed:
@@ -271,89 +273,87 @@ cdef bytes record_head(size_t n):
 
 cdef int send_failed(Loop loop, int rc, str what) except -1:
     """A stream that is gone is nothing to report; the rest is raised."""
-    if rc == NQ_ERR_STALE or rc == NQ_ERR_STATE:
+    if rc == en.NQ_ERR_STALE or rc == en.NQ_ERR_STATE:
         return 0
     return engine_error(loop, rc, what)
 
 
-cdef class CapiStreamApi:
-    @staticmethod
-    def nq_stream_conn(nq_stream_t s not None):
-        """The handle of its connection; of a stale stream an empty one, whose reason is "conn not found". Any thread.
-        Original: nq_stream_conn."""
-        return conn_of(s)
+def nq_stream_conn(nq_stream_t s not None):
+    """The handle of its connection; of a stale stream an empty one, whose reason is "conn not found". Any thread.
+    Original: nq_stream_conn."""
+    return conn_of(s)
 
-    @staticmethod
-    def nq_stream_alarm(nq_stream_t s not None):
-        """A new alarm on the stream's loop, which outlives the stream; an empty one when the stream is stale. Any
-        thread. Original: nq_stream_alarm."""
-        return alarm_of(s)
 
-    @staticmethod
-    def nq_stream_is_valid(nq_stream_t s not None, cb=None):
-        """Whether the stream exists; cb as for nq_conn_is_valid. Any thread. Original: nq_stream_is_valid."""
-        return handle_check(s, cb)
+def nq_stream_alarm(nq_stream_t s not None):
+    """A new alarm on the stream's loop, which outlives the stream; an empty one when the stream is stale. Any
+    thread. Original: nq_stream_alarm."""
+    return alarm_of(s)
 
-    @staticmethod
-    def nq_stream_outgoing(nq_stream_t s not None):
-        """(outgoing, valid): whether this side opened it, and whether the handle is valid. Any thread.
-        Original: nq_stream_outgoing, whose out parameter is the second result."""
-        cdef bint live = alive(s)
-        return s.outgoing and live, live
 
-    @staticmethod
-    def nq_stream_close(nq_stream_t s not None):
-        """Ends the stream: FIN after what is queued, and nothing more is read; on_stream_close follows. Any thread:
-        queued. Original: nq_stream_close."""
-        handle_post(s, CAPI_OP_CLOSE)
+def nq_stream_is_valid(nq_stream_t s not None, cb=None):
+    """Whether the stream exists; cb as for nq_conn_is_valid. Any thread. Original: nq_stream_is_valid."""
+    return handle_check(s, cb)
 
-    @staticmethod
-    def nq_stream_send(nq_stream_t s not None, data):
-        """Sends one record (any contiguous bytes-like object; with a stream_writer whatever that takes). At once in the
-        loop's thread, queued with a copy from others (bytes need none). bytes of 64 KiB or more, and memoryviews of
-        them, are not copied but kept until all is acknowledged or the stream has ended. Stale: dropped. Raises
-        TypeError, MessageTooBig (ValueError), QueueFull (BufferError); from another thread those are only logged.
-        Original: nq_stream_send."""
-        if alive(s):
-            stream_send(s, data, None)
 
-    @staticmethod
-    def nq_stream_send_ex(nq_stream_t s not None, data, opt):
-        """nq_stream_send that tells what became of it: opt is an nq_stream_opt_t. on_ack(nbytes, delay_ns) is called as
-        its bytes (framing included, the name not) are acknowledged, delay_ns after they were sent;
-        on_retransmit(nbytes) when some were lost and are sent again (an estimate). Errors and thread rule as
-        nq_stream_send. Original: nq_stream_send_ex."""
-        cdef CapiMark mark = CapiMark.__new__(CapiMark)
-        mark.on_ack = field_of(opt, "on_ack", "nq_stream_opt_t")
-        need_callable(mark.on_ack, "on_ack")
-        mark.on_retransmit = field_of(opt, "on_retransmit", "nq_stream_opt_t")
-        need_callable(mark.on_retransmit, "on_retransmit")
-        if alive(s):
-            stream_send(s, data, mark)
+def nq_stream_outgoing(nq_stream_t s not None):
+    """(outgoing, valid): whether this side opened it, and whether the handle is valid. Any thread.
+    Original: nq_stream_outgoing, whose out parameter is the second result."""
+    cdef bint live = alive(s)
+    return s.outgoing and live, live
 
-    @staticmethod
-    def nq_stream_task(nq_stream_t s not None, cb):
-        """Calls cb(s) in the thread of the stream's loop, if the stream still exists then. Raises TypeError.
-        Any thread: queued. Original: nq_stream_task."""
-        if not callable(cb):
-            raise TypeError("a task must be callable")
-        handle_post(s, CAPI_OP_TASK, None, cb)
 
-    @staticmethod
-    def nq_stream_equal(nq_stream_t c1 not None, nq_stream_t c2 not None):
-        """Whether both name the same stream, or both are empty. Any thread. Original: nq_stream_equal."""
-        return c1 == c2
+def nq_stream_close(nq_stream_t s not None):
+    """Ends the stream: FIN after what is queued, and nothing more is read; on_stream_close follows. Any thread:
+    queued. Original: nq_stream_close."""
+    handle_post(s, CAPI_OP_CLOSE)
 
-    @staticmethod
-    def nq_stream_sid(nq_stream_t s not None):
-        """The QUIC stream ID (RFC 9000 2.1: a client's first is 0); 0 too when the handle is not valid. Any thread.
-        Original: nq_stream_sid, whose IDs are of an older QUIC."""
-        return s.sid if alive(s) else 0
 
-    @staticmethod
-    def nq_stream_ctx(nq_stream_t s not None):
-        """What on_stream_open put into pctx[0], or the ctx it was opened with. Any thread. Original: nq_stream_ctx."""
-        return ctx_of(s)
+def nq_stream_send(nq_stream_t s not None, data):
+    """Sends one record (any contiguous bytes-like object; with a stream_writer whatever that takes). At once in the
+    loop's thread, queued with a copy from others (bytes need none). bytes of 64 KiB or more, and memoryviews of
+    them, are not copied but kept until all is acknowledged or the stream has ended. Stale: dropped. Raises
+    TypeError, MessageTooBig (ValueError), QueueFull (BufferError); from another thread those are only logged.
+    Original: nq_stream_send."""
+    if alive(s):
+        stream_send(s, data, None)
+
+
+def nq_stream_send_ex(nq_stream_t s not None, data, opt):
+    """nq_stream_send that tells what became of it: opt is an nq_stream_opt_t. on_ack(nbytes, delay_ns) is called as
+    its bytes (framing included, the name not) are acknowledged, delay_ns after they were sent;
+    on_retransmit(nbytes) when some were lost and are sent again (an estimate). Errors and thread rule as
+    nq_stream_send. Original: nq_stream_send_ex."""
+    cdef CapiMark mark = CapiMark.__new__(CapiMark)
+    mark.on_ack = field_of(opt, "on_ack", "nq_stream_opt_t")
+    need_callable(mark.on_ack, "on_ack")
+    mark.on_retransmit = field_of(opt, "on_retransmit", "nq_stream_opt_t")
+    need_callable(mark.on_retransmit, "on_retransmit")
+    if alive(s):
+        stream_send(s, data, mark)
+
+
+def nq_stream_task(nq_stream_t s not None, cb):
+    """Calls cb(s) in the thread of the stream's loop, if the stream still exists then. Raises TypeError.
+    Any thread: queued. Original: nq_stream_task."""
+    if not callable(cb):
+        raise TypeError("a task must be callable")
+    handle_post(s, CAPI_OP_TASK, None, cb)
+
+
+def nq_stream_equal(nq_stream_t c1 not None, nq_stream_t c2 not None):
+    """Whether both name the same stream, or both are empty. Any thread. Original: nq_stream_equal."""
+    return c1 == c2
+
+
+def nq_stream_sid(nq_stream_t s not None):
+    """The QUIC stream ID (RFC 9000 2.1: a client's first is 0); 0 too when the handle is not valid. Any thread.
+    Original: nq_stream_sid, whose IDs are of an older QUIC."""
+    return s.sid if alive(s) else 0
+
+
+def nq_stream_ctx(nq_stream_t s not None):
+    """What on_stream_open put into pctx[0], or the ctx it was opened with. Any thread. Original: nq_stream_ctx."""
+    return ctx_of(s)
 
 
 cdef nq_conn_t conn_of(CapiStreamHandle s):

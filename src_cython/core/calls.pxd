@@ -32,5 +32,5 @@ cdef class Calls:
     cdef CallNode *again(self, StreamCore s, object cb) except NULL  # kind 0, for one call
     cdef int release(self, CallNode *n) except -1        # once no call of it waits
     cdef int forget(self, CallNode *n) except -1         # one of its calls was cancelled, or not made
-    cdef int told(self, CallNode *n, const nq_event *e) except -1
+    cdef int told(self, CallNode *n, const en.nq_event *e) except -1
     cdef int gone(self, Loop loop) except -1             # the engine's loop is

@@ -1,4 +1,5 @@
 # calls.pyx: what the engine's pending calls point at.
+# needs: core/buffers core/callbacks core/errors core/loop core/stream
 
 @cython.final
 @cython.internal
@@ -84,20 +85,20 @@ cdef class Calls:
         n.left -= 1
         return 0 if n.left else self.release(n)
 
-    cdef int told(self, CallNode *n, const nq_event *e) except -1:
+    cdef int told(self, CallNode *n, const en.nq_event *e) except -1:
         """A reply, or the end of a call without one. What is to be told is made before the node is forgotten: if there
         is no memory for it, that is told, for which none is needed."""
         cdef StreamCore s = <StreamCore>n.stream
         cdef object cb = <object>n.cb
         cdef int kind = n.kind
-        cdef bint local = e.flags & NQ_EVF_LOCAL
+        cdef bint local = e.flags & en.NQ_EVF_LOCAL
         cdef int result = e.type
         cdef PyObject *made
         cdef bytes payload = b""
         if n.first:
             kind += <int>(e.msgid - n.first)
         if local:
-            result = R_TIMEOUT if e.code == NQ_CALL_TIMEOUT else R_GOAWAY
+            result = R_TIMEOUT if e.code == en.NQ_CALL_TIMEOUT else R_GOAWAY
         else:
             made = new_bytes(<const char *>e.data, <Py_ssize_t>e.len)
             if made == NULL:
@@ -115,14 +116,14 @@ cdef class Calls:
         cdef Py_ssize_t i
         cdef uint32_t waiting
         cdef CallNode *n
-        cdef nq_event gone
+        cdef en.nq_event gone
         cdef object cb
         cdef CallBlock *b = self.blocks
         memset(&gone, 0, sizeof(gone))
-        gone.kind = NQ_EV_RPC_REPLY
-        gone.flags = NQ_EVF_LOCAL
+        gone.kind = en.NQ_EV_RPC_REPLY
+        gone.flags = en.NQ_EVF_LOCAL
         gone.type = R_GOAWAY
-        gone.code = NQ_CALL_GONE
+        gone.code = en.NQ_CALL_GONE
         self.n += 1  # the blocks stay while they are walked
         while b != NULL:
             for i in range(CALL_BLOCK):

@@ -1,11 +1,12 @@
 # conn.pyx: the cores of connections and endpoints.
+# needs: core/address core/buffers core/core core/errors core/hdmap core/loop core/stream core/threads core/tls
 
 @cython.no_gc_clear
 cdef class ConnCore(Core):
-    cdef int connect(self, Loop loop, const nq_addr *remote, str server_name, Tls tls, HandlerMap hdmap,
-                     const nq_limits *limits, uint32_t endpoint, uint32_t version, bint start) except -1:
-        cdef nq_connect_options o
-        cdef nq_loop *l
+    cdef int connect(self, Loop loop, const en.nq_addr *remote, str server_name, Tls tls, HandlerMap hdmap,
+                     const en.nq_limits *limits, uint32_t endpoint, uint32_t version, bint start) except -1:
+        cdef en.nq_connect_options o
+        cdef en.nq_loop *l
         cdef int rc
         cdef bytes name
         memset(&o, 0, sizeof(o))
@@ -27,23 +28,23 @@ cdef class ConnCore(Core):
         l = own(loop)  # after the codec of the name, which is written in Python
         loop.link(self)
         if start:
-            rc = nq_conn_connect(l, &o, &self.handle)
+            rc = en.nq_conn_connect(l, &o, &self.handle)
         else:
-            rc = nq_conn_create(l, &o, &self.handle)
+            rc = en.nq_conn_create(l, &o, &self.handle)
         if rc < 0:
             self.closed = True
             loop.unlink(self)
             engine_error(loop, rc, "connecting")
         return 0
 
-    cdef int adopt(self, Loop loop, const nq_event *e, HandlerMap hdmap) except -1:
+    cdef int adopt(self, Loop loop, const en.nq_event *e, HandlerMap hdmap) except -1:
         self.handle = e.handle
         self.hdmap = hdmap
         loop.link(self)
-        nq_conn_set_user(loop.l, e.handle, <void *>self)
+        en.nq_conn_set_user(loop.l, e.handle, <void *>self)
         return 0
 
-    cdef int keep_close(self, const nq_event *e) except -1:
+    cdef int keep_close(self, const en.nq_event *e) except -1:
         """Remembers why the connection ended; e is its CONN_CLOSE."""
         self.closed = True
         self.why = e.msgid
@@ -63,17 +64,17 @@ cdef class ConnCore(Core):
         if waiting is not None:
             for s in waiting:
                 if s.linked and not s.opened:
-                    nq_stream_set_user(self.loop.l, s.handle, NULL)
+                    en.nq_stream_set_user(self.loop.l, s.handle, NULL)
                     s.closed = True
                     self.loop.unlink(s)
                     s.detached()
         return 0
 
-    cdef int ev_open(self, const nq_event *e) except -1:
+    cdef int ev_open(self, const en.nq_event *e) except -1:
         self.opened = True
         return 0
 
-    cdef int ev_close(self, const nq_event *e) except -1:
+    cdef int ev_close(self, const en.nq_event *e) except -1:
         return self.keep_close(e)
 
 
@@ -81,10 +82,10 @@ cdef class ConnCore(Core):
 cdef class EndpointCore(Core):
     # Stays linked until its loop is closed: connections that were never accepted name it in their last events.
 
-    cdef int open_at(self, Loop loop, const nq_addr *local, Tls tls, HandlerMap hdmap, const nq_limits *limits,
+    cdef int open_at(self, Loop loop, const en.nq_addr *local, Tls tls, HandlerMap hdmap, const en.nq_limits *limits,
                      bint reuseport, bytes secret, bint always_retry) except -1:
-        cdef nq_endpoint_options o
-        cdef nq_loop *l
+        cdef en.nq_endpoint_options o
+        cdef en.nq_loop *l
         cdef int rc
         memset(&o, 0, sizeof(o))
         o.local = local[0]
@@ -103,17 +104,17 @@ cdef class EndpointCore(Core):
         self.hdmap = hdmap
         l = own(loop)
         loop.link(self)
-        rc = nq_endpoint_open(l, &o, &self.id)
+        rc = en.nq_endpoint_open(l, &o, &self.id)
         if rc < 0:
             loop.unlink(self)
             where = from_addr(local)
             engine_error(loop, rc, f"opening UDP address {where[0]} port {where[1]}")
         return 0
 
-    cdef ConnCore accept_conn(self, const nq_event *e):
+    cdef ConnCore accept_conn(self, const en.nq_event *e):
         return None
 
-    cdef int ev_open(self, const nq_event *e) except -1:
+    cdef int ev_open(self, const en.nq_event *e) except -1:
         cdef ConnCore conn = None
         try:
             conn = self.accept_conn(e)
@@ -123,41 +124,41 @@ cdef class EndpointCore(Core):
                 if self.early is not None:
                     self.deliver_early(conn)
         except BaseException:
-            self.refuse(conn, e.handle, NQ_CODE_INTERNAL)
+            self.refuse(conn, e.handle, en.NQ_CODE_INTERNAL)
             raise
         if conn is None:
-            self.refuse(None, e.handle, NQ_CODE_REFUSED)
+            self.refuse(None, e.handle, en.NQ_CODE_REFUSED)
         return 0
 
-    cdef int ev_datagram(self, const nq_event *e) except -1:
+    cdef int ev_datagram(self, const en.nq_event *e) except -1:
         if self.early is None:
             self.early = {}
         self.early.setdefault(e.handle, []).append(event_bytes(e))
         return 0
 
-    cdef int ev_close(self, const nq_event *e) except -1:
+    cdef int ev_close(self, const en.nq_event *e) except -1:
         if self.early is not None:
             self.early.pop(e.handle, None)
         return 0
 
     cdef int deliver_early(self, ConnCore conn) except -1:
-        cdef nq_event e
+        cdef en.nq_event e
         cdef bytes data
         datagrams = self.early.pop(conn.handle, ())
         if not self.early:
             self.early = None
         for data in datagrams:
             memset(&e, 0, sizeof(e))
-            e.kind = NQ_EV_DATAGRAM
+            e.kind = en.NQ_EV_DATAGRAM
             e.handle = conn.handle
             e.data = <const uint8_t *>PyBytes_AS_STRING(data)
             e.len = PyBytes_GET_SIZE(data)
             conn.ev_datagram(&e)
         return 0
 
-    cdef int refuse(self, ConnCore conn, nq_handle h, uint64_t code) except -1:
-        nq_conn_set_user(self.loop.l, h, NULL)
-        nq_conn_close(self.loop.l, h, code, NULL, 0, 1)
+    cdef int refuse(self, ConnCore conn, en.nq_handle h, uint64_t code) except -1:
+        en.nq_conn_set_user(self.loop.l, h, NULL)
+        en.nq_conn_close(self.loop.l, h, code, NULL, 0, 1)
         if conn is not None:
             conn.closed = True
             self.loop.unlink(conn)

@@ -1,20 +1,21 @@
-# dispatch.pyx: what becomes of the events of connections and streams, and alarms.
+# dispatch.pyx: which object and which of its methods each kind of event is for.
+# needs: core/calls core/conn core/core core/loop core/stream core/threads
 
-cdef int refuse_stream(Loop loop, StreamCore s, nq_handle h, uint64_t code) except -1:
-    nq_stream_set_user(loop.l, h, NULL)
-    nq_stream_reset(loop.l, h, code)
-    nq_stream_stop(loop.l, h, code)
+cdef int refuse_stream(Loop loop, StreamCore s, en.nq_handle h, uint64_t code) except -1:
+    en.nq_stream_set_user(loop.l, h, NULL)
+    en.nq_stream_reset(loop.l, h, code)
+    en.nq_stream_stop(loop.l, h, code)
     if s is not None:
         s.closed = True
         loop.unlink(s)
     return 0
 
 
-cdef int stream_open(Loop loop, const nq_event *e) except -1:
+cdef int stream_open(Loop loop, const en.nq_event *e) except -1:
     """Tells the object of a stream; if the peer opened it, makes that object first."""
     cdef StreamCore s = None
-    cdef void *p = nq_stream_user(loop.l, e.handle)
-    if e.flags & NQ_EVF_OUTGOING:
+    cdef void *p = en.nq_stream_user(loop.l, e.handle)
+    if e.flags & en.NQ_EVF_OUTGOING:
         if p != NULL:
             s = <StreamCore>p
             s.opened = True
@@ -22,75 +23,75 @@ cdef int stream_open(Loop loop, const nq_event *e) except -1:
                 s.conn.opening.discard(s)
             s.ev_open(e)
         return 0
-    if not nq_stream_alive(loop.l, e.handle):
+    if not en.nq_stream_alive(loop.l, e.handle):
         return 0
     # Until here the stream's user is the handler map's entry: no object that could take events.
-    nq_stream_set_user(loop.l, e.handle, NULL)
-    p = nq_conn_user(loop.l, e.conn)
+    en.nq_stream_set_user(loop.l, e.handle, NULL)
+    p = en.nq_conn_user(loop.l, e.conn)
     try:
         if p != NULL:
             s = (<Core>p).accept_stream(e)
         if s is not None:
             s.handle = e.handle
             s.opened = True
-            s.uni = (e.flags & NQ_EVF_UNI) != 0
+            s.uni = (e.flags & en.NQ_EVF_UNI) != 0
             if s.conn is None and isinstance(<object>p, ConnCore):
                 s.conn = <ConnCore>p
             loop.link(s)
-            nq_stream_set_user(loop.l, e.handle, <void *>s)
+            en.nq_stream_set_user(loop.l, e.handle, <void *>s)
             s.ev_open(e)
     except BaseException:
-        refuse_stream(loop, s, e.handle, NQ_CODE_INTERNAL)
+        refuse_stream(loop, s, e.handle, en.NQ_CODE_INTERNAL)
         raise
     if s is None:
-        refuse_stream(loop, None, e.handle, NQ_CODE_REFUSED)
+        refuse_stream(loop, None, e.handle, en.NQ_CODE_REFUSED)
     return 0
 
 
-cdef int stream_event(Loop loop, const nq_event *e) except -1:
+cdef int stream_event(Loop loop, const en.nq_event *e) except -1:
     cdef StreamCore s
     cdef int kind = e.kind
-    cdef void *p = nq_stream_user(loop.l, e.handle)
+    cdef void *p = en.nq_stream_user(loop.l, e.handle)
     if p == NULL:
         return 0
     s = <StreamCore>p
-    if kind == NQ_EV_STREAM_FIN:
+    if kind == en.NQ_EV_STREAM_FIN:
         s.ev_fin(e)
-    elif kind == NQ_EV_STREAM_RESET:
+    elif kind == en.NQ_EV_STREAM_RESET:
         s.ev_reset(e)
-    elif kind == NQ_EV_STREAM_STOP:
+    elif kind == en.NQ_EV_STREAM_STOP:
         s.ev_stop(e)
-    elif kind == NQ_EV_STREAM_WRITABLE:
+    elif kind == en.NQ_EV_STREAM_WRITABLE:
         s.ev_writable(e)
-    elif kind == NQ_EV_STREAM_ACKED:
+    elif kind == en.NQ_EV_STREAM_ACKED:
         s.ev_acked(e)
-    elif kind == NQ_EV_STREAM_CLOSE:
-        nq_stream_set_user(loop.l, e.handle, NULL)
+    elif kind == en.NQ_EV_STREAM_CLOSE:
+        en.nq_stream_set_user(loop.l, e.handle, NULL)
         loop.unlink(s)
         s.closed = True
         s.ev_close(e)
     return 0
 
 
-cdef int conn_event(Loop loop, const nq_event *e) except -1:
+cdef int conn_event(Loop loop, const en.nq_event *e) except -1:
     cdef Core c
     cdef int kind = e.kind
-    cdef void *p = nq_conn_user(loop.l, e.handle)
-    if kind == NQ_EV_CONN_FREED and p == NULL:
+    cdef void *p = en.nq_conn_user(loop.l, e.handle)
+    if kind == en.NQ_EV_CONN_FREED and p == NULL:
         p = e.user
     if p == NULL:
         return 0
     c = <Core>p
-    if kind == NQ_EV_CONN_OPEN:
+    if kind == en.NQ_EV_CONN_OPEN:
         c.ev_open(e)
-    elif kind == NQ_EV_CONN_CLOSE:
+    elif kind == en.NQ_EV_CONN_CLOSE:
         c.ev_close(e)
         if isinstance(c, ConnCore):
             (<ConnCore>c).end_opening()
-    elif kind == NQ_EV_PONG:
+    elif kind == en.NQ_EV_PONG:
         c.ev_pong(e)
     elif isinstance(c, ConnCore):
-        nq_conn_set_user(loop.l, e.handle, NULL)
+        en.nq_conn_set_user(loop.l, e.handle, NULL)
         loop.unlink(c)
         c.ev_freed(e)
     else:
@@ -98,29 +99,54 @@ cdef int conn_event(Loop loop, const nq_event *e) except -1:
     return 0
 
 
-@cython.no_gc_clear
-cdef class AlarmCore(Core):
-    cdef int create(self, Loop loop) except -1:
-        cdef nq_loop *l = own(loop)
-        loop.link(self)
-        cdef int rc = nq_alarm_new(l, <void *>self, &self.handle)
-        if rc < 0:
-            loop.unlink(self)
-            engine_error(loop, rc, "creating an alarm")
-        return 0
-
-    cdef int set_deadline(self, uint64_t deadline) except -1:
-        cdef int rc = nq_alarm_set(own(self.loop), self.handle, deadline)
-        if rc < 0:
-            engine_error(self.loop, rc, "setting an alarm")
-        return 0
-
-    cdef int release(self) except -1:
-        if self.linked:
-            nq_alarm_free(own(self.loop), self.handle)
-            self.loop.unlink(self)
-        return 0
-
-    cdef int ev_alarm(self, const nq_event *e) except -1:
-        self.callback()
-        return 0
+cdef int dispatch_event(Loop loop, const en.nq_event *e) except -1:
+    """Hands one event to the object that it is for."""
+    cdef void *p
+    cdef Posted task
+    cdef int kind = e.kind
+    if kind == en.NQ_EV_RPC_REQUEST:
+        p = en.nq_stream_user(loop.l, e.handle)
+        if p != NULL:
+            (<StreamCore>p).ev_request(e)
+    elif kind == en.NQ_EV_RPC_REPLY:
+        if e.user != NULL:
+            return loop.calls.told(<CallNode *>e.user, e)
+    elif kind == en.NQ_EV_STREAM_DATA:
+        p = en.nq_stream_user(loop.l, e.handle)
+        if p != NULL:
+            (<StreamCore>p).ev_data(e)
+    elif kind == en.NQ_EV_STREAM_RECORD:
+        p = en.nq_stream_user(loop.l, e.handle)
+        if p != NULL:
+            (<StreamCore>p).ev_record(e)
+    elif kind == en.NQ_EV_RPC_NOTIFY:
+        p = en.nq_stream_user(loop.l, e.handle)
+        if p != NULL:
+            (<StreamCore>p).ev_notify(e)
+    elif kind == en.NQ_EV_DATAGRAM:
+        p = en.nq_conn_user(loop.l, e.handle)
+        if p != NULL:
+            (<Core>p).ev_datagram(e)
+    elif kind == en.NQ_EV_STREAM_OPEN:
+        stream_open(loop, e)
+    elif en.NQ_EV_STREAM_FIN <= kind <= en.NQ_EV_STREAM_CLOSE:
+        stream_event(loop, e)
+    elif en.NQ_EV_CONN_OPEN <= kind <= en.NQ_EV_CONN_FREED or kind == en.NQ_EV_PONG:
+        conn_event(loop, e)
+    elif kind == en.NQ_EV_ALARM:
+        p = en.nq_alarm_user(loop.l, e.handle)
+        if p != NULL:
+            (<Core>p).ev_alarm(e)
+    elif kind == en.NQ_EV_TASK:
+        if e.user != NULL:
+            task = <Posted>e.user
+            loop.posted.discard(task)
+            if not swap_int(&task.told, 1):
+                task.run(loop, e)
+    elif kind == en.NQ_EV_RETURNED:
+        take_returned(loop.l)
+    elif kind == en.NQ_EV_SEND_ACKED or kind == en.NQ_EV_SEND_LOST:
+        loop.ev_mark(e)
+    elif kind == en.NQ_EV_LOG:
+        loop.ev_log(e)
+    return 0

@@ -1,44 +1,12 @@
-# loop.pxd: the loop, and the root of everything the engine points at.
-
+# loop.pxd: the loop.
 cdef class Calls
 cdef class Loop
-cdef class ConnCore
-cdef class StreamCore
-cdef class Reply
-
-# Anything the engine holds a pointer to. While `linked`, the loop owns one reference to it in the engine's name.
-cdef class Core:
-    cdef Loop loop  # never None: a closed loop stands in before there is one
-    cdef nq_handle handle
-    cdef bint linked
-    cdef PyObject *link_prev
-    cdef PyObject *link_next
-    cdef object __weakref__
-    # Connections, and endpoints in the place of connections that are not accepted yet.
-    cdef int ev_open(self, const nq_event *e) except -1
-    cdef int ev_close(self, const nq_event *e) except -1
-    cdef int ev_freed(self, const nq_event *e) except -1
-    cdef int ev_datagram(self, const nq_event *e) except -1
-    cdef int ev_pong(self, const nq_event *e) except -1
-    # STREAM_OPEN of a stream the peer opened: a new object for it (the loop links it), or None to refuse it.
-    # e.user is what the handler map was given.
-    cdef StreamCore accept_stream(self, const nq_event *e)
-    # The engine let go without an event: the loop was closed. The object is unlinked already.
-    cdef int detached(self) except -1
-
-# A task posted from any thread. Override run; e.handle is 0 when the handle it was posted for is stale.
-cdef class Posted:
-    cdef object fn
-    cdef tuple args
-    cdef int told                # by its run, by gone, or to the thread that posted it: whoever sets it first
-    cdef int run(self, Loop loop, const nq_event *e) except -1
-    cdef int gone(self) except -1  # the loop was closed before its turn came
 
 # The loop's thread writes everything here. What other threads read or set too goes through load_ and store_
-# (common.pyx).
+# (threads.pyx).
 cdef class Loop:
     # NULL once closed. Other threads use what it points at inside a critical section of the Loop only.
-    cdef nq_loop *l
+    cdef en.nq_loop *l
     cdef uint64_t owner          # the thread that runs it
     cdef object __weakref__
     # Taken by begin_tick or close: between poll and the end of flush: sends need no flush of their own
@@ -60,11 +28,14 @@ cdef class Loop:
     cdef double stand_in_when
     cdef PyObject *cores         # intrusive list of the linked objects
     cdef Calls calls
-    cdef list batches            # batch handlers that have collected requests in this dispatch
+    cdef list batches            # Batch objects that have collected something in this dispatch
     cdef set posted              # Posted objects on their way
-    cdef Reply unwoken           # a chain of those
     cdef readonly SimHost sim    # whose addresses and clock it uses; None: the system's
-    cdef nq_sim_host place       # what its sockets are bound to, then
+    cdef en.nq_sim_host place       # what its sockets are bound to, then
+    # The first of a chain of those that there was no memory to wake, or None; what tries again after the tick, or once
+    # more. The part that has them sets both.
+    cdef object unwoken
+    cdef int (*wake_unwoken)(Loop) except -1
     cdef object fatal            # a BaseException that is no Exception: raised after the tick
     cdef int tick(self, int64_t max_wait) except -2
     cdef int poll_dispatch(self, int64_t max_wait) except -2
@@ -74,16 +45,14 @@ cdef class Loop:
     cdef int wake(self) except -1
     cdef int keep_deadline(self) except -1
     cdef int dispatch(self, int n) except -1
-    cdef int one(self, const nq_event *e) except -1
     cdef int undelivered(self, int i, object exc) except -1
-    cdef int wake_later(self, Reply r) except -1  # there was no memory to wake who waits for it
-    cdef int wake_late(self) except -1
     cdef int link(self, Core c) except -1     # the engine holds a pointer to c from here on
     cdef int unlink(self, Core c) except -1   # no more; may drop the last reference
     cdef int begin_turn(self) except -1
     cdef int turn(self, int64_t max_wait) except -1
     cdef int close_now(self) except -1
-    cdef bint post_task(self, Posted p, nq_handle h) except -1  # any thread. False: the loop is closed
+    cdef bint post_task(self, Posted p, en.nq_handle h) except -1  # any thread. False: the loop is closed
     # What becomes of an exception in a handler; `where` is the handler or object. Override to do otherwise.
     cdef int failed(self, object exc, object where) except -1
-    cdef int ev_log(self, const nq_event *e) except -1
+    cdef int ev_mark(self, const en.nq_event *e) except -1  # of a send that was marked
+    cdef int ev_log(self, const en.nq_event *e) except -1

@@ -1,4 +1,6 @@
 # loop.pyx: the loop: polled, run by a thread, or attached to an asyncio event loop.
+# needs: core/arguments core/batch core/buffers core/calls core/conn core/core core/dispatch core/errors core/sim
+# needs: core/stream core/threads
 
 @cython.no_gc_clear
 cdef class Loop:
@@ -17,7 +19,7 @@ cdef class Loop:
 
     def __init__(self, *, bint portable=False, bint gso=True, bint gro=True, double timer_floor=0.0,
                  double busy_poll=0.0, uint32_t socket_buffer=0, SimHost sim=None):
-        cdef nq_loop_options o
+        cdef en.nq_loop_options o
         if self.l != NULL:
             raise RuntimeError("a Loop is initialised once")
         memset(&o, 0, sizeof(o))
@@ -32,33 +34,33 @@ cdef class Loop:
             o.env = &sim.sim.s.env
             self.place = sim.h
             self.place.sim = &sim.sim.s
-            o.backend = &nq_sim_backend
+            o.backend = &en.nq_sim_backend
             o.backend_ctx = &self.place
             self.sim = sim
-        cdef int rc = nq_loop_new(&self.l, &o)
+        cdef int rc = en.nq_loop_new(&self.l, &o)
         if rc < 0:
             self.l = NULL
             engine_error(self, rc, "creating a loop")
-        nq_loop_set_context(self.l, <void *>self)
+        en.nq_loop_set_context(self.l, <void *>self)
         self.adopt()
         if sim is not None:
             sim.sim.loops.append(self)
 
     def __dealloc__(self):
         if self.l != NULL:
-            nq_loop_free(self.l)
+            en.nq_loop_free(self.l)
 
     cdef int adopt(self) except -1:
         """The calling thread runs the loop from now on."""
         store_u64(&self.owner, PyThread_get_thread_ident())
-        nq_loop_adopt(self.l)
+        en.nq_loop_adopt(self.l)
         return 0
 
     cdef int wake(self) except -1:
         """From any thread."""
         with cython.critical_section(self):
             if self.l != NULL:
-                nq_loop_wake(self.l)
+                en.nq_loop_wake(self.l)
         return 0
 
     # ---- the objects the engine points at ----
@@ -94,109 +96,41 @@ cdef class Loop:
     cdef int dispatch(self, int n) except -1:
         """Hands n events to their objects. One try for the batch: an event that raises costs, the others do not."""
         cdef int i = 0
-        cdef bint timed = nq_loop_timing(self.l)
+        cdef bint timed = en.nq_loop_timing(self.l)
         while i < n:
             try:
                 while i < n:
                     if timed:
-                        nq_loop_time(self.l, nq_loop_events(self.l) + i)
+                        en.nq_loop_time(self.l, en.nq_loop_events(self.l) + i)
                     i += 1
-                    self.one(nq_loop_events(self.l) + (i - 1))
+                    dispatch_event(self, en.nq_loop_events(self.l) + (i - 1))
             except BaseException as exc:
                 self.undelivered(i - 1, exc)
         if timed:
-            nq_loop_time(self.l, NULL)
+            en.nq_loop_time(self.l, NULL)
         if self.batches:
             batches = self.batches
             self.batches = []
             for batch in batches:
-                (<BatchHandler>batch).run(self)
+                (<Batch>batch).run(self)
         return 0
 
     cdef int undelivered(self, int i, object exc) except -1:
         """Dispatching event i raised exc, which is no exception of a handler: there was no memory, as a rule. Nothing
         is lost in silence: a stream ends with an error, a datagram is counted."""
-        cdef nq_event e = nq_loop_events(self.l)[i]
+        cdef en.nq_event e = en.nq_loop_events(self.l)[i]
         cdef void *p
         cdef bint goes_on = False
         try:
-            if NQ_EV_STREAM_DATA <= e.kind <= NQ_EV_RPC_NOTIFY:
-                p = nq_stream_user(self.l, e.handle)
+            if en.NQ_EV_STREAM_DATA <= e.kind <= en.NQ_EV_RPC_NOTIFY:
+                p = en.nq_stream_user(self.l, e.handle)
                 if p != NULL:
                     goes_on = (<StreamCore>p).ev_undelivered(&e)
         except BaseException as another:
             self.failed(another, self)
         if not goes_on:
-            nq_loop_undelivered(self.l, i)
+            en.nq_loop_undelivered(self.l, i)
         return self.failed(exc, self)
-
-    cdef int one(self, const nq_event *e) except -1:
-        cdef void *p
-        cdef Posted task
-        cdef int kind = e.kind
-        if kind == NQ_EV_RPC_REQUEST:
-            p = nq_stream_user(self.l, e.handle)
-            if p != NULL:
-                (<StreamCore>p).ev_request(e)
-        elif kind == NQ_EV_RPC_REPLY:
-            if e.user != NULL:
-                return self.calls.told(<CallNode *>e.user, e)
-        elif kind == NQ_EV_STREAM_DATA:
-            p = nq_stream_user(self.l, e.handle)
-            if p != NULL:
-                (<StreamCore>p).ev_data(e)
-        elif kind == NQ_EV_STREAM_RECORD:
-            p = nq_stream_user(self.l, e.handle)
-            if p != NULL:
-                (<StreamCore>p).ev_record(e)
-        elif kind == NQ_EV_RPC_NOTIFY:
-            p = nq_stream_user(self.l, e.handle)
-            if p != NULL:
-                (<StreamCore>p).ev_notify(e)
-        elif kind == NQ_EV_DATAGRAM:
-            p = nq_conn_user(self.l, e.handle)
-            if p != NULL:
-                (<Core>p).ev_datagram(e)
-        elif kind == NQ_EV_STREAM_OPEN:
-            stream_open(self, e)
-        elif NQ_EV_STREAM_FIN <= kind <= NQ_EV_STREAM_CLOSE:
-            stream_event(self, e)
-        elif NQ_EV_CONN_OPEN <= kind <= NQ_EV_CONN_FREED or kind == NQ_EV_PONG:
-            conn_event(self, e)
-        elif kind == NQ_EV_ALARM:
-            p = nq_alarm_user(self.l, e.handle)
-            if p != NULL:
-                (<AlarmCore>p).ev_alarm(e)
-        elif kind == NQ_EV_TASK:
-            if e.user != NULL:
-                task = <Posted>e.user
-                self.posted.discard(task)
-                if not swap_int(&task.told, 1):
-                    task.run(self, e)
-        elif kind == NQ_EV_RETURNED:
-            take_returned(self.l)
-        elif kind == NQ_EV_LOG:
-            self.ev_log(e)
-        return 0
-
-    cdef int wake_later(self, Reply r) except -1:
-        r.late = self.unwoken
-        self.unwoken = r
-        return 0
-
-    cdef int wake_late(self) except -1:
-        """Tries again; those that fail again are tried in the next tick."""
-        cdef Reply r = self.unwoken
-        cdef Reply following
-        self.unwoken = None
-        while r is not None:
-            following = r.late
-            r.late = None
-            r.wake()
-            r = following
-        if self.unwoken is not None and self.l != NULL:
-            nq_loop_wake(self.l)
-        return 0
 
     cdef int failed(self, object exc, object where) except -1:
         if not isinstance(exc, Exception):
@@ -209,7 +143,10 @@ cdef class Loop:
         PyErr_WriteUnraisable(where)
         return 0
 
-    cdef int ev_log(self, const nq_event *e) except -1:
+    cdef int ev_mark(self, const en.nq_event *e) except -1:
+        return 0
+
+    cdef int ev_log(self, const en.nq_event *e) except -1:
         cdef int level = e.type
         cdef bytes data = event_bytes(e)
         import logging
@@ -243,7 +180,7 @@ cdef class Loop:
         cdef int n
         self.schedule = False
         with nogil:
-            n = nq_loop_poll(self.l, max_wait)
+            n = en.nq_loop_poll(self.l, max_wait)
         if n > 0:
             self.dispatch(n)
         elif n < 0:
@@ -254,21 +191,21 @@ cdef class Loop:
         cdef int more
         cdef object fatal
         with nogil:
-            more = nq_loop_flush(self.l)
+            more = en.nq_loop_flush(self.l)
         self.flush_due = False
         self.woken = False
         if self.unwoken is not None:
-            self.wake_late()
+            self.wake_unwoken(self)
         try:
             if load_int(&self.close_wanted):
                 self.close_now()
             elif self.aloop is not None:
                 if more:
                     self.call_soon(self.ready_fn)
-                elif not self.spin_due and nq_loop_spin_left(self.l):
+                elif not self.spin_due and en.nq_loop_spin_left(self.l):
                     self.spin_due = True
                     self.call_soon(self.spin_fn)
-                if self.sim is None and nq_loop_arm(self.l) < 0:
+                if self.sim is None and en.nq_loop_arm(self.l) < 0:
                     self.keep_deadline()
                 self.schedule = True
         finally:
@@ -310,7 +247,7 @@ cdef class Loop:
         cdef int more = 0
         cdef bint pending = False
         cdef bint main = threading.current_thread() is threading.main_thread()
-        cdef nq_loop *l
+        cdef en.nq_loop *l
         if self.aloop is not None:
             raise RuntimeError("the loop is attached to an asyncio event loop, which runs it")
         if self.sim is not None:
@@ -322,8 +259,8 @@ cdef class Loop:
                 with nogil:
                     while True:
                         if pending:
-                            more = nq_loop_flush(l)
-                        n = nq_loop_poll(l, 0 if more or load_int(&self.stopping) else INT64_MAX)
+                            more = en.nq_loop_flush(l)
+                        n = en.nq_loop_poll(l, 0 if more or load_int(&self.stopping) else INT64_MAX)
                         pending = True
                         if n != 0 or main or load_int(&self.stopping) or load_int(&self.close_wanted):
                             break
@@ -350,15 +287,15 @@ cdef class Loop:
         if not self.post_task(p, 0):
             raise errors.Error("the loop is closed")
 
-    cdef bint post_task(self, Posted p, nq_handle h) except -1:
-        cdef int rc = NQ_ERR_STATE
+    cdef bint post_task(self, Posted p, en.nq_handle h) except -1:
+        cdef int rc = en.NQ_ERR_STATE
         self.posted.add(p)
         with cython.critical_section(self):
             if self.l != NULL:
-                rc = nq_loop_post(self.l, NQ_POST_TASK, h, 0, 0, 0, <void *>p, NULL, 0)
+                rc = en.nq_loop_post(self.l, en.NQ_POST_TASK, h, 0, 0, 0, <void *>p, NULL, 0)
         if rc < 0:
             self.posted.discard(p)
-            if rc != NQ_ERR_STATE:
+            if rc != en.NQ_ERR_STATE:
                 engine_error(self, rc, "posting a task")
             return swap_int(&p.told, 1) != 0  # close_now may have found it and told it
         return True
@@ -372,9 +309,9 @@ cdef class Loop:
         if self.aloop is not None or self.ticking:
             raise RuntimeError("the loop is attached or running already")
         self.adopt()
-        cdef int fd = nq_loop_fd(self.l)
+        cdef int fd = en.nq_loop_fd(self.l)
         if fd < 0:
-            engine_error(self, NQ_ERR_SYS, "attaching to the event loop")
+            engine_error(self, en.NQ_ERR_SYS, "attaching to the event loop")
         ready_fn = self._on_ready
         aloop.add_reader(fd, ready_fn)  # first: when it raises, nothing is attached, and nothing refers to itself
         self.fd = fd
@@ -385,13 +322,13 @@ cdef class Loop:
         self.stand_in = None
         self.aloop = aloop
         self.schedule = True
-        if self.sim is None and nq_loop_arm(self.l) < 0:
+        if self.sim is None and en.nq_loop_arm(self.l) < 0:
             self.keep_deadline()
 
     cdef int keep_deadline(self) except -1:
         """The engine's timer could not be armed: the event loop keeps the next deadline with a timer of its own. An
         earlier one than needed costs nothing but itself."""
-        cdef uint64_t left = nq_loop_deadline_in(self.l)
+        cdef uint64_t left = en.nq_loop_deadline_in(self.l)
         cdef double when
         if left == UINT64_MAX:
             return 0
@@ -426,7 +363,7 @@ cdef class Loop:
                 self.stand_in.cancel()
                 self.stand_in = None
             # A forked child shares the selector with its parent, whose reader would be removed.
-            if not aloop.is_closed() and not nq_loop_inherited(self.l):
+            if not aloop.is_closed() and not en.nq_loop_inherited(self.l):
                 aloop.remove_reader(self.fd)
 
     def _on_ready(self):
@@ -450,7 +387,7 @@ cdef class Loop:
         self.spin_due = False
         if self.l == NULL or self.aloop is None or self.ticking or self.flush_due:
             return
-        left = nq_loop_spin_left(self.l)
+        left = en.nq_loop_spin_left(self.l)
         if left:
             self.turn(<int64_t>left)
 
@@ -487,8 +424,8 @@ cdef class Loop:
         """The first thing done in this turn of the event loop. The engine reads its clock in poll, so the tick begins
         here and not at the end of the turn; timeouts and round trips are then right."""
         cdef int n
-        if nq_loop_inherited(self.l):
-            engine_error(self, NQ_ERR_FORKED, "using a connection")
+        if en.nq_loop_inherited(self.l):
+            engine_error(self, en.NQ_ERR_FORKED, "using a connection")
         self.schedule = False
         self.flush_due = True
         try:
@@ -506,7 +443,7 @@ cdef class Loop:
             store_int(&self.ticking, 0)
             return bad_loop(self) if self.l == NULL else 0
         with nogil:
-            n = nq_loop_poll(self.l, 0)
+            n = en.nq_loop_poll(self.l, 0)
         self.polled = n
         store_int(&self.ticking, 0)
         if load_int(&self.close_wanted):  # by another thread, meanwhile
@@ -538,7 +475,7 @@ cdef class Loop:
                 return
 
     cdef int close_now(self) except -1:
-        cdef nq_loop *l = self.l
+        cdef en.nq_loop *l = self.l
         cdef Core c
         cdef Posted p
         self.detach()
@@ -546,7 +483,7 @@ cdef class Loop:
             store_loop(&self.l, NULL)
         store_int(&self.close_wanted, 0)
         with nogil:
-            nq_loop_free(l)
+            en.nq_loop_free(l)
         if self.sim is not None and self in self.sim.sim.loops:
             self.sim.sim.loops.remove(self)
         while self.cores != NULL:
@@ -582,9 +519,9 @@ cdef class Loop:
         with cython.critical_section(self):
             if self.l == NULL:
                 raise ValueError("the loop is closed")
-            fd = nq_loop_fd(self.l)
+            fd = en.nq_loop_fd(self.l)
             if fd < 0:
-                engine_error(self, NQ_ERR_SYS, "making the loop's timer")
+                engine_error(self, en.NQ_ERR_SYS, "making the loop's timer")
         return fd
 
     def set_busy_poll(self, double seconds):
@@ -592,20 +529,20 @@ cdef class Loop:
         shorter round trips. 0: not at all. In the loop's thread, or before it runs."""
         cdef uint64_t ns = to_ns(seconds, "busy_poll")
         if self.sim is None:  # a clock that stands still while it looks would let it look for ever
-            nq_loop_set_busy_poll(peek(self), ns)
+            en.nq_loop_set_busy_poll(peek(self), ns)
 
     def now(self):
         """The loop's monotonic clock in seconds, read once a tick."""
-        return nq_loop_now(peek(self)) / 1e9
+        return en.nq_loop_now(peek(self)) / 1e9
 
     def stats(self):
         """Counters of the loop since its start, as a dict (see nq_loop_stats in engine.h). In the loop's thread; from
         another one while the loop works, they are of no one moment, and no endpoint may be opened or closed."""
-        cdef nq_loop_stats s
+        cdef en.nq_loop_stats s
         cdef bint there = False
         with cython.critical_section(self):
             if self.l != NULL:
-                nq_loop_get_stats(self.l, &s)
+                en.nq_loop_get_stats(self.l, &s)
                 there = True
         if not there:
             raise errors.Error("the loop is closed")

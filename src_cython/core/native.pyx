@@ -1,4 +1,5 @@
 # native.pyx: handlers that are C functions, given through capsules. engine/include/naquid_native.h describes them.
+# needs: nothing
 
 cdef extern from "Python.h":
     object PyCapsule_New(void *pointer, const char *name, void *destructor)
@@ -6,30 +7,19 @@ cdef extern from "Python.h":
     bint PyCapsule_IsValid(object capsule, const char *name)
 
 
-cdef const naquid_handler *native_table(object capsule) except NULL:
-    cdef const naquid_handler *table
-    if not PyCapsule_IsValid(capsule, NAQUID_HANDLER_CAPSULE):
-        raise TypeError(f'a native handler is a PyCapsule with the name "{NAQUID_HANDLER_CAPSULE.decode()}", '
+cdef const en.naquid_handler *native_table(object capsule) except NULL:
+    cdef const en.naquid_handler *table
+    if not PyCapsule_IsValid(capsule, en.NAQUID_HANDLER_CAPSULE):
+        raise TypeError(f'a native handler is a PyCapsule with the name "{en.NAQUID_HANDLER_CAPSULE.decode()}", '
                         f'not {capsule!r}: see naquid.get_include()')
-    table = <const naquid_handler *>PyCapsule_GetPointer(capsule, NAQUID_HANDLER_CAPSULE)
-    if table.version != NAQUID_NATIVE_VERSION:
+    table = <const en.naquid_handler *>PyCapsule_GetPointer(capsule, en.NAQUID_HANDLER_CAPSULE)
+    if table.version != en.NAQUID_NATIVE_VERSION:
         raise errors.ConfigError(f"the native handler was built for version {table.version} of naquid_native.h, this "
-                                 f"is version {NAQUID_NATIVE_VERSION}: build it again with naquid.get_include()")
+                                 f"is version {en.NAQUID_NATIVE_VERSION}: build it again with naquid.get_include()")
     return table
-
-
-def attach_native(AppCore app, name, capsule):
-    """Gives the streams of a name (None: datagrams) to the functions of a capsule."""
-    cdef bytes raw = b"" if name is None else name.encode()
-    cdef const naquid_handler *table = native_table(capsule)
-    app.hdmap.natives.append(capsule)  # the engine points into it
-    cdef int rc = nq_hdmap_native(app.hdmap.m, NULL if name is None else PyBytes_AS_STRING(raw),
-                                  PyBytes_GET_SIZE(raw), table)
-    if rc < 0:
-        engine_error(no_loop, rc, "adding a native handler")
 
 
 def native_api():
     """A PyCapsule named NAQUID_API_CAPSULE: what native code may call on a stream besides what its events offer, in the
     thread that runs the stream's loop. See `Rpc.native_address`."""
-    return PyCapsule_New(<void *>nq_native_api(), NAQUID_API_CAPSULE, NULL)
+    return PyCapsule_New(<void *>en.nq_native_api(), en.NAQUID_API_CAPSULE, NULL)

@@ -1,4 +1,5 @@
 # sim.pyx: the simulated network of naquid.testing.SimNetwork, which has the words for it.
+# needs: core/address core/loop
 
 from contextvars import ContextVar
 
@@ -9,17 +10,17 @@ cdef class Sim:
     """A simulated network with a clock of its own, in ns. What uses it is run by one thread."""
 
     def __cinit__(self):
-        nq_sim_init(&self.s, 0)
+        en.nq_sim_init(&self.s, 0)
         self.loops = []
 
     def __init__(self, uint64_t seed):
         if self.made:
             raise RuntimeError("a Sim is initialised once")
         self.made = True
-        nq_sim_init(&self.s, seed)
+        en.nq_sim_init(&self.s, seed)
 
     def __dealloc__(self):
-        nq_sim_free(&self.s)
+        en.nq_sim_free(&self.s)
 
     @property
     def now(self):
@@ -34,17 +35,17 @@ cdef class Sim:
     def next(self):
         """When something is to be done next: a packet arrives, or an attached loop has a deadline. None: never."""
         cdef Loop loop
-        cdef uint64_t at = nq_sim_next(&self.s)
+        cdef uint64_t at = en.nq_sim_next(&self.s)
         cdef uint64_t left
         for loop in self.loops:
-            left = UINT64_MAX if loop.l == NULL or loop.aloop is None else nq_loop_deadline_in(loop.l)
+            left = UINT64_MAX if loop.l == NULL or loop.aloop is None else en.nq_loop_deadline_in(loop.l)
             if left != UINT64_MAX and self.s.now + left < at:
                 at = self.s.now + left
         return None if at == UINT64_MAX else at
 
     def advance(self, uint64_t to):
         """Moves the clock on, never back."""
-        nq_sim_advance(&self.s, to)
+        en.nq_sim_advance(&self.s, to)
 
     def due(self):
         """The attached loops that have something to do now. Those that are polled look for themselves."""
@@ -52,7 +53,7 @@ cdef class Sim:
         cdef list found = []
         for loop in self.loops:
             if loop.l != NULL and loop.aloop is not None and (
-                    nq_sim_arrived(&loop.place) or nq_loop_deadline_in(loop.l) == 0):
+                    en.nq_sim_arrived(&loop.place) or en.nq_loop_deadline_in(loop.l) == 0):
                 found.append(loop)
         return found
 
@@ -60,15 +61,15 @@ cdef class Sim:
              uint64_t rate, bint cut, str cut_to):
         """How packets fare that are sent from now on. delay, jitter: ns. mtu, rate: 0 is no bound. cut_to: None, or the
         one address that nothing reaches."""
-        cdef nq_addr a
+        cdef en.nq_addr a
         memset(&a, 0, sizeof(a))
         if cut_to is not None:
             to_addr(&a, cut_to, 0)
         self.s.delay = delay
         self.s.jitter = jitter
-        self.s.loss = <uint32_t>(loss * NQ_SIM_ALWAYS + 0.5)
-        self.s.dup = <uint32_t>(duplicate * NQ_SIM_ALWAYS + 0.5)
-        self.s.corrupt = <uint32_t>(corrupt * NQ_SIM_ALWAYS + 0.5)
+        self.s.loss = <uint32_t>(loss * en.NQ_SIM_ALWAYS + 0.5)
+        self.s.dup = <uint32_t>(duplicate * en.NQ_SIM_ALWAYS + 0.5)
+        self.s.corrupt = <uint32_t>(corrupt * en.NQ_SIM_ALWAYS + 0.5)
         self.s.mtu = mtu
         self.s.rate = rate
         self.s.cut = cut
@@ -76,9 +77,9 @@ cdef class Sim:
 
     def rebind(self, str host):
         """The NAT before the host gives each of its open sockets a new port. How many it has."""
-        cdef nq_addr a
+        cdef en.nq_addr a
         to_addr(&a, host, 0)
-        cdef int n = nq_sim_rebind_host(&self.s, &a)
+        cdef int n = en.nq_sim_rebind_host(&self.s, &a)
         if n < 0:
             raise MemoryError("a NAT")
         return n
@@ -89,7 +90,7 @@ cdef class SimHost:
     every other address, too."""
 
     def __init__(self, Sim sim not None, addresses, bint any=False):
-        cdef nq_addr a
+        cdef en.nq_addr a
         if self.sim is not None:
             raise RuntimeError("a SimHost is initialised once")
         for address in addresses:

@@ -1,4 +1,5 @@
 # stream.pyx: the core of every stream, and bytes that are sent without a copy.
+# needs: core/arguments core/buffers core/calls core/conn core/core core/errors core/loop core/threads
 
 cdef enum:
     LEND_MIN = 64 << 10  # bytes: below it a copy costs no more than keeping them
@@ -19,7 +20,7 @@ cdef PyObject *lender_of(object data, const View *v) noexcept:
     return base
 
 
-cdef inline int send_view(nq_loop *l, nq_handle h, object data, const View *v) noexcept:
+cdef inline int send_view(en.nq_loop *l, en.nq_handle h, object data, const View *v) noexcept:
     """nq_stream_send of data, which v shows. Large bytes that cannot change are lent to the engine, with a reference to
     whose they are."""
     cdef int rc
@@ -27,34 +28,35 @@ cdef inline int send_view(nq_loop *l, nq_handle h, object data, const View *v) n
     if LEND_MIN <= v.n <= <size_t>LEND_MAX:
         lender = lender_of(data, v)
     if lender == NULL:
-        return nq_stream_send(l, h, v.p, v.n)
+        return en.nq_stream_send(l, h, v.p, v.n)
     Py_INCREF(<object>lender)
-    rc = nq_stream_lend(l, h, v.p, v.n, lender)
+    rc = en.nq_stream_lend(l, h, v.p, v.n, lender)
     if rc < 0:
         Py_DECREF(<object>lender)  # never the last one
     return rc
 
 
-cdef int take_returned(nq_loop *l) except -1:
+cdef int take_returned(en.nq_loop *l) except -1:
     """Drops the references to what was lent and is not needed any more. In the loop's thread."""
-    cdef PyObject *lender = <PyObject *>nq_loop_returned(l)
+    cdef PyObject *lender = <PyObject *>en.nq_loop_returned(l)
     while lender != NULL:
         Py_DECREF(<object>lender)
-        lender = <PyObject *>nq_loop_returned(l)
+        lender = <PyObject *>en.nq_loop_returned(l)
     return 0
 
 
-cdef void all_returned(nq_loop *l) noexcept with gil:
+cdef void all_returned(en.nq_loop *l) noexcept with gil:
     """In nq_loop_free, which runs without the interpreter lock."""
     take_returned(l)
 
 
 @cython.no_gc_clear
 cdef class StreamCore(Core):
-    cdef int open_on(self, ConnCore conn, nq_stream_kind kind, bytes name, bint uni, uint64_t call_timeout) except -1:
-        cdef nq_stream_options o
+    cdef int open_on(self, ConnCore conn, en.nq_stream_kind kind, bytes name, bint uni,
+                     uint64_t call_timeout) except -1:
+        cdef en.nq_stream_options o
         cdef Loop loop = conn.loop
-        cdef nq_loop *l
+        cdef en.nq_loop *l
         cdef int rc
         cdef set opening = set() if conn.opening is None else conn.opening
         memset(&o, 0, sizeof(o))
@@ -72,7 +74,7 @@ cdef class StreamCore(Core):
         self.uni = uni
         l = own(loop)
         loop.link(self)
-        rc = nq_stream_open(l, conn.handle, &o, &self.handle)
+        rc = en.nq_stream_open(l, conn.handle, &o, &self.handle)
         if rc < 0:
             self.closed = True
             loop.unlink(self)
@@ -82,35 +84,35 @@ cdef class StreamCore(Core):
         conn.opening.add(self)
         return 0
 
-    cdef int ev_data(self, const nq_event *e) except -1:
+    cdef int ev_data(self, const en.nq_event *e) except -1:
         return 0
 
-    cdef int ev_record(self, const nq_event *e) except -1:
+    cdef int ev_record(self, const en.nq_event *e) except -1:
         return 0
 
-    cdef int ev_request(self, const nq_event *e) except -1:
+    cdef int ev_request(self, const en.nq_event *e) except -1:
         return 0
 
-    cdef int ev_notify(self, const nq_event *e) except -1:
+    cdef int ev_notify(self, const en.nq_event *e) except -1:
         return 0
 
     cdef int ev_reply(self, object cb, int kind, bint local, int result, bytes payload) except -1:
         return 0
 
-    cdef int ev_fin(self, const nq_event *e) except -1:
+    cdef int ev_fin(self, const en.nq_event *e) except -1:
         return 0
 
-    cdef int ev_reset(self, const nq_event *e) except -1:
+    cdef int ev_reset(self, const en.nq_event *e) except -1:
         return 0
 
-    cdef int ev_stop(self, const nq_event *e) except -1:
+    cdef int ev_stop(self, const en.nq_event *e) except -1:
         return 0
 
-    cdef int ev_writable(self, const nq_event *e) except -1:
+    cdef int ev_writable(self, const en.nq_event *e) except -1:
         return 0
 
-    cdef int ev_acked(self, const nq_event *e) except -1:
+    cdef int ev_acked(self, const en.nq_event *e) except -1:
         return 0
 
-    cdef bint ev_undelivered(self, const nq_event *e) except -1:
-        return e.kind == NQ_EV_RPC_REQUEST and nq_rpc_reply(self.loop.l, e.handle, e.msgid, R_ALLOC, NULL, 0) >= 0
+    cdef bint ev_undelivered(self, const en.nq_event *e) except -1:
+        return e.kind == en.NQ_EV_RPC_REQUEST and en.nq_rpc_reply(self.loop.l, e.handle, e.msgid, R_ALLOC, NULL, 0) >= 0

@@ -1,6 +1,3 @@
-# tls.pxd: TLS contexts and limits.
+# tls.pxd: TLS contexts.
 cdef class Tls:
-    cdef nq_tls *t
-
-cdef class EngineLimits:
-    cdef nq_limits values
+    cdef en.nq_tls *t

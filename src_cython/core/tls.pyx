@@ -1,6 +1,7 @@
-# tls.pyx: TLS contexts, limits, versions.
+# tls.pyx: TLS contexts.
+# needs: core/errors
 
-cdef int blob_set(nq_tls_blob *b, object source, list keep) except -1:
+cdef int blob_set(en.nq_tls_blob *b, object source, list keep) except -1:
     """source: None, a path (str or PathLike), PEM text as str, or PEM or DER as bytes. keep holds what b points at."""
     cdef bytes raw
     b.path = NULL
@@ -38,7 +39,7 @@ cdef class Tls:
 
     def __init__(self, *, bint server, cert=None, key=None, ca=None, bint insecure=False, bint verify_client=False,
                  alpn=(b"nq/1",), groups=None, ciphersuites=None, keylog=None):
-        cdef nq_tls_options o
+        cdef en.nq_tls_options o
         cdef char err[512]
         cdef list keep = []
         cdef bytes wire = b""
@@ -73,7 +74,7 @@ cdef class Tls:
             o.keylog_path = text
         if self.t != NULL:  # asked after the code of the paths' and names' own classes has run
             raise RuntimeError("a Tls is initialised once")
-        rc = nq_tls_new(&self.t, &o, err, sizeof(err))
+        rc = en.nq_tls_new(&self.t, &o, err, sizeof(err))
         if rc != 0:
             self.t = NULL
             said = (<bytes>err).decode("utf-8", "replace") or "the TLS context could not be made"
@@ -84,77 +85,9 @@ cdef class Tls:
             raise errors.ConfigError(said)
 
     def __dealloc__(self):
-        nq_tls_unref(self.t)
+        en.nq_tls_unref(self.t)
 
     @property
     def server(self):
         """True for a server's context."""
-        return self.t != NULL and nq_tls_is_server(self.t) != 0
-
-
-cdef class EngineLimits:
-    """The engine's limits. Fields are given by name, in the engine's units: ns, bytes or counts; see limits_table()."""
-
-    def __init__(self, **fields):
-        cdef const nq_limit_info *row
-        cdef uint64_t *values = <uint64_t *>&self.values
-        cdef int i = 0
-        cdef dict left = dict(fields)
-        nq_limits_default(&self.values)
-        while True:
-            row = nq_limits_row(i)
-            if row == NULL:
-                break
-            name = row.name.decode()
-            if name in left:
-                value = left.pop(name)
-                if not isinstance(value, int) or not row.min <= value <= row.max:
-                    raise errors.ConfigError(f"{name} is {value} {row.unit.decode()}: it must be an integer from "
-                                             f"{row.min} to {row.max}")
-                values[i] = value
-            i += 1
-        if left:
-            raise errors.ConfigError(f"unknown limit {', '.join(sorted(left))}")
-
-
-def limits_table():
-    """The engine's limits: a list of (name, default, smallest, largest, unit, text)."""
-    cdef const nq_limit_info *row
-    cdef int i = 0
-    rows = []
-    while True:
-        row = nq_limits_row(i)
-        if row == NULL:
-            return rows
-        rows.append((row.name.decode(), row.dflt, row.min, row.max, row.unit.decode(), row.text.decode()))
-        i += 1
-
-
-def versions():
-    """What is linked in and how it was built: the version of each library by its name, "compiler", "flags",
-    "variant": str, and "pins": dict."""
-    import json
-    cdef const char *name
-    cdef const char *version
-    cdef uint32_t i = 0
-    found = {}
-    while (version := nq_version_library(i, &name)) != NULL:
-        found[name.decode()] = version.decode()
-        i += 1
-    return {**found, **json.loads(nq_version_build().decode())}
-
-
-def tls_alert_name(unsigned int alert):
-    """The name of a TLS alert (RFC 8446 6): "unknown_ca" for 48."""
-    cdef char buf[32]
-    return nq_tls_alert_name(alert, buf, sizeof(buf)).decode()
-
-
-def parse_address(str host, int port):
-    """Whether host is a numeric IP address, as the canonical (host, port); None when it is none."""
-    cdef nq_addr a
-    try:
-        to_addr(&a, host, port)
-    except ValueError:
-        return None
-    return from_addr(&a)
+        return self.t != NULL and en.nq_tls_is_server(self.t) != 0

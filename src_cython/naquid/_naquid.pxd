@@ -4,22 +4,31 @@ from cpython.buffer cimport Py_buffer
 from cpython.object cimport PyObject
 from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from engine cimport *
+cimport engine as en
 
+include "core/core.pxd"
+include "core/buffers.pxd"
+include "core/batch.pxd"
 include "core/calls.pxd"
 include "core/sim.pxd"
 include "core/loop.pxd"
-include "core/dispatch.pxd"
+include "core/limits.pxd"
 include "core/tls.pxd"
 include "core/hdmap.pxd"
 include "core/conn.pxd"
 include "core/stream.pxd"
 include "aio/stream.pxd"
-include "aio/rpc.pxd"
 include "aio/call.pxd"
 include "aio/batch.pxd"
+include "aio/handlers.pxd"
+include "aio/rpc.pxd"
 include "aio/conn.pxd"
-include "capi/core.pxd"
+include "aio/server.pxd"
+include "capi/handles.pxd"
+include "capi/loop.pxd"
+include "capi/alarm.pxd"
+include "capi/hdmap.pxd"
 include "capi/conn.pxd"
+include "capi/endpoint.pxd"
 include "capi/stream.pxd"
 include "capi/batch.pxd"

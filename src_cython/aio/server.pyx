@@ -1,0 +1,65 @@
+# server.pyx: listening addresses of the asyncio facade. The coroutines are in naquid/server.py.
+# needs: core/address core/conn core/limits core/loop core/threads core/tls
+# needs: aio/conn aio/handlers aio/stream
+
+@cython.no_gc_clear
+cdef class BaseServer(EndpointCore):
+    """A listening UDP address; naquid.Server adds the coroutines."""
+
+    def __cinit__(self):
+        self.live = set()
+
+    def _listen(self, Loop loop, str host, int port, Tls tls, AppCore app, EngineLimits limits, conn_class,
+                bint always_retry, bytes secret):
+        cdef en.nq_addr a
+        to_addr(&a, host, port)
+        self.app = app
+        self.conn_class = conn_class
+        self.open_at(loop, &a, tls, app.hdmap, &limits.values, False, secret, always_retry)
+
+    cdef ConnCore accept_conn(self, const en.nq_event *e):
+        cdef BaseConnection c
+        if self.closed:
+            return None
+        c = self.conn_class.__new__(self.conn_class)
+        c.app = self.app
+        c.server = self
+        return c
+
+    def _refuse(self):
+        """New clients are refused from now on."""
+        if not self.closed and self.loop.l != NULL:
+            en.nq_endpoint_refuse(own(self.loop), self.id)
+
+    def _end(self):
+        """Closes the socket."""
+        if not self.closed:
+            self.closed = True
+            if self.loop.l != NULL:
+                en.nq_endpoint_close(own(self.loop), self.id)
+
+    cdef int detached(self) except -1:
+        self.closed = True
+        if self.idle_waiters is not None:
+            wake_waiters(self.loop, self.idle_waiters, None)
+        return 0
+
+    def _idle_wait(self):
+        """None when no connection is open, else a future."""
+        if not self.live or self.loop.l == NULL:
+            return None
+        if self.idle_waiters is None:
+            self.idle_waiters = []
+        return new_waiter(self.loop, self.idle_waiters)
+
+    @property
+    def _tasks(self):
+        return set(self.app.tasks)
+
+    @property
+    def address(self):
+        """(host, port) it is bound to."""
+        cdef en.nq_addr a
+        if self.loop.l == NULL or en.nq_endpoint_address(peek(self.loop), self.id, &a) != 0:
+            return None
+        return from_addr(&a)

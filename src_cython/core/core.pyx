@@ -1,0 +1,40 @@
+# core.pyx: the root of what the engine points at.
+# needs: core/loop core/stream
+
+@cython.no_gc_clear
+cdef class Core:
+    def __cinit__(self):
+        self.loop = no_loop
+
+    cdef int ev_open(self, const en.nq_event *e) except -1:
+        return 0
+
+    cdef int ev_close(self, const en.nq_event *e) except -1:
+        return 0
+
+    cdef int ev_freed(self, const en.nq_event *e) except -1:
+        return 0
+
+    cdef int ev_datagram(self, const en.nq_event *e) except -1:
+        return 0
+
+    cdef int ev_pong(self, const en.nq_event *e) except -1:
+        return 0
+
+    cdef int ev_alarm(self, const en.nq_event *e) except -1:
+        return 0
+
+    cdef StreamCore accept_stream(self, const en.nq_event *e):
+        return None
+
+    cdef int detached(self) except -1:
+        return 0
+
+
+cdef class Posted:
+    cdef int run(self, Loop loop, const en.nq_event *e) except -1:
+        self.fn(*self.args)
+        return 0
+
+    cdef int gone(self) except -1:
+        return 0

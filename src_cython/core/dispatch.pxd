@@ -1,9 +1,0 @@
-# dispatch.pxd: alarms.
-
-# An alarm: `callback` is called without arguments; or override ev_alarm.
-cdef class AlarmCore(Core):
-    cdef public object callback
-    cdef int create(self, Loop loop) except -1
-    cdef int set_deadline(self, uint64_t deadline) except -1  # as nq_loop_now; UINT64_MAX: stop
-    cdef int release(self) except -1
-    cdef int ev_alarm(self, const nq_event *e) except -1
