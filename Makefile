@@ -40,6 +40,7 @@ lint: venv-dev ## formatting, types and style of Python, Cython and C
 	check mypy $(PY) -m mypy; \
 	if ls naquid/_naquid.*.so >/dev/null 2>&1; then check stubtest $(PY) -m mypy.stubtest naquid._naquid --concise --ignore-unused-allowlist --allowlist scripts/stubtest_allowed.txt; fi; \
 	PATH=.venv/bin:$$PATH check cython-lint .venv/bin/cython-lint src_cython; \
+	check 'floors of the engine' $(PY) scripts/check_layers.py; \
 	check 'floors of the binding' $(PY) scripts/check_binding.py; \
 	check clang-format .venv/bin/clang-format --dry-run --Werror $(C_FILES); \
 	check zizmor .venv/bin/zizmor --quiet --offline .github; \

@@ -78,14 +78,15 @@ class Loop(Command):
 
     def show(self, *words: str) -> None:
         loop = gdb.parse_and_eval(words[0])
-        for name in ("conns", "streams", "alarms"):
-            print(f"{name:10} {int(loop[name]['live'])}")
-        now, armed = int(loop["now"]), int(loop["timer_armed"])
+        hub = loop["hub"]
+        for name, table in (("conns", hub["conns"]), ("streams", hub["streams"]), ("alarms", loop["alarms"])):
+            print(f"{name:10} {int(table['live'])}")
+        now, armed = int(hub["now"]), int(loop["wait"]["armed"])
         print(f"{'timer':10} {(armed - now) / 1e6:.3f} ms from now" if 0 < armed < 1 << 62 else "timer      none")
-        print(f"{'calls':10} {int(loop['calls'])} pending")
+        print(f"{'calls':10} {int(hub['calls'])} pending")
         for name in ("dirty", "blocked", "credits", "resumed", "dead_streams", "dead_conns"):
-            if int(loop[name]):
-                print(f"{name:10} {loop[name]}")
+            if int(hub[name]):
+                print(f"{name:10} {hub[name]}")
 
 
 class Conns(Command):
@@ -93,7 +94,7 @@ class Conns(Command):
 
     def show(self, *words: str) -> None:
         loop = gdb.parse_and_eval(words[0])
-        for h, obj in slots(loop["conns"]):
+        for h, obj in slots(loop["hub"]["conns"]):
             conn = pointer(obj, "nq_conn")
             flags = [name for name in ("client", "handshaken", "confirmed", "dirty", "dead") if int(conn[name])]
             print(f"{handle(h):>12} {obj} state {int(conn['state'])}, {int(conn['n_streams'])} streams, "
@@ -105,11 +106,11 @@ class Streams(Command):
 
     def show(self, *words: str) -> None:
         loop = gdb.parse_and_eval(words[0])
-        for h, obj in slots(loop["streams"]):
+        for h, obj in slots(loop["hub"]["streams"]):
             stream = pointer(obj, "nq_stream")
-            flags = [name for name in ("uni", "outgoing", "opened", "paused", "peer_fin", "fin_sent", "shut")
+            flags = [name for name in ("uni", "outgoing", "opened", "paused", "peer_fin", "fin_sent", "write_reset")
                      if int(stream[name])]  # fmt: skip
-            print(f"{handle(h):>12} {obj} id {int(stream['id'])}, kind {int(stream['kind'])}, of connection "
+            print(f"{handle(h):>12} {obj} id {int(stream['id'])}, {stream['app']['name'].string()}, of connection "
                   f"{handle(int(stream['c']['h']))}, {' '.join(flags)}")  # fmt: skip
 
 
@@ -118,7 +119,7 @@ class Get(Command):
 
     def show(self, *words: str) -> None:
         if len(words) != 2:
-            raise gdb.GdbError("nq-get TABLE HANDLE, such as nq-get l->streams 0x100000003")
+            raise gdb.GdbError("nq-get TABLE HANDLE, such as nq-get l->hub.streams 0x100000003")
         wanted = int(gdb.parse_and_eval(words[1]))
         print(next((obj for h, obj in slots(gdb.parse_and_eval(words[0])) if h == wanted), "stale or never given"))
 

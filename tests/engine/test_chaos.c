@@ -62,20 +62,13 @@ static void end_stream(chaos *t, nq_loop *l, nq_handle s, uint64_t code) {
   }
 }
 
-static void act(chaos *t) {
-  static uint8_t p[100000];
-  int who = rnd(t, 3) == 0;
-  side *x = who ? &t->w.s : &t->w.c;
-  nq_loop *l = x->l;
-  nq_handle s = t->streams[who][rnd(t, KEEP)], c = t->conns[who][rnd(t, KEEP)];
-  size_t n = rnd(t, 5) ? rnd(t, 300) : rnd(t, sizeof p);
+static uint8_t p[100000]; /* what is sent */
+
+/* What is done on a side to a stream of it, or to open one. */
+static void act_on_stream(chaos *t, nq_loop *l, int who, uint32_t what, nq_handle c, size_t n) {
+  nq_handle s = t->streams[who][rnd(t, KEEP)];
   uint32_t id = 0;
-  switch (rnd(t, 34)) {
-  case 0:
-  case 1:
-    if (!t->quiet)
-      client_conn(t);
-    break;
+  switch (what) {
   case 2:
   case 3:
   case 4: {
@@ -130,6 +123,19 @@ static void act(chaos *t) {
   case 24:
     nq_stream_resume(l, s);
     break;
+  default:
+    break;
+  }
+}
+
+/* What is done on a side to a connection. */
+static void act_on_conn(chaos *t, nq_loop *l, uint32_t what, nq_handle c, size_t n) {
+  switch (what) {
+  case 0:
+  case 1:
+    if (!t->quiet)
+      client_conn(t);
+    break;
   case 25:
     if (rnd(t, 40) == 0)
       nq_conn_close(l, c, n, "chaos", 5, (int)rnd(t, 2));
@@ -168,6 +174,18 @@ static void act(chaos *t) {
       world_listen(&t->w);
     }
   }
+}
+
+static void act(chaos *t) {
+  int who = rnd(t, 3) == 0;
+  nq_loop *l = who ? t->w.s.l : t->w.c.l;
+  nq_handle c = t->conns[who][rnd(t, KEEP)];
+  size_t n = rnd(t, 5) ? rnd(t, 300) : rnd(t, sizeof p);
+  uint32_t what = rnd(t, 34);
+  if (what >= 2 && what < 25)
+    act_on_stream(t, l, who, what, c, n);
+  else
+    act_on_conn(t, l, what, c, n);
 }
 
 static uint64_t traffic, opened, answered;

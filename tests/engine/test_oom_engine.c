@@ -100,6 +100,47 @@ static void alarm_begin(alarm_check *a, world *w) {
   a->posted = nq_loop_post(w->c.l, NQ_POST_TASK, 0, 0, 0, 0, a, NULL, 0) == 0;
 }
 
+/* A connection, and everything on it. 1: it was made; *calls is how many calls were. */
+static int use(world *w, const nq_connect_options *o, uint32_t *calls, alarm_check *alarm) {
+  static uint8_t p[20000];
+  nq_handle conn = 0, s[3] = {0};
+  if (nq_conn_connect(w->c.l, o, &conn))
+    return 0;
+  alarm_begin(alarm, w);
+  static const struct {
+    nq_stream_kind kind;
+    const char *name;
+  } kinds[] = {{NQ_KIND_RPC, "rpc"}, {NQ_KIND_RECORD, "rec"}, {NQ_KIND_RAW, "raw"}};
+  for (int i = 0; i < 3; i++) {
+    nq_stream_options so = {.kind = kinds[i].kind, .name = kinds[i].name, .name_len = 3};
+    if (nq_stream_open(w->c.l, conn, &so, &s[i]))
+      s[i] = 0;
+  }
+  for (int i = 0; i < 60; i++) {
+    if (i % 5 == 0) {
+      *calls += nq_rpc_call(w->c.l, s[0], 1, p, (size_t)i * 100, NQ_SEC(1), NULL, NULL) >= 0;
+      nq_stream_send(w->c.l, s[1], p, (size_t)i * 300);
+      nq_stream_send(w->c.l, s[2], p, 5000);
+      n_lent += nq_stream_lend(w->c.l, s[1], p, 3000, p) >= 0;
+      n_lent += nq_stream_lend(w->c.l, s[2], p, 3000, p) >= 0;
+      nq_stream_send_marked(w->c.l, s[2], p, 50, p);
+      nq_conn_send_datagram(w->c.l, conn, p, 10);
+    }
+    if (i == 30)
+      nq_stream_pause(w->c.l, s[2]);
+    if (i == 40)
+      nq_stream_resume(w->c.l, s[2]);
+    tick(w);
+  }
+  nq_stream_reset(w->c.l, s[1], 1);
+  tick(w);
+  nq_conn_close(w->c.l, conn, 0, "bye", 3, 0);
+  for (int i = 0; i < 10; i++)
+    tick(w);
+  nq_conn_free(w->c.l, conn);
+  return 1;
+}
+
 static int scenario(long fail_at, int only_once) {
   nq_sim net;
   world w;
@@ -118,45 +159,8 @@ static int scenario(long fail_at, int only_once) {
   o.server_name = "localhost";
   o.limits = w.c.limits;
   o.limits.handshake_timeout = 100000000;
-  nq_handle conn = 0, s[3] = {0};
-  static uint8_t p[20000];
-  uint32_t calls = 0, connected = 0;
   alarm_check alarm = {0};
-  if (nq_conn_connect(w.c.l, &o, &conn) == 0) {
-    connected = 1;
-    alarm_begin(&alarm, &w);
-    static const struct {
-      nq_stream_kind kind;
-      const char *name;
-    } kinds[] = {{NQ_KIND_RPC, "rpc"}, {NQ_KIND_RECORD, "rec"}, {NQ_KIND_RAW, "raw"}};
-    for (int i = 0; i < 3; i++) {
-      nq_stream_options so = {.kind = kinds[i].kind, .name = kinds[i].name, .name_len = 3};
-      if (nq_stream_open(w.c.l, conn, &so, &s[i]))
-        s[i] = 0;
-    }
-    for (int i = 0; i < 60; i++) {
-      if (i % 5 == 0) {
-        calls += nq_rpc_call(w.c.l, s[0], 1, p, (size_t)i * 100, NQ_SEC(1), NULL, NULL) >= 0;
-        nq_stream_send(w.c.l, s[1], p, (size_t)i * 300);
-        nq_stream_send(w.c.l, s[2], p, 5000);
-        n_lent += nq_stream_lend(w.c.l, s[1], p, 3000, p) >= 0;
-        n_lent += nq_stream_lend(w.c.l, s[2], p, 3000, p) >= 0;
-        nq_stream_send_marked(w.c.l, s[2], p, 50, p);
-        nq_conn_send_datagram(w.c.l, conn, p, 10);
-      }
-      if (i == 30)
-        nq_stream_pause(w.c.l, s[2]);
-      if (i == 40)
-        nq_stream_resume(w.c.l, s[2]);
-      tick(&w);
-    }
-    nq_stream_reset(w.c.l, s[1], 1);
-    tick(&w);
-    nq_conn_close(w.c.l, conn, 0, "bye", 3, 0);
-    for (int i = 0; i < 10; i++)
-      tick(&w);
-    nq_conn_free(w.c.l, conn);
-  }
+  uint32_t calls = 0, connected = (uint32_t)use(&w, &o, &calls, &alarm);
   int failed = refusals > 0;
   allow = -1; /* memory is back */
   for (int i = 0; i < 2500; i++)
@@ -175,6 +179,7 @@ static int scenario(long fail_at, int only_once) {
   CHECK_EQ(st.connections + st.streams + st.pending_calls + st.send_buffer_bytes, 0);
   uint32_t before = w.c.count[NQ_EV_CONN_OPEN];
   o.limits.handshake_timeout = NQ_SEC(5);
+  nq_handle conn;
   CHECK_EQ(nq_conn_connect(w.c.l, &o, &conn), 0);
   for (int i = 0; i < 5000 && w.c.count[NQ_EV_CONN_OPEN] == before; i++)
     tick(&w);

@@ -2,6 +2,7 @@
  * without GSO, without GRO, the portable calls only; over IPv4 and IPv6. */
 #include "check.h"
 #include "loop/loop.h"
+#include "loop/wait.h"
 #include "quic/endpoint.h"
 #include "world.h"
 
@@ -117,6 +118,13 @@ static void over(nq_loop_options o) {
 static void test_all(void) { over((nq_loop_options){0}); }
 static void test_no_gso(void) { over((nq_loop_options){.no_gso = 1}); }
 static void test_no_gro(void) { over((nq_loop_options){.no_gro = 1}); }
+/* Every way to sleep, the first of which is that of all other tests. */
+static void test_every_wait(void) {
+  for (uint32_t i = 0; nq_wait_at(i); i++) {
+    printf("    by %s\n", nq_wait_at(i)->name);
+    over((nq_loop_options){.wait = nq_wait_at(i)->name});
+  }
+}
 static void test_portable_calls(void) { over((nq_loop_options){.portable = 1}); }
 /* So little room that the kernel drops, and says EAGAIN to what is sent. */
 static void test_small_buffers(void) { over((nq_loop_options){.socket_buffer = 20000}); }
@@ -237,6 +245,7 @@ int main(void) {
   RUN(test_all);
   RUN(test_no_gso);
   RUN(test_no_gro);
+  RUN(test_every_wait);
   RUN(test_portable_calls);
   RUN(test_small_buffers);
   RUN(test_wildcard);

@@ -1,5 +1,5 @@
-/* System calls of the wait that fail: each failure is told or made good, and keeps no descriptor. Nothing here measures
- * time: a deadline or a wake-up that is forgotten makes the test wait for ever. */
+/* System calls of the wait by epoll that fail: each failure is told or made good, and keeps no descriptor. Nothing here
+ * measures time: a deadline or a wake-up that is forgotten makes the test wait for ever. */
 #include "loop/loop.h"
 #include "loop/wait.h"
 
@@ -80,9 +80,11 @@ static int descriptors(void) {
   return n;
 }
 
+static const nq_loop_options by_epoll = {.wait = "epoll"};
+
 static nq_loop *new_loop(void) {
   nq_loop *l = NULL;
-  REQUIRE(nq_loop_new(&l, NULL) == 0);
+  REQUIRE(nq_loop_new(&l, &by_epoll) == 0);
   return l;
 }
 
@@ -111,7 +113,7 @@ static void test_a_loop_that_cannot_be_made(void) {
   for (int i = 0; i < 3; i++) {
     nq_loop *l = NULL;
     *all[i] = (fault){.times = 1, .error = errors[i]};
-    CHECK_EQ(nq_loop_new(&l, NULL), NQ_ERR_SYS);
+    CHECK_EQ(nq_loop_new(&l, &by_epoll), NQ_ERR_SYS);
     CHECK_EQ(nq_loop_errno(NULL), errors[i]);
     CHECK_EQ(descriptors(), before);
     nq_loop_free(new_loop());

@@ -95,6 +95,15 @@ def test_the_public_face_is_above_what_it_is_made_of(engine: Path) -> None:
     assert check(engine) == ["tls/session.c includes include/face.h: an arrow up"]
 
 
+def test_a_seam_stands_on_the_floor_that_calls(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(engine, {"quic/ops.h": "struct ops { int (*get)(void); };\n", "tls/user.c": '#include "quic/ops.h"\n'})
+    assert check(engine) == ["tls/user.c includes quic/ops.h: an arrow up"]
+    monkeypatch.setitem(layers.SEAMS, "quic/ops.h", "tls")
+    assert check(engine) == []
+    write(engine, {"quic/ops.h": '#include "quic/conn.h"\nstruct ops { int (*get)(void); };\n'})
+    assert check(engine) == ["quic/ops.h includes quic/conn.h: an arrow up"]
+
+
 def test_a_circle_inside_a_floor(engine: Path) -> None:
     write(
         engine,

@@ -14,7 +14,7 @@ enum {
   NQ_ERR_FORKED = -8  /* The loop belongs to the process that this one was forked from. */
 };
 
-/* The error in words; static. */
+/* The text of an NQ_ERR_* code, without a full stop; static. */
 const char *nq_strerror(int err);
 
 #endif

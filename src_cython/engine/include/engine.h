@@ -133,6 +133,8 @@ typedef struct nq_loop_options {
   int portable; /* the backend "udp", whatever the next member says */
   const nq_backend *backend; /* how packets come and go; NULL: the best way that this system has */
   void *backend_ctx; /* what the backend is started with */
+  /* How it sleeps: "epoll", "kqueue" or "poll"; NULL: the best way that this system has. NQ_ERR_ARG: not compiled. */
+  const char *wait;
   /* Sends no trains of packets (UDP GSO); receives none (UDP GRO). Each is used otherwise where the system has it. */
   int no_gso, no_gro;
   uint64_t timer_floor; /* timers of connections are not served more often; 0: 1 ms */

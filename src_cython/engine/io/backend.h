@@ -20,7 +20,7 @@ typedef struct nq_backend {
   const char *name; /* What a user asks for it by. */
   /* Whether this system has it: 0, or -errno. Opens nothing. */
   int (*probe)(void);
-  /* Makes what all its sockets of one loop share, which is not thread-safe. ctx is of whoever chose the backend. 0, or
+  /* Makes what all its sockets of one loop share, which is not thread-safe. ctx is that of nq_backend_start. 0, or
    * -errno. */
   int (*start)(void **shared, void *ctx);
   /* Frees that, once the last socket was closed. */

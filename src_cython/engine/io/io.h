@@ -78,7 +78,7 @@ struct nq_io {
 typedef struct nq_env {
   void *ctx;                                         /* What both functions are given. */
   uint64_t (*now)(void *ctx);                        /* The monotonic time, in ns. */
-  void (*random)(void *ctx, uint8_t *dst, size_t n); /* Fills dst with bytes that nobody can foretell. */
+  void (*random)(void *ctx, uint8_t *dst, size_t n); /* Fills dst with cryptographically secure bytes. */
 } nq_env;
 
 #endif

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "loop/wait.h"
+#include "loop/loop.h"
 #include "quic/conn_close.h"
 #include "quic/receive.h"
 #include "quic/stream_in.h"
@@ -30,7 +30,7 @@ void nq_loop_wake(nq_loop *l) {
   if (nq_hub_inherited(&l->hub) ||
       atomic_exchange_explicit(&l->inbox.woken, NQ_WOKEN, memory_order_acq_rel) == NQ_WOKEN)
     return;
-  if (nq_wait_wake(l))
+  if (l->wait->ops->wake(l->wait))
     atomic_store_explicit(&l->inbox.woken, NQ_UNHEARD, memory_order_release);
 }
 
@@ -180,7 +180,7 @@ void nq_inbox_run(nq_loop *l) {
   nq_inbox *b = &l->inbox;
   if (!atomic_load_explicit(&b->woken, memory_order_acquire))
     return;
-  nq_wait_woken(l);
+  l->wait->ops->heard(l->wait);
   atomic_store_explicit(&b->woken, 0, memory_order_release);
   pthread_mutex_lock(&b->lock);
   nq_post *p = b->head;

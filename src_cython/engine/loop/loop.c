@@ -11,7 +11,6 @@
 #include "app/rpc_end.h"
 #include "loop/alarm.h"
 #include "loop/turns.h"
-#include "loop/wait.h"
 #include "quic/burst.h"
 #include "quic/closing.h"
 #include "quic/receive.h"
@@ -37,10 +36,17 @@ static void system_random(void *ctx, uint8_t *dst, size_t n) {
 /* ---- making and freeing ---- */
 
 static int watch(nq_hub *hub, int fd, uint32_t endpoint, int writable, int modify) {
-  return nq_loop_watch((nq_loop *)(void *)hub, fd, endpoint, writable, modify);
+  nq_wait *w = ((nq_loop *)(void *)hub)->wait;
+  int rv = w->ops->watch(w, fd, endpoint, writable, modify);
+  if (rv)
+    hub->err = errno;
+  return rv;
 }
 
-static void unwatch(nq_hub *hub, int fd) { nq_loop_unwatch((nq_loop *)(void *)hub, fd); }
+static void unwatch(nq_hub *hub, int fd) {
+  nq_wait *w = ((nq_loop *)(void *)hub)->wait;
+  w->ops->unwatch(w, fd);
+}
 
 static int forward(nq_hub *to, uint32_t endpoint, const nq_datagram *d) {
   return nq_inbox_forward((nq_loop *)(void *)to, endpoint, d);
@@ -52,6 +58,9 @@ static _Thread_local int new_err; /* of a loop that could not be made */
 
 int nq_loop_new(nq_loop **out, const nq_loop_options *o) {
   static const nq_env system_env = {.now = system_now, .random = system_random};
+  const nq_wait_ops *wait = nq_wait_find(o ? o->wait : NULL);
+  if (!wait)
+    return NQ_ERR_ARG;
   nq_loop *l = calloc(1, sizeof *l);
   if (!l)
     return NQ_ERR_NOMEM;
@@ -62,16 +71,14 @@ int nq_loop_new(nq_loop **out, const nq_loop_options *o) {
   int rv = nq_hub_init(&l->hub, &ops, o, &system_env);
   l->busy_poll = l->hub.opts.busy_poll;
   nq_timer_init(&l->inbox_timer, NQ_TIMER_INBOX);
-  l->timer_armed = NQ_NEVER;
-  l->epfd = l->wakefd = l->timerfd = -1;
   if (rv || nq_timers_keep(&l->hub.timers) || nq_table_init(&l->alarms)) {
     nq_loop_free(l);
     return NQ_ERR_NOMEM;
   }
-  if (nq_wait_open(l)) {
+  if ((rv = wait->open(&l->wait))) {
     new_err = errno;
     nq_loop_free(l);
-    return NQ_ERR_SYS;
+    return rv;
   }
   nq_loop_adopt(l);
   *out = l;
@@ -120,7 +127,8 @@ void nq_loop_free(nq_loop *l) {
   nq_table_free(&l->alarms);
   nq_inbox_free(&l->inbox);
   nq_hub_free(&l->hub);
-  nq_wait_close(l);
+  if (l->wait)
+    l->wait->ops->close(l->wait);
   free(l);
 }
 
@@ -232,18 +240,51 @@ uint64_t nq_loop_spin_left(const nq_loop *l) {
   return l->spin_until > now ? l->spin_until - now : 0;
 }
 
+int nq_loop_fd(nq_loop *l) {
+  int fd = l->wait->ops->descriptor(l->wait);
+  if (fd < 0)
+    l->hub.err = errno;
+  return fd;
+}
+
+int nq_loop_arm(nq_loop *l) {
+  if (!nq_wait_arm(l->wait, nq_timers_next(&l->hub.timers), l->hub.env.now, l->hub.env.ctx))
+    return NQ_DONE;
+  l->hub.err = errno;
+  return NQ_ERR_SYS;
+}
+
+/* Sleeps, and tells the endpoints what was found: those that can be written are flushed. */
+static int look(nq_loop *l, int64_t ns) {
+  nq_wait *w = l->wait;
+  int n = w->ops->sleep(w, ns);
+  if (n < 0)
+    l->hub.err = errno;
+  if (w->woken)
+    atomic_store_explicit(&l->inbox.woken, NQ_WOKEN, memory_order_release);
+  for (uint32_t i = 0; i < w->n_ready; i++) {
+    nq_endpoint *ep = nq_endpoint_get(&l->hub, w->ready[i].key);
+    if (!ep)
+      continue;
+    ep->readable |= w->ready[i].readable;
+    if (w->ready[i].writable && ep->watching_write)
+      nq_burst_flush(ep);
+  }
+  return n;
+}
+
 /* Looks until something is ready, sleeping only after the time to spin. */
 static int wait_for(nq_loop *l, int64_t ns) {
   if (ns <= 0 || l->spin_until <= l->hub.now)
-    return nq_wait(l, ns);
+    return look(l, ns);
   uint64_t left = l->spin_until - l->hub.now, part = left < (uint64_t)ns ? left : (uint64_t)ns;
   uint64_t end = l->hub.now + part;
   int n;
-  while (!(n = nq_wait(l, 0)) && nq_hub_clock(&l->hub) < end)
+  while (!(n = look(l, 0)) && nq_hub_clock(&l->hub) < end)
     sched_yield(); /* whom we wait for may need this very core */
   l->hub.stats.busy_polls++;
   l->hub.stats.busy_poll_hits += n > 0;
-  return n || part == (uint64_t)ns ? n : nq_wait(l, ns - (int64_t)part);
+  return n || part == (uint64_t)ns ? n : look(l, ns - (int64_t)part);
 }
 
 static int carries(unsigned kind) { return kind >= NQ_EV_STREAM_DATA && kind <= NQ_EV_RPC_NOTIFY; }

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "loop/inbox.h"
+#include "loop/wait.h"
 #include "quic/hub.h"
 
 struct nq_loop {
@@ -25,9 +26,7 @@ struct nq_loop {
   uint32_t timed_events; /* how many of them */
   uint64_t timed_since;
 
-  int epfd, wakefd, timerfd;
-  uint64_t timer_armed; /* deadline the timerfd (kqueue: its timer) is set to */
-  int timer_wanted;     /* kqueue: an outside event loop waits */
+  nq_wait *wait; /* how it sleeps */
 
   nq_inbox inbox;
   nq_timer inbox_timer; /* set while posts wait for memory */
@@ -35,9 +34,5 @@ struct nq_loop {
 };
 
 _Static_assert(offsetof(struct nq_loop, hub) == 0, "a loop begins with its hub");
-
-/* Adds/removes a descriptor to what the loop waits for; data is given back by the wait. */
-int nq_loop_watch(nq_loop *l, int fd, uint32_t endpoint, int writable, int modify);
-void nq_loop_unwatch(nq_loop *l, int fd);
 
 #endif

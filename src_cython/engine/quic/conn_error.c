@@ -4,7 +4,6 @@
 #include <stdio.h>
 
 #include "quic/conn_close.h"
-#include "tls/reason.h"
 #include "tls/verify.h"
 
 /* The server's Version Negotiation named a version that this client speaks and has not tried (RFC 9000 6.2, RFC 9368

@@ -97,6 +97,7 @@ int nq_endpoint_new(nq_hub *hub, nq_io *io, const nq_endpoint_options *o, const 
   return NQ_DONE;
 }
 
+/* A socket of the loop's backend, which is chosen with the first one. 0, or -errno. */
 static int open_socket(nq_hub *hub, const nq_endpoint_options *o, nq_io **io) {
   nq_backend_use *u = &hub->backend;
   const nq_backend *wanted = hub->opts.portable ? nq_backend_find("udp") : hub->opts.backend;
