@@ -19,11 +19,11 @@ from .._naquid import (
     nq_hdmap_t,
     parse_address,
 )
+from .._net.watch import Watcher, supported
 from ..errors import Error
 from . import log
 from .check import need, need_callable, need_flag, need_range
 from .constants import NQ_LOGLV_ERROR, NQ_LOGLV_WARN, NQ_REACHABLE_WIFI, nq_error_t
-from .reachability import Watcher, supported
 from .resolver import Resolver
 from .types import (
     Blob,
