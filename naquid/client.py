@@ -13,9 +13,9 @@ from types import NoneType, TracebackType
 from typing import Any
 
 from . import _naquid, event_loop
+from ._net.tls_cache import client_context
 from .config import Blob, ClientConfig, check_blob, check_host, check_type
 from .connection import Connection, opened
-from .contexts import client_context
 from .errors import ConfigError, ConnectionError, HandshakeFailed, ResolveError, unresolved
 from .handlers import Handlers, compile_for
 from .reconnect import Address, Reconnector

@@ -28,12 +28,12 @@ NO_CODE = re.compile(r"(?:\b[rbf]{1,2})?(\"\"\"|'''|\"|')(?:\\.|(?!\1).)*?\1|#[^
 NAME = re.compile(r"[A-Za-z_]\w*")
 DEFINED = re.compile(
     r"(?:cdef\s+class|class|def|(?:cdef|ctypedef)\s+(?:struct|enum))\s+(\w+)"  # a class, function, struct or enum
-    r"|cdef\s[^(=\n]*?(\w+)\s*(?:\[|\(|=|$)"  # a function or variable of C
+    r"|cp?def\s[^(=\n]*?(\w+)\s*(?:\[|\(|=|$)"  # a function or variable of C
     r"|(\w+)\s*="  # a variable of Python
 )
 EXTERN = re.compile(r"\s+[^(\n]*?(\w+)(?:\s+\"\w+\")?\s*(?:\(|$)")
 CLASS = re.compile(r"cdef\s+class\s+\w+[^:]*$")  # without a colon: known to be defined elsewhere
-METHOD = re.compile(r"^(\s+(?:cdef|def)\s[^(\n=]*?)(\w+)\s*(?=\()", re.M)
+METHOD = re.compile(r"^(\s+(?:cp?def|def)\s[^(\n=]*?)(\w+)\s*(?=\()", re.M)
 FIELD = re.compile(r"^(\s+cdef\s+(?:readonly\s+|public\s+)?[^(\n=]*?)(\w+)\s*$", re.M)
 KEYWORD = re.compile(r"([(,]\s*)\w+(?==(?!=))")
 

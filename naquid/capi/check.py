@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from .._naquid import need_callable, need_flag
+
+__all__ = ["need", "need_callable", "need_flag", "need_range"]
+
 
 def need(value: object, kind: type | tuple[type, ...], name: str) -> None:
     """Raises TypeError unless value is of that type. A bool is no int."""
@@ -15,9 +19,3 @@ def need_range(value: float, least: int, most: int, name: str) -> None:
     """Raises ValueError unless value is from least to most, where C would cut bits off."""
     if not least <= value <= most:
         raise ValueError(f"{name} is {value}: it must be from {least} to {most}")
-
-
-def need_flag(value: object, name: str) -> None:
-    """Raises TypeError unless value is a bool, or the 0 or 1 that C has for it."""
-    if not isinstance(value, bool) and (not isinstance(value, int) or value not in (0, 1)):
-        raise TypeError(f"{name} must be bool, not {value!r}")

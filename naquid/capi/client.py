@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from .._naquid import (
@@ -19,11 +19,11 @@ from .._naquid import (
     nq_hdmap_t,
     parse_address,
 )
+from .._net.watch import Watcher, supported
 from ..errors import Error
 from . import log
-from .check import need, need_flag, need_range
+from .check import need, need_callable, need_flag, need_range
 from .constants import NQ_LOGLV_ERROR, NQ_LOGLV_WARN, NQ_REACHABLE_WIFI, nq_error_t
-from .reachability import Watcher, supported
 from .resolver import Resolver
 from .types import (
     Blob,
@@ -312,7 +312,7 @@ def nq_client_connect(cl: nq_client_t, addr: nq_addr_t, conf: nq_clconf_t) -> bo
     need(addr, nq_addr_t, "addr")
     need(conf, nq_clconf_t, "conf")
     for name in ("on_open", "on_close", "on_finalize"):
-        _check_callable(getattr(conf, name), name)
+        need_callable(getattr(conf, name), name)
     need(addr.host, str, "addr.host")
     need(addr.ca, (str, bytes, os.PathLike, type(None)), "addr.ca")
     if not addr.host:
@@ -394,8 +394,3 @@ def nq_client_resolve_host(cl: nq_client_t, family_pref: int, hostname: str, cb:
 def _packed(host: str) -> bytes:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.inet_pton(family, host.partition("%")[0])
-
-
-def _check_callable(fn: Callable[..., object] | None, name: str) -> None:
-    if fn is not None and not callable(fn):
-        raise TypeError(f"{name} must be callable or None, not {type(fn).__name__}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .._naquid import CapiEndpoint, CapiGroup, CapiLoop, Tls, nq_hdmap_t
 from ..errors import ConfigError
 from . import log
-from .check import need, need_flag
+from .check import need, need_callable, need_flag
 from .client import check_busy_poll, make_limits
 from .constants import NQ_LOGLV_ERROR, NQ_LOGLV_INFO
 from .types import nq_addr_t, nq_logparam_t, nq_svconf_t
@@ -97,8 +97,7 @@ def nq_server_listen(sv: nq_server_t, addr: nq_addr_t, config: nq_svconf_t | Non
     check_busy_poll(conf.busy_poll)
     need_flag(conf.use_max_session_hint_as_limit, "use_max_session_hint_as_limit")
     for name in ("on_open", "on_close"):
-        if getattr(conf, name) is not None and not callable(getattr(conf, name)):
-            raise TypeError(f"{name} must be callable or None")
+        need_callable(getattr(conf, name), name)
     secret = conf.quic_secret.encode() if isinstance(conf.quic_secret, str) else conf.quic_secret
     shutdown = conf.shutdown_timeout if conf.shutdown_timeout > 0 else _SHUTDOWN_TIMEOUT
     accept = conf.accept_per_loop if conf.accept_per_loop > 0 else _ACCEPT_PER_LOOP

@@ -74,7 +74,7 @@ cdef class Reply:
         return 0
 
     cdef int forget(self) except -1:
-        self.rpc.forget_call(self.msgid)
+        self.rpc.cancel_now(self.msgid)
         return 0
 
     cdef object failure(self):

@@ -1,14 +1,9 @@
 # rpc.pxd: an RPC stream with Python handlers.
-cdef class BatchHandler
 cdef class HandlerEntry
 
 cdef class BaseRpc(AioStream):
-    cdef public object request_handler  # (rpc, type, payload) -> bytes | None | coroutine
-    cdef BatchHandler batch             # instead of request_handler
-    cdef public object notify_handler   # (rpc, type, payload) -> None | coroutine
     cdef uint32_t msgid                 # of the request being handled, 0: none
     cdef Py_ssize_t tasks               # coroutine handlers that run
-    cdef Py_ssize_t unanswered          # requests whose handler returned without a reply
     cdef double call_timeout            # seconds, of the calls of an outgoing stream
     cdef BaseRpc heir                   # takes the calls since the connection was lost and came back
     cdef uint32_t told                  # the last message ID that call_soon returned, of this one and its heirs
@@ -18,13 +13,9 @@ cdef class BaseRpc(AioStream):
     cdef int start_call(self, object type, object payload, object cb, int kind, object timeout,
                         uint32_t *msgid) except -1
     cdef int call_failed(self, int rc) except -1
-    cdef int reply_now(self, uint32_t msgid, int result, object payload) except -1
     cdef int request_done(self, uint32_t msgid, object result) except -1
     cdef int request_failed(self, uint32_t msgid, object where) except -1
-    cdef int reply_failed(self, uint32_t msgid, int rc) except -1
     cdef int task_start(self) except -1
-    cdef int settle(self) except -1
-    cdef int forget_call(self, uint32_t msgid) except -1
 
 # A request whose reply comes later.
 cdef class Deferred:

@@ -1,11 +1,6 @@
 # rpc.pyx: RPC streams. A request costs one bytes object, one vectorcall and one reply call; a reply the same.
-# needs: core/arguments core/buffers core/callbacks core/calls core/errors core/threads
+# needs: core/arguments core/buffers core/callbacks core/calls core/errors core/rpc core/threads
 # needs: aio/batch aio/call aio/conn aio/handlers aio/stream
-
-cdef enum:
-    CALL_CALLBACK = 0  # kinds of CallNode
-    CALL_FUTURE = 1
-    CALL_MANY = 2      # and above: the place in a Many
 
 
 cdef uint64_t timeout_ns(object seconds) except? 0:
@@ -39,10 +34,10 @@ cdef class BaseRpc(AioStream):
 
     cdef int use(self, HandlerEntry entry) except -1:
         if isinstance(entry.handler, BatchHandler):
-            self.batch = entry.handler
+            self.on_batch = entry.handler
         else:
-            self.request_handler = entry.handler
-        self.notify_handler = entry.notify
+            self.on_request = entry.handler
+        self.on_notify = entry.notify
         return 0
 
     cdef int ev_open(self, const en.nq_event *e) except -1:
@@ -50,27 +45,11 @@ cdef class BaseRpc(AioStream):
             wake_waiters(self.loop, self.open_waiters, None)
         return 0
 
-    cdef int ev_request(self, const en.nq_event *e) except -1:
-        cdef PyObject *args[4]
+    cdef int request(self, object handler, object type, uint32_t msgid, bytes payload) except -1:
         cdef PyObject *r
-        cdef uint32_t msgid = e.msgid
         cdef int rc
-        cdef object handler = self.request_handler
-        cdef object type_
-        cdef bytes payload
-        if handler is None:
-            if self.batch is not None:
-                return self.batch.add(self, e)
-            en.nq_rpc_reply(self.loop.l, self.handle, msgid, R_NOTSUPPORT, NULL, 0)
-            return 0
-        type_ = <int>e.type
-        payload = event_bytes(e)
-        args[0] = NULL
-        args[1] = <PyObject *>self
-        args[2] = <PyObject *>type_
-        args[3] = <PyObject *>payload
         self.msgid = msgid
-        r = PyObject_Vectorcall(<PyObject *>handler, args + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
+        r = call_handler(handler, self, type, None, payload)
         self.msgid = 0
         if r == NULL:
             return self.request_failed(msgid, handler)
@@ -80,28 +59,13 @@ cdef class BaseRpc(AioStream):
                 rc = en.nq_rpc_reply(self.loop.l, self.handle, msgid, 0, <const uint8_t *>PyBytes_AS_STRING(<object>r),
                                      PyBytes_GET_SIZE(<object>r))
             Py_XDECREF(r)
-            if rc < 0:
-                self.reply_failed(msgid, rc)
-            return 0
+            return self.reply_failed(msgid, rc, handler) if rc < 0 else 0
         result = <object>r
         Py_XDECREF(r)
         return self.request_done(msgid, result)
 
-    cdef int ev_notify(self, const en.nq_event *e) except -1:
-        cdef PyObject *args[4]
-        cdef PyObject *r
-        cdef object handler = self.notify_handler
-        cdef object type_
-        cdef bytes payload
-        if handler is None:
-            return 0
-        type_ = <int>e.type
-        payload = event_bytes(e)
-        args[0] = NULL
-        args[1] = <PyObject *>self
-        args[2] = <PyObject *>type_
-        args[3] = <PyObject *>payload
-        r = PyObject_Vectorcall(<PyObject *>handler, args + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
+    cdef int notification(self, object handler, object type, bytes payload) except -1:
+        cdef PyObject *r = call_handler(handler, self, type, None, payload)
         if r == NULL:
             return callback_failed(self.loop, handler)
         result = <object>r
@@ -110,6 +74,16 @@ cdef class BaseRpc(AioStream):
             self.app.spawn(self.loop, self._serve_notify(result))
             self.task_start()
         return 0
+
+    cdef Requests new_requests(self):
+        cdef RpcBatch batch = RpcBatch.__new__(RpcBatch)
+        batch.fn = (<BatchHandler>self.on_batch).fn
+        return batch
+
+    cdef int reply_object(self, uint32_t msgid, object reply, object where) except -1:
+        if isinstance(reply, errors.RpcError):
+            return self.reply_now(msgid, to_result(reply.code), reply.payload, where)
+        return self.reply_now(msgid, 0, reply, where)
 
     cdef int request_done(self, uint32_t msgid, object result) except -1:
         """The handler returned something that is not exactly bytes."""
@@ -121,10 +95,10 @@ cdef class BaseRpc(AioStream):
             self.task_start()
         else:
             try:
-                self.reply_now(msgid, 0, result)
+                self.reply_now(msgid, 0, result, self.on_request)
             except Exception as exc:
-                self.loop.failed(exc, self.request_handler)
-                self.reply_now(msgid, R_USER, b"")
+                self.loop.failed(exc, self.on_request)
+                self.reply_now(msgid, R_USER, b"", self.on_request)
         return 0
 
     cdef int request_failed(self, uint32_t msgid, object where) except -1:
@@ -133,42 +107,12 @@ cdef class BaseRpc(AioStream):
             raise_set()
         except errors.RpcError as exc:
             try:
-                return self.reply_now(msgid, to_result(exc.code), exc.payload)
+                return self.reply_now(msgid, to_result(exc.code), exc.payload, where)
             except Exception as wrong:  # they were changed to what cannot be sent
                 self.loop.failed(wrong, where)
         except BaseException as exc:
             self.loop.failed(exc, where)
-        return self.reply_now(msgid, R_USER, b"")
-
-    cdef int reply_now(self, uint32_t msgid, int result, object payload) except -1:
-        """Sends a reply. One to a stream that is gone is dropped."""
-        cdef View v
-        cdef int rc = en.NQ_DONE
-        if self.closed:
-            return 0
-        if not -32768 <= result <= 0:
-            raise ValueError(f"the result of a reply is 0 or negative, down to -32768; not {result}")
-        view_get(&v, payload)
-        try:
-            if not self.closed and load_loop(&self.loop.l) != NULL:
-                rc = en.nq_rpc_reply(own(self.loop), self.handle, msgid, <int16_t>result, v.p, v.n)
-        finally:
-            view_done(&v)
-        if rc < 0:
-            return self.reply_failed(msgid, rc)
-        return 0
-
-    cdef int reply_failed(self, uint32_t msgid, int rc) except -1:
-        """A reply was not accepted: gone streams are nothing to report; else the caller gets an error reply."""
-        if rc == en.NQ_ERR_STALE or rc == en.NQ_ERR_STATE:
-            return 0
-        try:
-            engine_error(self.loop, rc, "replying to a request")
-        except Exception as exc:
-            self.loop.failed(exc, self.request_handler)
-        if mine(self.loop):  # sys.unraisablehook may have closed it
-            en.nq_rpc_reply(own(self.loop), self.handle, msgid, R_USER, NULL, 0)
-        return 0
+        return self.reply_now(msgid, R_USER, b"", where)
 
     cdef int task_start(self) except -1:
         self.tasks += 1
@@ -187,9 +131,30 @@ cdef class BaseRpc(AioStream):
 
     def _answer(self, uint32_t msgid, result, payload):
         """The reply to a request that was not answered at once. One that raises leaves it unanswered."""
-        self.reply_now(msgid, 0 if result == 0 else to_result(result), payload)
-        self.unanswered -= 1
-        self.settle()
+        self.reply_now(msgid, 0 if result == 0 else to_result(result), payload, self.on_request)
+        answered(self)
+
+    cdef int close_finished(self) except -1:
+        self.close()
+        return 0
+
+    @property
+    def request_handler(self):
+        """What takes requests: (rpc, type, payload) -> bytes, None or a coroutine. None: nothing does."""
+        return self.on_request
+
+    @request_handler.setter
+    def request_handler(self, handler):
+        self.on_request = handler
+
+    @property
+    def notify_handler(self):
+        """What takes notifications: (rpc, type, payload) -> None or a coroutine. None: nothing does."""
+        return self.on_notify
+
+    @notify_handler.setter
+    def notify_handler(self, handler):
+        self.on_notify = handler
 
     @property
     def current_msgid(self):
@@ -233,8 +198,8 @@ cdef class BaseRpc(AioStream):
             self.heir = None
         if self.heir is None and conn.is_up():
             self.heir = conn._open_stream(type(self), 2, self.name, False, self.call_timeout)
-            self.heir.request_handler = self.request_handler
-            self.heir.notify_handler = self.notify_handler
+            self.heir.on_request = self.on_request
+            self.heir.on_notify = self.on_notify
             self.heir.told = self.told
             # `cancel` takes old ones for no new calls.
             en.nq_rpc_last_msgid(peek(self.loop), self.heir.handle, self.told)
@@ -244,27 +209,16 @@ cdef class BaseRpc(AioStream):
                         uint32_t *msgid) except -1:
         cdef int number = to_type(type, "request")
         cdef View v
-        cdef CallNode *node
         cdef uint64_t ns = 0
         cdef int rc
-        cdef en.nq_loop *l
         if timeout is not None:
             ns = timeout_ns(timeout)
         view_get(&v, payload)
         try:
-            l = own(self.loop)
-            if kind == CALL_CALLBACK:
-                node = self.loop.calls.again(self, cb)
-            else:
-                node = self.loop.calls.node(self, cb, kind)
-            rc = en.nq_rpc_call(l, self.handle, <int16_t>number, v.p, v.n, ns, <void *>node, msgid)
-            if rc < 0:
-                self.loop.calls.forget(node)
+            rc = self.call_now(own(self.loop), cb, kind, number, &v, ns, msgid)
         finally:
             view_done(&v)
-        if rc < 0:
-            self.call_failed(rc)
-        return 0
+        return self.call_failed(rc) if rc < 0 else 0
 
     cdef int call_failed(self, int rc) except -1:
         if rc == en.NQ_ERR_STALE or rc == en.NQ_ERR_STATE:
@@ -313,7 +267,7 @@ cdef class BaseRpc(AioStream):
         reply = Reply.__new__(Reply)
         reply.rpc = self
         reply.aloop = self.loop.aloop
-        self.start_call(type, payload, reply, CALL_FUTURE, timeout, &reply.msgid)
+        self.start_call(type, payload, reply, CALL_AWAITED, timeout, &reply.msgid)
         call = Call.__new__(Call)
         call.reply = reply
         return call
@@ -328,6 +282,7 @@ cdef class BaseRpc(AioStream):
         cdef Many many
         cdef Call call
         cdef int number
+        cdef int rc
         cdef uint64_t ns = 0
         cdef list todo = payloads if isinstance(payloads, list) and not LISTS_CHANGE else list(payloads)
         if self.loop.aloop is None:
@@ -342,10 +297,13 @@ cdef class BaseRpc(AioStream):
         many.rpc = self
         many.aloop = self.loop.aloop
         many.keep_errors = return_exceptions
+        many.calls = ManyCalls.__new__(ManyCalls)
         many.values = [None] * len(todo)
         many.left = len(todo)
         try:
-            many.start(<int16_t>number, todo, ns)
+            rc = many.calls.start(self, many, number, todo, ns)
+            if rc < 0:
+                self.call_failed(rc)
         except BaseException:
             many.forget()
             raise
@@ -384,15 +342,6 @@ cdef class BaseRpc(AioStream):
         self.loop.calls.forget(node)
         return True
 
-    cdef int forget_call(self, uint32_t msgid) except -1:
-        """A call that is awaited is given up."""
-        cdef CallNode *node
-        if not self.closed and self.loop.l != NULL:
-            node = <CallNode *>en.nq_rpc_cancel(own(self.loop), self.handle, msgid)
-            if node != NULL:
-                self.loop.calls.forget(node)
-        return 0
-
     def notify(self, type, payload=b""):
         """Sends a message that has no reply. type: 1 to 32767. Raises ConnectionLost, MessageTooBig, QueueFull."""
         cdef View v
@@ -420,7 +369,7 @@ cdef class BaseRpc(AioStream):
             if result == R_GOAWAY and local:
                 return (<Many>cb).settle(CALL_GONE, None)
             return (<Many>cb).put(kind - CALL_MANY, call_error(local, result, payload), True)
-        if kind == CALL_FUTURE:
+        if kind == CALL_AWAITED:
             if result == 0:
                 return (<Reply>cb).settle(CALL_DONE, payload)
             if result == R_GOAWAY and local:
@@ -450,15 +399,11 @@ cdef class BaseRpc(AioStream):
 
     # ---- the end ----
 
-    cdef int settle(self) except -1:
-        """The peer sends no more and everything was answered: close."""
-        if self.fin and self.unanswered <= 0:
-            self.close()
-        return 0
-
     cdef int ev_fin(self, const en.nq_event *e) except -1:
         self.fin = True
-        return self.settle()
+        if self.unanswered <= 0:
+            self.close()
+        return 0
 
     cdef int ev_reset(self, const en.nq_event *e) except -1:
         self.reset_code = <int64_t>e.code

@@ -11,7 +11,7 @@ cdef class AppCore
 cdef class Life
 
 # What all streams of the facade share: names, waiting, closing.
-cdef class AioStream(StreamCore):
+cdef class AioStream(RpcCore):
     cdef AppCore app
     cdef Life life               # of the connection, when it may have several
     cdef readonly object name    # str, or None for a stream without a name
@@ -21,7 +21,6 @@ cdef class AioStream(StreamCore):
     cdef bint ours               # this side closed both directions, before the peer ended any
     cdef bint deaf               # this side asked for no more, before the peer ended its side
     cdef bint given_up           # this side could not go on with what came: reset_code is why
-    cdef bint fin                # the peer will send no more
     cdef int64_t reset_code      # of the peer's RESET_STREAM, -1
     cdef int64_t stop_code       # of the peer's STOP_SENDING, -1
     cdef int64_t close_code      # of the end of the stream, 0: in order

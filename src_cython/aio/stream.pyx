@@ -1,6 +1,6 @@
 # stream.pyx: streams of the asyncio facade: record streams and raw streams. The coroutines are in naquid/stream.py
 # and naquid/raw_stream.py; here is what they wait for.
-# needs: core/arguments core/buffers core/callbacks core/errors core/loop core/native core/stream core/threads
+# needs: core/arguments core/buffers core/callbacks core/errors core/loop core/native core/rpc core/stream core/threads
 # needs: aio/conn aio/handlers
 
 cdef enum:
@@ -37,7 +37,7 @@ cdef int wake_waiters(Loop loop, list waiters, object value) except -1:
 
 
 @cython.no_gc_clear
-cdef class AioStream(StreamCore):
+cdef class AioStream(RpcCore):
     def __cinit__(self):
         self.reset_code = -1
         self.stop_code = -1
@@ -67,7 +67,7 @@ cdef class AioStream(StreamCore):
         return 0
 
     cdef bint ev_undelivered(self, const en.nq_event *e) except -1:
-        if StreamCore.ev_undelivered(self, e):
+        if RpcCore.ev_undelivered(self, e):
             return True
         self.reset_code = en.NQ_CODE_OVERLOAD
         self.given_up = True

@@ -1,112 +1,22 @@
 # batch.pyx: naquid.capi: many requests in one Python call, many replies in another. Not in the original.
-# needs: core/batch core/buffers core/callbacks core/calls core/errors core/loop core/threads
+# needs: core/buffers core/callbacks core/errors core/rpc
 # needs: capi/check capi/handles capi/hdmap capi/loop capi/rpc capi/stream
 
 @cython.final
-cdef class CapiBatch(Batch):
-    def __cinit__(self):
-        self.rpcs = []
-        self.types = []
-        self.msgids = []
-        self.payloads = []
-
-    def __dealloc__(self):
-        free(self.asked)
-
-    cdef int collect(self, CapiRpc rpc, const en.nq_event *e) except -1:
-        cdef size_t n = <size_t>PyList_GET_SIZE(self.payloads)
-        cdef CapiAsked *grown
-        if n == self.cap:
-            grown = <CapiAsked *>realloc(self.asked, (self.cap * 2 or 64) * sizeof(CapiAsked))
-            if grown == NULL:
-                raise MemoryError()
-            self.asked = grown
-            self.cap = self.cap * 2 or 64
-        self.asked[n].stream = e.handle
-        self.asked[n].msgid = e.msgid
-        payload = event_bytes(e)
-        try:
-            self.rpcs.append(rpc.stream)
-            self.types.append(<int>e.type)
-            self.msgids.append(e.msgid)
-            self.payloads.append(payload)
-        except BaseException:  # all of it or nothing: the lists are parallel
-            for of in (self.rpcs, self.types, self.msgids, self.payloads):
-                del of[n:]
-            raise
-        rpc.unanswered += 1
-        return 0
-
-    cdef int run(self, Loop loop) except -1:
-        cdef CapiLoop its = <CapiLoop>loop
-        cdef Py_ssize_t i, n = PyList_GET_SIZE(self.payloads)
-        cdef object results
-        cdef tuple replies
-        its.batch = None
-        its.gathered.pop(self.entry, None)
-        try:
-            results = self.entry.on_batch(self.rpcs, self.types, self.msgids, self.payloads)
-            if results is None:
-                return 0
-            if isinstance(results, (bytes, bytearray, memoryview, str)):
-                raise TypeError(f"on_rpc_batch returned {type(results).__name__}: a list with a reply for each request "
-                                "is needed, or None when all come later")
-            replies = tuple(results)
-            if len(replies) != n:
-                raise ValueError(f"on_rpc_batch returned {len(replies)} replies for {n} requests: one for each is "
-                                 "needed, None where it comes later")
-        except BaseException as exc:
-            loop.failed(exc, self.entry.on_batch)
-            for i in range(n):
-                self.refuse_one(loop, i)
-            return 0
-        return self.answer_all(loop, replies)
-
-    cdef int answer_all(self, Loop loop, tuple replies) except -1:
+cdef class CapiBatch(Requests):
+    cdef object call(self):
+        cdef list rpcs = []
+        cdef list types = []
+        cdef list msgids = []
+        cdef Py_ssize_t k
         cdef Py_ssize_t i
-        for i in range(len(replies)):
-            if replies[i] is None:
-                continue
-            try:
-                self.answer_one(loop, i, replies[i])
-            except BaseException as exc:
-                loop.failed(exc, self.entry.on_batch)
-                self.refuse_one(loop, i)
-        return 0
-
-    cdef int answer_one(self, Loop loop, Py_ssize_t i, object reply) except -1:
-        cdef View v
-        cdef int rc
-        view_get(&v, reply)
-        try:
-            rc = self.send(loop, i, 0, v.p, v.n)
-        finally:
-            view_done(&v)
-        if rc < 0:
-            return send_failed(loop, rc, "replying to a request")
-        return 0
-
-    cdef int refuse_one(self, Loop loop, Py_ssize_t i) except -1:
-        """What failed was reported; when there is no room even for this reply, the caller's timeout tells it."""
-        self.send(loop, i, R_USER, NULL, 0)
-        return 0
-
-    cdef int send(self, Loop loop, Py_ssize_t i, int16_t result, const uint8_t *data, size_t size) except? -1:
-        cdef void *p
-        cdef CapiStream core
-        cdef int rc
-        if loop.l == NULL:
-            return en.NQ_ERR_STALE
-        rc = en.nq_rpc_reply(loop.l, self.asked[i].stream, self.asked[i].msgid, result, data, size)
-        if rc < 0:
-            return rc
-        p = en.nq_stream_user(loop.l, self.asked[i].stream)
-        if p != NULL:
-            core = <CapiStream>p
-            core.unanswered -= 1
-            if core.fin and core.unanswered <= 0:
-                core.close_now()
-        return 0
+        for k in range(self.n_runs):
+            stream = (<CapiStream>self.runs[k].rpc).stream
+            for i in range(self.runs[k].begin, self.end_of(k)):
+                rpcs.append(stream)
+                types.append(self.asked[i].type)
+                msgids.append(self.asked[i].msgid)
+        return self.fn(rpcs, types, msgids, self.payloads)
 
 
 @cython.final
@@ -143,36 +53,20 @@ cdef class CapiMany:
 
 cdef int rpc_send_many(nq_rpc_t rpc, int type, list payloads, CapiMany many, uint64_t timeout) except -1:
     """In the loop's thread. payloads: nobody else's list."""
-    cdef View v
-    cdef CallNode *node
-    cdef Loop loop = rpc.loop
-    cdef Py_ssize_t i
+    cdef ManyCalls calls = ManyCalls.__new__(ManyCalls)
+    cdef CapiStream core
     cdef int rc
     if not alive(rpc):
         return rpc_gone(rpc, many)
     if many.left == 0:
-        if not (<CapiLoop>loop).post_op(CAPI_OP_GOAWAY, rpc, None, many, 0, 0, 0):
+        if not (<CapiLoop>rpc.loop).post_op(CAPI_OP_GOAWAY, rpc, None, many, 0, 0, 0):
             many(rpc, R_GOAWAY, b"")  # the loop was closed meanwhile
         return 0
-    for i in range(len(payloads)):
-        view_get(&v, payloads[i])
-        try:
-            if here(rpc):
-                node = loop.calls.node(rpc.core, many, <int>i + 1)
-                rc = en.nq_rpc_call(loop.l, rpc.h, <int16_t>type, v.p, v.n, timeout, <void *>node, NULL)
-                if rc < 0:
-                    loop.calls.release(node)
-            elif alive(rpc):  # a buffer's own code gave the loop to another thread
-                bad_loop(loop)
-            else:
-                rc = en.NQ_ERR_STALE
-        finally:
-            view_done(&v)
-        if rc == en.NQ_ERR_STALE or rc == en.NQ_ERR_STATE:
-            return rpc_gone(rpc, many)
-        if rc < 0:
-            engine_error(loop, rc, "calling")
-    return 0
+    core = rpc.core
+    rc = calls.start(core, many, type, payloads, timeout)
+    if rc == en.NQ_ERR_STALE or rc == en.NQ_ERR_STATE:
+        return rpc_gone(rpc, many)
+    return engine_error(rpc.loop, rc, "calling") if rc < 0 else 0
 
 
 def nq_hdmap_rpc_batch_handler(nq_hdmap_t h not None, name, handler):

@@ -5,10 +5,10 @@ from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.number cimport PyIndex_Check, PyNumber_Index
 
 
-cdef int need_callable(object fn, str what) except -1:
-    if fn is not None and not callable(fn):
-        raise TypeError(f"{what} must be callable or None, not {type(fn).__name__}")
-    return 0
+cpdef object need_callable(object value, str name):
+    """Raises TypeError unless value can be called, or is None."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be callable or None, not {type(value).__name__}")
 
 
 cdef object field_of(object struct, str name, str kind):
@@ -26,11 +26,10 @@ cdef inline int need_int(object value, str what) except -1:
     return 0
 
 
-cdef int need_flag(object value, str what) except -1:
-    """A bool, or the 0 or 1 that C has for it."""
+cpdef object need_flag(object value, str name):
+    """Raises TypeError unless value is a bool, or the 0 or 1 that C has for it."""
     if not isinstance(value, bool) and (not isinstance(value, int) or value not in (0, 1)):
-        raise TypeError(f"{what} must be bool, not {value!r}")
-    return 0
+        raise TypeError(f"{name} must be bool, not {value!r}")
 
 
 cdef inline long long small_int(object value, str what, long long least, long long most) except? -1:

@@ -1,6 +1,4 @@
 # loop.pxd: naquid.capi: the loop of a client or a worker, and what waits in its queue.
-cdef class CapiEntry
-cdef class CapiBatch
 
 # Work for the loop's own thread: a function with its handle and arguments.
 cdef class CapiPost(Posted):
@@ -19,10 +17,7 @@ cdef class CapiLoop(Loop):
     cdef int live_conns    # connection objects
     cdef bint draining     # the server is shutting down: stop when the last connection is gone
     cdef set marks         # CapiMark objects the engine points at
-    cdef dict gathered     # CapiEntry -> CapiBatch with requests of this dispatch
-    cdef CapiBatch batch   # the one that had the last request, or None
     cdef uint64_t clock(self) noexcept
-    cdef CapiBatch batch_of(self, CapiEntry entry)
     cdef int conn_gone(self) except -1
     cdef bint post_op(self, int op, CapiHandle handle, object data, object cb, int type, uint32_t msgid,
                       uint64_t timeout) except -1

@@ -1,6 +1,6 @@
 # loop.pyx: naquid.capi: the loop of a client or a worker, and its queue.
 # needs: core/buffers core/conn core/core core/errors core/loop core/sim core/threads
-# needs: capi/alarm capi/batch capi/clock capi/conn capi/handles capi/hdmap capi/log capi/rpc capi/stream
+# needs: capi/alarm capi/batch capi/clock capi/conn capi/handles capi/log capi/rpc capi/stream
 
 cdef enum:
     CAPI_OP_SEND = 1
@@ -100,24 +100,9 @@ cdef class CapiLoop(Loop):
 
     def __cinit__(self):
         self.marks = set()
-        self.gathered = {}
 
     def __init__(self):
         Loop.__init__(self, sim=sim_host.get())
-
-    cdef CapiBatch batch_of(self, CapiEntry entry):
-        """Where the requests for a batch handler are collected until the end of this dispatch."""
-        cdef CapiBatch b = self.batch
-        if b is not None and b.entry is entry:
-            return b
-        b = self.gathered.get(entry)
-        if b is None:
-            b = CapiBatch.__new__(CapiBatch)
-            b.entry = entry
-            self.gathered[entry] = b
-            self.batches.append(b)
-        self.batch = b
-        return b
 
     cdef int ev_mark(self, const en.nq_event *e) except -1:
         """A write of nq_stream_send_ex was acknowledged, or lost."""

@@ -1,68 +1,61 @@
 # rpc.pyx: naquid.capi: RPC. A request costs one bytes object, one vectorcall and one reply; a reply the same.
-# needs: core/buffers core/callbacks core/calls core/errors core/loop core/threads
+# needs: core/buffers core/callbacks core/errors core/loop core/rpc core/threads
 # needs: capi/alarm capi/batch capi/check capi/handles capi/loop capi/stream
 
 @cython.no_gc_clear
 cdef class CapiRpc(CapiStream):
     cdef int ev_request(self, const en.nq_event *e) except -1:
-        cdef PyObject *args[5]
+        return 0 if self.refused else RpcCore.ev_request(self, e)
+
+    cdef int ev_notify(self, const en.nq_event *e) except -1:
+        return 0 if self.refused else RpcCore.ev_notify(self, e)
+
+    cdef int request(self, object handler, object type, uint32_t msgid, bytes payload) except -1:
         cdef PyObject *r
-        cdef uint32_t msgid = e.msgid
-        cdef object fn = self.request_fn
-        cdef object type_
-        cdef object msgid_
-        cdef bytes payload
-        if self.refused:
-            return 0
-        if fn is None:
-            if self.entry.on_batch is not None:
-                return (<CapiLoop>self.loop).batch_of(self.entry).collect(self, e)
-            en.nq_rpc_reply(self.loop.l, self.handle, msgid, R_NOTSUPPORT, NULL, 0)
-            return 0
-        type_ = <int>e.type
-        msgid_ = msgid
-        payload = event_bytes(e)
-        args[0] = NULL
-        args[1] = <PyObject *>self.stream
-        args[2] = <PyObject *>type_
-        args[3] = <PyObject *>msgid_
-        args[4] = <PyObject *>payload
+        cdef object msgid_ = msgid
         self.unanswered += 1
-        r = PyObject_Vectorcall(<PyObject *>fn, args + 1, 4 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
+        r = call_handler(handler, self.stream, type, msgid_, payload)
         if r == NULL:
-            return self.request_failed(msgid)
+            return self.request_failed(msgid, handler)
         Py_XDECREF(r)
         return 0
 
-    cdef int request_failed(self, uint32_t msgid) except -1:
+    cdef int request_failed(self, uint32_t msgid, object handler) except -1:
         """on_rpc_request raised: the caller gets an error reply."""
         try:
             raise_set()
         except BaseException as exc:
             rpc_send_reply(<nq_rpc_t>self.stream, msgid, R_USER, b"")
-            self.loop.failed(exc, self.request_fn)
+            self.loop.failed(exc, handler)
         return 0
 
-    cdef int ev_notify(self, const en.nq_event *e) except -1:
-        cdef PyObject *args[4]
-        cdef object fn = self.notify_fn
-        cdef object type_
-        cdef bytes payload
-        if self.refused or fn is None:
-            return 0
-        type_ = <int>e.type
-        payload = event_bytes(e)
-        args[0] = NULL
-        args[1] = <PyObject *>self.stream
-        args[2] = <PyObject *>type_
-        args[3] = <PyObject *>payload
-        return call_back(self.loop, fn, args, 3)
+    cdef int notification(self, object handler, object type, bytes payload) except -1:
+        cdef PyObject *r = call_handler(handler, self.stream, type, None, payload)
+        if r == NULL:
+            return callback_failed(self.loop, handler)
+        Py_XDECREF(r)
+        return 0
+
+    cdef Requests new_requests(self):
+        cdef CapiBatch batch = CapiBatch.__new__(CapiBatch)
+        batch.fn = self.entry.on_batch
+        return batch
+
+    cdef int close_finished(self) except -1:
+        return self.close_now()
+
+    cdef en.nq_loop *for_call(self) except? NULL:
+        if here(self.stream):
+            return self.loop.l
+        if alive(self.stream):  # a buffer's own code gave the loop to another thread
+            bad_loop(self.loop)
+        return NULL
 
     cdef int ev_reply(self, object cb, int kind, bint local, int result, bytes payload) except -1:
         cdef PyObject *args[4]
         cdef object result_ = result
-        if kind:
-            return (<CapiMany>cb).put(self, kind - 1, result_, payload)
+        if kind >= CALL_MANY:
+            return (<CapiMany>cb).put(self, kind - CALL_MANY, result_, payload)
         args[0] = NULL
         args[1] = <PyObject *>self.stream
         args[2] = <PyObject *>result_
@@ -75,17 +68,15 @@ cdef class CapiRpc(CapiStream):
 cdef inline int rpc_send_call(nq_rpc_t rpc, int type, object data, object cb, uint64_t timeout) except -1:
     """A stream that is gone: NQ_EGOAWAY."""
     cdef View v
-    cdef CallNode *node
+    cdef CapiStream core
     cdef Loop loop = rpc.loop
     cdef bytes copy = None
     cdef int rc = en.NQ_DONE
     view_get(&v, data)
     try:
         if here(rpc):
-            node = loop.calls.again(rpc.core, cb)
-            rc = en.nq_rpc_call(loop.l, rpc.h, <int16_t>type, v.p, v.n, timeout, <void *>node, NULL)
-            if rc < 0:
-                loop.calls.forget(node)
+            core = rpc.core
+            rc = core.call_now(loop.l, cb, CALL_CALLBACK, type, &v, timeout, NULL)
         else:
             copy = view_bytes(&v, data)
     finally:
@@ -150,9 +141,7 @@ cdef inline int rpc_send_reply(nq_rpc_t rpc, uint32_t msgid, int result, object 
             rc = en.nq_rpc_reply(rpc.loop.l, rpc.h, msgid, <int16_t>result, v.p, v.n)
             if rc >= 0:
                 core = rpc.core
-                core.unanswered -= 1
-                if core.fin and core.unanswered <= 0:
-                    core.close_now()
+                answered(core)
         else:
             copy = view_bytes(&v, data)
     finally:

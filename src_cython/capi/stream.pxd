@@ -1,18 +1,14 @@
 # stream.pxd: naquid.capi: streams of every kind, RPC included.
 cdef class CapiMark
 
-cdef class CapiStream(StreamCore):
+cdef class CapiStream(RpcCore):
     cdef CapiStreamHandle stream  # its handle: nq_rpc_t for RPC
     cdef CapiEntry entry
-    cdef object request_fn
-    cdef object notify_fn
     cdef object first_ctx         # the ctx it was opened with
     cdef bint refused             # on_open said no: on_close follows, nothing else
     cdef bint shown               # on_open was called
     cdef bint told                # on_close was called
-    cdef bint fin                 # the peer sends no more
     cdef bint stopped             # the peer reads no more
-    cdef int64_t unanswered       # requests without a reply
     cdef list late                # on_reply of calls that could not be sent any more
     cdef bytearray partial        # of a record that is read here (factory streams)
     cdef int prepare(self, CapiEntry entry, object ctx) except -1
@@ -28,6 +24,3 @@ cdef class CapiStream(StreamCore):
 cdef class CapiMark:
     cdef object on_ack
     cdef object on_retransmit
-
-cdef class CapiRpc(CapiStream):
-    cdef int request_failed(self, uint32_t msgid) except -1

@@ -1,5 +1,5 @@
 # stream.pyx: naquid.capi: streams of every kind. What RPC adds is in rpc.pyx.
-# needs: core/buffers core/callbacks core/errors core/loop core/stream core/threads
+# needs: core/buffers core/callbacks core/errors core/loop core/rpc core/stream core/threads
 # needs: capi/alarm capi/check capi/conn capi/handles capi/hdmap capi/loop
 
 cdef class CapiMark:
@@ -7,12 +7,13 @@ cdef class CapiMark:
 
 
 @cython.no_gc_clear
-cdef class CapiStream(StreamCore):
+cdef class CapiStream(RpcCore):
     cdef int prepare(self, CapiEntry entry, object ctx) except -1:
         self.entry = entry
         self.first_ctx = ctx
-        self.request_fn = entry.on_request
-        self.notify_fn = entry.on_notify
+        self.on_request = entry.on_request
+        self.on_batch = entry if entry.on_batch is not None else None
+        self.on_notify = entry.on_notify
         return 0
 
     # ---- its life ----

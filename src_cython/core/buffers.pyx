@@ -21,12 +21,6 @@ cdef extern from "Python.h":
 # A local variable holds a reference to its object; an attribute whose cdef method is called does not. Exact bytes run
 # no code, neither in view_get nor in view_done.
 
-cdef struct View:
-    const uint8_t *p
-    size_t n
-    bint held
-    Py_buffer buf
-
 
 cdef inline int view_get(View *v, object o) except -1:
     """Any contiguous buffer; exact bytes without the buffer protocol. view_done follows. Code of the user's."""

@@ -29,6 +29,21 @@ cdef int callback_failed(Loop loop, object fn) except -1:
     return 0
 
 
+cdef inline PyObject *call_handler(object fn, object stream, object type, object msgid, object payload) noexcept:
+    """fn(stream, type, payload), or fn(stream, type, msgid, payload) unless msgid is None. NULL: it raised, and the
+    error indicator is set."""
+    cdef PyObject *args[5]
+    args[0] = NULL  # room that the protocol asks for (PEP 590)
+    args[1] = <PyObject *>stream
+    args[2] = <PyObject *>type
+    if msgid is None:
+        args[3] = <PyObject *>payload
+        return PyObject_Vectorcall(<PyObject *>fn, args + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
+    args[3] = <PyObject *>msgid
+    args[4] = <PyObject *>payload
+    return PyObject_Vectorcall(<PyObject *>fn, args + 1, 4 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
+
+
 cdef inline int call_back(Loop loop, object fn, PyObject **args, size_t n) except -1:
     """fn(args[1], ... args[n]); args[0] is room that the protocol asks for (PEP 590)."""
     cdef PyObject *r = PyObject_Vectorcall(<PyObject *>fn, args + 1, n | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)

@@ -1,5 +1,5 @@
 # calls.pyx: what the engine's pending calls point at.
-# needs: core/buffers core/callbacks core/errors core/loop core/stream
+# needs: core/buffers core/callbacks core/errors core/loop core/rpc
 
 @cython.final
 @cython.internal
@@ -39,7 +39,7 @@ cdef class Calls:
         self.spare = &b.nodes[0]
         return 0
 
-    cdef CallNode *node(self, StreamCore s, object cb, int kind) except NULL:
+    cdef CallNode *node(self, RpcCore s, object cb, int kind) except NULL:
         """The user of one call."""
         cdef CallNode *n
         if self.spare == NULL:
@@ -56,7 +56,7 @@ cdef class Calls:
         Py_INCREF(cb)
         return n
 
-    cdef CallNode *again(self, StreamCore s, object cb) except NULL:
+    cdef CallNode *again(self, RpcCore s, object cb) except NULL:
         """The user of one call more: while a stream's calls have one callback, they have one node."""
         cdef CallNode *n = s.calling
         if n != NULL and n.cb == <void *>cb:
@@ -69,8 +69,8 @@ cdef class Calls:
     cdef int release(self, CallNode *n) except -1:
         cdef PyObject *s = n.stream
         cdef PyObject *cb = <PyObject *>n.cb
-        if (<StreamCore>s).calling == n:
-            (<StreamCore>s).calling = NULL
+        if (<RpcCore>s).calling == n:
+            (<RpcCore>s).calling = NULL
         n.stream = NULL
         n.cb = self.spare
         self.spare = n
@@ -88,7 +88,7 @@ cdef class Calls:
     cdef int told(self, CallNode *n, const en.nq_event *e) except -1:
         """A reply, or the end of a call without one. What is to be told is made before the node is forgotten: if there
         is no memory for it, that is told, for which none is needed."""
-        cdef StreamCore s = <StreamCore>n.stream
+        cdef RpcCore s = <RpcCore>n.stream
         cdef object cb = <object>n.cb
         cdef int kind = n.kind
         cdef bint local = e.flags & en.NQ_EVF_LOCAL

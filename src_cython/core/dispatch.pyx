@@ -1,5 +1,5 @@
 # dispatch.pyx: which object and which of its methods each kind of event is for.
-# needs: core/calls core/conn core/core core/loop core/stream core/threads
+# needs: core/calls core/conn core/core core/loop core/rpc core/stream core/threads
 
 cdef int refuse_stream(Loop loop, StreamCore s, en.nq_handle h, uint64_t code) except -1:
     en.nq_stream_set_user(loop.l, h, NULL)
@@ -107,7 +107,7 @@ cdef int dispatch_event(Loop loop, const en.nq_event *e) except -1:
     if kind == en.NQ_EV_RPC_REQUEST:
         p = en.nq_stream_user(loop.l, e.handle)
         if p != NULL:
-            (<StreamCore>p).ev_request(e)
+            (<RpcCore>p).ev_request(e)
     elif kind == en.NQ_EV_RPC_REPLY:
         if e.user != NULL:
             return loop.calls.told(<CallNode *>e.user, e)
@@ -122,7 +122,7 @@ cdef int dispatch_event(Loop loop, const en.nq_event *e) except -1:
     elif kind == en.NQ_EV_RPC_NOTIFY:
         p = en.nq_stream_user(loop.l, e.handle)
         if p != NULL:
-            (<StreamCore>p).ev_notify(e)
+            (<RpcCore>p).ev_notify(e)
     elif kind == en.NQ_EV_DATAGRAM:
         p = en.nq_conn_user(loop.l, e.handle)
         if p != NULL:

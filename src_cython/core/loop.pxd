@@ -1,6 +1,7 @@
 # loop.pxd: the loop.
 cdef class Calls
 cdef class Loop
+cdef class Requests
 
 # The loop's thread writes everything here. What other threads read or set too goes through load_ and store_
 # (threads.pyx).
@@ -28,7 +29,8 @@ cdef class Loop:
     cdef double stand_in_when
     cdef PyObject *cores         # intrusive list of the linked objects
     cdef Calls calls
-    cdef list batches            # Batch objects that have collected something in this dispatch
+    cdef dict collected          # batch handler -> the Requests of this dispatch for it
+    cdef Requests requests       # those that had the last request, or None
     cdef set posted              # Posted objects on their way
     cdef readonly SimHost sim    # whose addresses and clock it uses; None: the system's
     cdef en.nq_sim_host place       # what its sockets are bound to, then
@@ -45,6 +47,7 @@ cdef class Loop:
     cdef int wake(self) except -1
     cdef int keep_deadline(self) except -1
     cdef int dispatch(self, int n) except -1
+    cdef int answer_collected(self) except -1
     cdef int undelivered(self, int i, object exc) except -1
     cdef int link(self, Core c) except -1     # the engine holds a pointer to c from here on
     cdef int unlink(self, Core c) except -1   # no more; may drop the last reference

@@ -1,5 +1,5 @@
 # loop.pyx: the loop: polled, run by a thread, or attached to an asyncio event loop.
-# needs: core/arguments core/batch core/buffers core/calls core/conn core/core core/dispatch core/errors core/sim
+# needs: core/arguments core/buffers core/calls core/conn core/core core/dispatch core/errors core/rpc core/sim
 # needs: core/stream core/threads
 
 @cython.no_gc_clear
@@ -15,7 +15,7 @@ cdef class Loop:
         self.fd = -1
         self.calls = Calls.__new__(Calls)
         self.posted = set()
-        self.batches = []
+        self.collected = {}
 
     def __init__(self, *, bint portable=False, bint gso=True, bint gro=True, double timer_floor=0.0,
                  double busy_poll=0.0, uint32_t socket_buffer=0, SimHost sim=None):
@@ -108,11 +108,21 @@ cdef class Loop:
                 self.undelivered(i - 1, exc)
         if timed:
             en.nq_loop_time(self.l, NULL)
-        if self.batches:
-            batches = self.batches
-            self.batches = []
-            for batch in batches:
-                (<Batch>batch).run(self)
+        if self.requests is not None:
+            self.answer_collected()
+        return 0
+
+    cdef int answer_collected(self) except -1:
+        """The end of a dispatch in which requests came for batch handlers."""
+        cdef Requests requests
+        cdef dict collected = self.collected
+        self.collected = {}
+        self.requests = None
+        for requests in collected.values():
+            try:
+                requests.run(self)
+            except BaseException as exc:
+                self.failed(exc, requests.fn)
         return 0
 
     cdef int undelivered(self, int i, object exc) except -1:

@@ -5,16 +5,11 @@ cdef class StreamCore(Core):
     cdef bint uni
     cdef bint opened     # STREAM_OPEN was seen
     cdef bint closed     # STREAM_CLOSE was seen, or the loop is gone
-    cdef CallNode *calling  # of calls that wait, all with one callback: so may the next one; Calls.again
+    cdef bint fin        # the peer will send no more
     # Links self and opens it on conn.
     cdef int open_on(self, ConnCore conn, en.nq_stream_kind kind, bytes name, bint uni, uint64_t call_timeout) except -1
     cdef int ev_data(self, const en.nq_event *e) except -1
     cdef int ev_record(self, const en.nq_event *e) except -1
-    cdef int ev_request(self, const en.nq_event *e) except -1
-    cdef int ev_notify(self, const en.nq_event *e) except -1
-    # cb and kind as given to Calls.node or again. May come after ev_close.
-    # local: no reply came, or none that could be kept; result is R_TIMEOUT, R_GOAWAY or R_ALLOC then.
-    cdef int ev_reply(self, object cb, int kind, bint local, int result, bytes payload) except -1
     cdef int ev_fin(self, const en.nq_event *e) except -1
     cdef int ev_reset(self, const en.nq_event *e) except -1
     cdef int ev_stop(self, const en.nq_event *e) except -1

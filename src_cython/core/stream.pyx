@@ -1,5 +1,5 @@
 # stream.pyx: the core of every stream, and bytes that are sent without a copy.
-# needs: core/arguments core/buffers core/calls core/conn core/core core/errors core/loop core/threads
+# needs: core/arguments core/buffers core/conn core/core core/errors core/loop core/threads
 
 cdef enum:
     LEND_MIN = 64 << 10  # bytes: below it a copy costs no more than keeping them
@@ -90,15 +90,6 @@ cdef class StreamCore(Core):
     cdef int ev_record(self, const en.nq_event *e) except -1:
         return 0
 
-    cdef int ev_request(self, const en.nq_event *e) except -1:
-        return 0
-
-    cdef int ev_notify(self, const en.nq_event *e) except -1:
-        return 0
-
-    cdef int ev_reply(self, object cb, int kind, bint local, int result, bytes payload) except -1:
-        return 0
-
     cdef int ev_fin(self, const en.nq_event *e) except -1:
         return 0
 
@@ -115,4 +106,4 @@ cdef class StreamCore(Core):
         return 0
 
     cdef bint ev_undelivered(self, const en.nq_event *e) except -1:
-        return e.kind == en.NQ_EV_RPC_REQUEST and en.nq_rpc_reply(self.loop.l, e.handle, e.msgid, R_ALLOC, NULL, 0) >= 0
+        return False

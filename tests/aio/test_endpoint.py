@@ -261,7 +261,7 @@ def test_a_changed_certificate_is_read_again(run_once: Variant, bench: Bench, ot
 
 
 def test_contexts_are_kept_and_bounded(bench: Bench) -> None:
-    from naquid import contexts
+    from naquid._net import tls_cache as contexts
 
     settings = naquid.TlsConfig()
     first = contexts.client_context(settings, bench.ca.ca, False)

@@ -574,7 +574,7 @@ def test_context_dies_with_the_connection(world: Any) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="netlink is Linux")
 def test_track_reachability(small: Any) -> None:
     """Better on purpose 11: works on Linux; a change of addresses moves the connection, its streams go on."""
-    from naquid.capi import reachability
+    from naquid._net import watch
 
     small.serve(serve_rpc)
     life = Life(small, track_reachability=True)
@@ -593,10 +593,10 @@ def test_track_reachability(small: Any) -> None:
     # A new address (RTM_NEWADDR) after a message of no interest; a cut-off one; nothing.
     other = struct.pack("=IHHII", 18, 16, 0, 0, 0) + b"xxxx"
     news = struct.pack("=IHHII", 16, 20, 0, 0, 0)
-    assert reachability.changes(other + news)
-    assert not reachability.changes(other)
-    assert not reachability.changes(b"\0" * 16)
-    assert not reachability.changes(news[:10])
+    assert watch.changes(other + news)
+    assert not watch.changes(other)
+    assert not watch.changes(b"\0" * 16)
+    assert not watch.changes(news[:10])
 
 
 def test_track_reachability_where_it_is_not_supported(

@@ -7,8 +7,8 @@ import threading
 from collections import OrderedDict
 from typing import Any
 
-from . import _naquid
-from .config import Blob, TlsConfig
+from .. import _naquid
+from ..config import Blob, TlsConfig
 
 __all__ = ["client_context"]
 
