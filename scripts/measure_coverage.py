@@ -61,7 +61,8 @@ def measure(suites: Iterable[str]) -> None:
         # for `make test` to say; here they are told, and what they ran counts.
         run(
             sys.executable, "-m", "coverage", "run", "-m", "pytest", "-q", "-p", "no:cacheprovider",
-            "-o", "timeout=600", "-o", "faulthandler_timeout=0", *(f"--ignore={path}" for path in LEFT_OUT), *suites, may_fail=True,
+            "-o", "timeout=600", "-o", "faulthandler_timeout=0", *(f"--ignore={path}" for path in LEFT_OUT), *suites,
+            may_fail=True,
         )  # fmt: skip
     finally:
         run(*build)
