@@ -7,7 +7,7 @@ WORKFLOWS := .github/workflows/*.yml
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-python soak engine-test asan tsan lint format bench counts microbench debug build vendor wheel sdist \
-  clean distclean venv-run venv-dev docs test-packaging test-wheels compile-commands
+  clean coverage distclean venv-run venv-dev docs test-packaging test-wheels compile-commands
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -68,6 +68,9 @@ microbench: venv-dev build ## small benchmarks, stored and compared with the las
 
 build: venv-run ## the extension module, in place
 	@$(PY) setup.py --quiet build_ext --inplace
+
+coverage: venv-dev ## lines of engine and facade that the tests run, by folder; fails below 90 % (minutes)
+	@$(PY) scripts/measure_coverage.py $(ARGS)
 
 debug: venv-run ## the same with assertions, -O1 -g, line tracing (gdb -x scripts/gdb_naquid.py)
 	@NAQUID_DEBUG=1 $(PY) setup.py --quiet build_ext --inplace

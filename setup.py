@@ -1,6 +1,6 @@
 """Builds the one extension module, naquid._naquid: Cython, the engine's C files and the vendored libraries.
 
-    NAQUID_VARIANT=release|debug|asan|tsan   (NAQUID_DEBUG=1 is short for debug)
+    NAQUID_VARIANT=release|debug|asan|tsan|coverage   (NAQUID_DEBUG=1 is short for debug)
     NAQUID_TLS=aws-lc|boringssl   NAQUID_JOBS=n   NAQUID_LTO=0   CC   CFLAGS   LDFLAGS   ARCHFLAGS
 
 `setup.py build_ext --compdb` compiles nothing: it writes compile_commands.json, by which editors know the flags of each
@@ -59,8 +59,11 @@ VARIANT_FLAGS = {
     "debug": ("-O1", "-g", "-DNQ_DEBUG"),
     "asan": ("-O1", "-g", "-DNQ_DEBUG", "-fsanitize=address,undefined", "-fno-omit-frame-pointer"),
     "tsan": ("-O1", "-g", "-DNQ_DEBUG", "-fsanitize=thread", "-fno-omit-frame-pointer"),
+    "coverage": ("-O0", "-g", "-DNQ_DEBUG"),
 }
-SANITIZE = {"asan": ("-fsanitize=address,undefined",), "tsan": ("-fsanitize=thread",)}
+# Of the link, too. Lines are counted in the engine only: the binding's C is generated.
+RUNTIME = {"asan": ("-fsanitize=address,undefined",), "tsan": ("-fsanitize=thread",), "coverage": ("--coverage",)}
+NATIVE = {"coverage": "debug"}  # the variant of the native libraries, where it is another one
 
 
 def variant() -> str:
@@ -103,7 +106,7 @@ class BuildExtension(build_ext):
         self.extension_file = Path(self.get_ext_fullpath(ext.name))
         kind = variant()
         with locked(Path("build"), "extension"):  # two builds in one tree would overwrite each other
-            self._build(kind, prefix.build(kind, os.environ.get("NAQUID_TLS") or None))
+            self._build(kind, prefix.build(NATIVE.get(kind, kind), os.environ.get("NAQUID_TLS") or None))
 
     def _build(self, kind: str, native: Path) -> None:
         compiler = tools.find_compiler()
@@ -143,7 +146,8 @@ class BuildExtension(build_ext):
     ) -> list[Step]:
         """The engine's objects; they know no Python, so every Python version shares them."""
         folder = Path("build") / f"objects-{kind}"
-        flags = ["-std=c11", *common, "-Wall", "-Wextra", "-Wconversion", *ENGINE_FOLDERS,
+        counted = RUNTIME[kind] if kind == "coverage" else ()
+        flags = ["-std=c11", *common, *counted, "-Wall", "-Wextra", "-Wconversion", *ENGINE_FOLDERS,
                  "-isystem", str(native / "include"), *words("CFLAGS")]  # fmt: skip
         extra = {"version": [f"-DNQ_BUILD_FACTS={facts}"]}
         return [
@@ -217,7 +221,7 @@ class BuildExtension(build_ext):
             exports.write_text(text)
         # One unit of engine and ngtcp2: 15 to 22 % off the cost of a packet.
         # Its warnings come from inlining across ngtcp2's files; each of ours had its own already.
-        lto = [*common, "-flto=auto", "-w"] if optimise else list(SANITIZE.get(kind, ()))
+        lto = [*common, "-flto=auto", "-w"] if optimise else list(RUNTIME.get(kind, ()))
         standard = ["-lc++" if sys.platform == "darwin" else "-lstdc++"] if record["tls"] == "boringssl" else []
         linked = folder / self.extension_file.name
         argv = (*compiler.argv, *shared, *lto, *words("ARCHFLAGS"), "-o", str(linked), *map(str, objects),

@@ -563,45 +563,16 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t cap, unsigned 
   return LLVMFuzzerMutate(data, size, cap);
 }
 #else
-static void run(const uint8_t *p, size_t n) {
-  uint8_t *exact = malloc(n ? n : 1);
-  MUST(exact != NULL);
-  memcpy(exact, p, n);
-  LLVMFuzzerTestOneInput(exact, n);
-  free(exact);
-}
+static size_t fuzz_random(uint8_t *p, size_t cap) { return likely_program(p, cap); }
 
-static void run_random(long runs) {
-  static uint8_t p[MAX_PROGRAM];
-  for (long i = 0; i < runs; i++)
-    run(p, likely_program(p, sizeof p));
-  printf("%ld random programs\n", runs);
-}
-
-static int run_file(const char *path) {
-  static uint8_t p[MAX_PROGRAM];
-  FILE *in = fopen(path, "rb");
-  if (!in) {
-    perror(path);
-    return 1;
-  }
-  run(p, fread(p, 1, sizeof p, in));
-  fclose(in);
-  return 0;
-}
+#define FUZZ_MAX MAX_PROGRAM
+#define FUZZ_RUNS 2000
+#include "fuzz_main.h"
 
 int main(int argc, char **argv) {
-  long runs = 2000;
-  int files = 0;
-  for (int i = 1; i < argc; i++)
-    if (strncmp(argv[i], "-runs=", 6) == 0)
-      runs = strtol(argv[i] + 6, NULL, 10);
-    else if (files++, run_file(argv[i]))
-      return 1;
-  if (!files)
-    run_random(runs);
+  int failed = fuzz_main(argc, argv);
   if (map)
     stop();
-  return 0;
+  return failed;
 }
 #endif

@@ -179,14 +179,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 }
 
 #ifndef __clang__
-static void run(const uint8_t *p, size_t n) {
-  uint8_t *exact = malloc(n ? n : 1);
-  MUST(exact != NULL);
-  memcpy(exact, p, n);
-  LLVMFuzzerTestOneInput(exact, n);
-  free(exact);
-}
-
 static uint64_t luck = 88172645463325252u;
 static uint32_t draw(void) {
   luck ^= luck << 13;
@@ -220,44 +212,23 @@ static size_t likely_input(uint8_t *p, size_t cap) {
   return draw() % 4 ? n : 1 + draw() % n;
 }
 
-static void run_random(long runs) {
-  static uint8_t p[8192];
-  for (long i = 0; i < runs; i++) {
-    size_t n = 1 + draw() % 60;
-    if (draw() % 4)
-      n = likely_input(p, sizeof p);
-    else
-      for (size_t k = 0; k < n; k++)
-        p[k] = (uint8_t)draw();
-    run(p, n);
-  }
-  printf("%ld random inputs\n", runs);
+static size_t fuzz_random(uint8_t *p, size_t cap) {
+  size_t n = 1 + draw() % 60;
+  if (draw() % 4)
+    return likely_input(p, cap < 8192 ? cap : 8192);
+  for (size_t k = 0; k < n; k++)
+    p[k] = (uint8_t)draw();
+  return n;
 }
 
-static int run_file(const char *path) {
-  static uint8_t p[MAX_INPUT];
-  FILE *in = fopen(path, "rb");
-  if (!in) {
-    perror(path);
-    return 1;
-  }
-  run(p, fread(p, 1, sizeof p, in));
-  fclose(in);
-  return 0;
-}
+#define FUZZ_MAX MAX_INPUT
+#define FUZZ_RUNS 20000
+#include "fuzz_main.h"
 
 int main(int argc, char **argv) {
-  long runs = 20000;
-  int files = 0;
-  for (int i = 1; i < argc; i++)
-    if (strncmp(argv[i], "-runs=", 6) == 0)
-      runs = strtol(argv[i] + 6, NULL, 10);
-    else if (files++, run_file(argv[i]))
-      return 1;
-  if (!files)
-    run_random(runs);
+  int failed = fuzz_main(argc, argv);
   nq_loop_free(l);
   nq_hdmap_unref(map);
-  return 0;
+  return failed;
 }
 #endif

@@ -73,59 +73,27 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
 #ifndef __clang__
 /* On a copy of its own, so that AddressSanitizer sees a read beyond the end. */
-static void run(const uint8_t *p, size_t n) {
-  uint8_t *copy = malloc(n ? n : 1);
-  MUST(copy);
-  if (n)
-    memcpy(copy, p, n);
-  LLVMFuzzerTestOneInput(copy + (n ? 0 : 1), n);
-  free(copy);
-}
-
 static uint32_t rnd(void) {
   static uint64_t s = 0x2545f4914f6cdd1du;
   s ^= s << 13, s ^= s >> 7, s ^= s << 17;
   return (uint32_t)(s >> 32);
 }
 
-static void run_random(long runs) {
+static size_t fuzz_random(uint8_t *p, size_t cap) {
   static const uint8_t likely[] = {0, 1, 2, 4, 5, 6, 0x7f, 0x80, 0x81, 0x8f, 0x90, 0xff};
-  uint8_t p[400];
-  for (long i = 0; i < runs; i++) {
-    size_t n = rnd() % (rnd() % 64 ? 24 : sizeof p), k = 0;
-    if (rnd() & 1) { /* a stream that begins well */
-      memcpy(p, "rpc", 4);
-      k = 4;
-    }
-    for (; k < sizeof p; k++)
-      p[k] = (uint8_t)(rnd() & 3 ? likely[rnd() % sizeof likely] : rnd());
-    run(p, n);
+  size_t n = rnd() % (rnd() % 64 ? 24 : 400), k = 0, most = cap < 400 ? cap : 400;
+  if (rnd() & 1) { /* a stream that begins well */
+    memcpy(p, "rpc", 4);
+    k = 4;
   }
-  printf("%ld random inputs\n", runs);
+  for (; k < most; k++)
+    p[k] = (uint8_t)(rnd() & 3 ? likely[rnd() % sizeof likely] : rnd());
+  return n;
 }
 
-static int run_file(const char *path) {
-  static uint8_t p[1 << 16];
-  FILE *in = fopen(path, "rb");
-  if (!in) {
-    perror(path);
-    return 1;
-  }
-  run(p, fread(p, 1, sizeof p, in));
-  fclose(in);
-  return 0;
-}
+#define FUZZ_MAX (1u << 16)
+#define FUZZ_RUNS 1000000
+#include "fuzz_main.h"
 
-int main(int argc, char **argv) {
-  long runs = 1000000;
-  int files = 0;
-  for (int i = 1; i < argc; i++)
-    if (strncmp(argv[i], "-runs=", 6) == 0)
-      runs = strtol(argv[i] + 6, NULL, 10);
-    else if (files++, run_file(argv[i]))
-      return 1;
-  if (!files)
-    run_random(runs);
-  return 0;
-}
+int main(int argc, char **argv) { return fuzz_main(argc, argv); }
 #endif

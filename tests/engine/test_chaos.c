@@ -220,12 +220,6 @@ static int see(side *x, const nq_event *e) {
   return 1;
 }
 
-static nq_loop_stats stats(nq_loop *l) {
-  nq_loop_stats s;
-  nq_loop_get_stats(l, &s);
-  return s;
-}
-
 static void run(uint64_t seed) {
   chaos *t = calloc(1, sizeof *t);
   REQUIRE(t != NULL);
@@ -258,22 +252,22 @@ static void run(uint64_t seed) {
     nq_conn_close(t->w.s.l, t->conns[1][i], 0, "", 0, 1);
   }
   world_run(&t->w, 15000);
-  CHECK_EQ(stats(t->w.s.l).connections, 0);
-  CHECK_EQ(stats(t->w.s.l).streams, 0);
-  CHECK_EQ(stats(t->w.s.l).pending_calls, 0);
-  CHECK_EQ(stats(t->w.s.l).send_buffer_bytes, 0);
+  CHECK_EQ(world_stats(t->w.s.l).connections, 0);
+  CHECK_EQ(world_stats(t->w.s.l).streams, 0);
+  CHECK_EQ(world_stats(t->w.s.l).pending_calls, 0);
+  CHECK_EQ(world_stats(t->w.s.l).send_buffer_bytes, 0);
   CHECK(world_lent > 20);
   CHECK_EQ(t->w.s.count[NQ_EV_CONN_OPEN], t->w.s.count[NQ_EV_CONN_FREED]);
   uint64_t left =
-      stats(t->w.c.l).connections; /* objects whose handles were overwritten: closed, with nothing on them */
+      world_stats(t->w.c.l).connections; /* objects whose handles were overwritten: closed, with nothing on them */
   CHECK(left < 12);
   if (!left) {
-    CHECK_EQ(stats(t->w.c.l).streams, 0);
-    CHECK_EQ(stats(t->w.c.l).send_buffer_bytes, 0);
+    CHECK_EQ(world_stats(t->w.c.l).streams, 0);
+    CHECK_EQ(world_stats(t->w.c.l).send_buffer_bytes, 0);
     CHECK_EQ(world_lent, world_returned);
     CHECK_EQ(t->ends + t->cancelled, t->calls);
   }
-  CHECK_EQ(stats(t->w.c.l).pending_calls + t->ends + t->cancelled, t->calls);
+  CHECK_EQ(world_stats(t->w.c.l).pending_calls + t->ends + t->cancelled, t->calls);
   world_close(&t->w);
   nq_sim_free(&t->net);
   free(t);

@@ -9,48 +9,17 @@
 
 #define MS UINT64_C(1000000)
 
-typedef struct fixture {
-  nq_sim net;
-  world w;
-  nq_handle conn;
-} fixture;
+static void begin(sim_world *f) { sim_world_open(f, 51); }
 
-static void begin(fixture *f) {
-  nq_sim_init(&f->net, 51);
-  f->net.delay = MS;
-  world_open(&f->w, &f->net);
-}
-
-static void begin_open(fixture *f) {
+static void begin_open(sim_world *f) {
   begin(f);
-  f->conn = world_connect(&f->w, "localhost");
-  REQUIRE(world_until(&f->w, &f->w.s.count[NQ_EV_CONN_OPEN], 1, 5000));
-  REQUIRE(world_until(&f->w, &f->w.c.count[NQ_EV_CONN_OPEN], 1, 5000));
-}
-
-static void end(fixture *f) {
-  world_close(&f->w);
-  nq_sim_free(&f->net);
-}
-
-static nq_loop_stats stats(nq_loop *l) {
-  nq_loop_stats s;
-  nq_loop_get_stats(l, &s);
-  return s;
-}
-
-static int order_is(side *x, const char *want) {
-  x->order[x->n_order] = 0;
-  if (!strcmp(x->order, want))
-    return 1;
-  fprintf(stderr, "order %s, expected %s\n", x->order, want);
-  return 0;
+  sim_world_connect(f);
 }
 
 /* ---- handshakes that fail ---- */
 
 static void test_no_server(void) {
-  fixture f;
+  sim_world f;
   begin(&f);
   f.net.cut = 1;
   f.w.c.limits.handshake_timeout = 700 * MS;
@@ -59,14 +28,14 @@ static void test_no_server(void) {
   CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_CLOSE], 1, 5000));
   CHECK_EQ(f.w.c.why, NQ_WHY_HANDSHAKE_TIMEOUT);
   CHECK(f.net.now - start >= 700 * MS && f.net.now - start < 710 * MS);
-  CHECK(order_is(&f.w.c, "C"));
-  CHECK_EQ(stats(f.w.s.l).connections, 0);
-  end(&f);
+  CHECK(side_order_is(&f.w.c, "C"));
+  CHECK_EQ(world_stats(f.w.s.l).connections, 0);
+  sim_world_close(&f);
 }
 
 /* The server's side of a handshake that the client gave up ends too, and nobody hears of it. */
 static void test_half_open_ends(void) {
-  fixture f;
+  sim_world f;
   begin(&f);
   f.w.s.limits.handshake_timeout = 500 * MS;
   nq_endpoint_close(f.w.s.l, f.w.s.ep);
@@ -76,15 +45,15 @@ static void test_half_open_ends(void) {
   nq_conn_close(f.w.c.l, c, 0, "", 0, 1);
   f.net.cut = 1;
   world_tick(&f.w, 1);
-  CHECK_EQ(stats(f.w.s.l).connections, 1);
+  CHECK_EQ(world_stats(f.w.s.l).connections, 1);
   world_run(&f.w, 1000);
-  CHECK_EQ(stats(f.w.s.l).connections, 0);
+  CHECK_EQ(world_stats(f.w.s.l).connections, 0);
   CHECK_EQ(f.w.s.count[NQ_EV_CONN_OPEN] + f.w.s.count[NQ_EV_CONN_CLOSE] + f.w.s.count[NQ_EV_CONN_FREED], 0);
-  end(&f);
+  sim_world_close(&f);
 }
 
 static void fails(const char *name, int days, int trusted, unsigned alert) {
-  fixture f;
+  sim_world f;
   begin(&f);
   nq_test_cert *ca = nq_test_make_ca("another CA"), *leaf = nq_test_make_leaf(ca, "localhost", NULL, days);
   nq_tls_unref(f.w.stls);
@@ -103,12 +72,12 @@ static void fails(const char *name, int days, int trusted, unsigned alert) {
   CHECK_EQ(f.w.c.code, 0x100 + alert);
   CHECK(!f.w.c.remote);
   CHECK(strlen(f.w.c.reason) > 10);
-  CHECK(order_is(&f.w.c, "C"));
+  CHECK(side_order_is(&f.w.c, "C"));
   world_run(&f.w, 100);
   CHECK_EQ(f.w.s.count[NQ_EV_CONN_OPEN], 0);
-  CHECK_EQ(stats(f.w.s.l).connections, 0); /* the alert told the server */
-  CHECK_EQ(stats(f.w.s.l).handshakes, 0);
-  end(&f);
+  CHECK_EQ(world_stats(f.w.s.l).connections, 0); /* the alert told the server */
+  CHECK_EQ(world_stats(f.w.s.l).handshakes, 0);
+  sim_world_close(&f);
 }
 
 static void test_certificates(void) {
@@ -120,7 +89,7 @@ static void test_certificates(void) {
 /* ---- idling ---- */
 
 static void test_idle(void) {
-  fixture f;
+  sim_world f;
   begin(&f);
   f.w.c.limits.idle_timeout = 2000 * MS;
   f.conn = world_connect(&f.w, "localhost");
@@ -132,11 +101,11 @@ static void test_idle(void) {
   CHECK_EQ(f.w.c.why, NQ_WHY_IDLE);
   CHECK(world_until(&f.w, &f.w.s.count[NQ_EV_CONN_CLOSE], 1, 1000)); /* the smaller of both */
   CHECK_EQ(f.w.s.why, NQ_WHY_IDLE);
-  end(&f);
+  sim_world_close(&f);
 }
 
 static void test_keep_alive(void) {
-  fixture f;
+  sim_world f;
   begin(&f);
   f.w.c.limits.idle_timeout = 2000 * MS;
   f.w.c.limits.keep_alive = 500 * MS;
@@ -147,13 +116,13 @@ static void test_keep_alive(void) {
   f.net.cut = 1; /* nobody there any more */
   CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_CLOSE], 1, 5000));
   CHECK_EQ(f.w.c.why, NQ_WHY_IDLE);
-  end(&f);
+  sim_world_close(&f);
 }
 
 /* ---- closing ---- */
 
 static void test_close_from(int server, int now) {
-  fixture f;
+  sim_world f;
   begin_open(&f);
   side *a = server ? &f.w.s : &f.w.c, *b = server ? &f.w.c : &f.w.s;
   nq_handle h = server ? f.w.s.conn : f.conn;
@@ -174,17 +143,17 @@ static void test_close_from(int server, int now) {
   CHECK(strcmp(b->reason, "good bye") == 0);
   CHECK(b->remote);
   world_run(&f.w, 500);
-  CHECK(order_is(&f.w.s, "OCF"));
-  CHECK(order_is(&f.w.c, "OC"));
+  CHECK(side_order_is(&f.w.s, "OCF"));
+  CHECK(side_order_is(&f.w.c, "OC"));
   CHECK(!nq_conn_alive(f.w.s.l, f.w.s.conn));
   CHECK(nq_conn_alive(f.w.c.l, f.conn));
   CHECK_EQ(nq_conn_free(f.w.c.l, f.conn), 0);
   CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_FREED], 1, 100));
   world_run(&f.w, 1);
   CHECK(!nq_conn_alive(f.w.c.l, f.conn));
-  CHECK_EQ(stats(f.w.c.l).connections, 0);
-  CHECK_EQ(stats(f.w.s.l).connections, 0);
-  end(&f);
+  CHECK_EQ(world_stats(f.w.c.l).connections, 0);
+  CHECK_EQ(world_stats(f.w.s.l).connections, 0);
+  sim_world_close(&f);
 }
 
 static void test_close(void) {
@@ -196,7 +165,7 @@ static void test_close(void) {
 static void test_close_flushes(void) {
   static uint8_t p[4u << 20];
   for (int server = 0; server < 2; server++) {
-    fixture f;
+    sim_world f;
     begin_open(&f);
     f.w.s.echo = 0;
     nq_handle s = world_stream(&f.w, f.conn, NQ_KIND_RECORD, "rec");
@@ -215,8 +184,8 @@ static void test_close_flushes(void) {
     CHECK_EQ(b->count[NQ_EV_STREAM_CLOSE], 1);
     CHECK_EQ(a->count[NQ_EV_STREAM_CLOSE], 1);
     world_run(&f.w, 50);
-    CHECK_EQ(stats(a->l).send_buffer_bytes, 0);
-    end(&f);
+    CHECK_EQ(world_stats(a->l).send_buffer_bytes, 0);
+    sim_world_close(&f);
   }
 }
 
@@ -224,7 +193,7 @@ static void test_close_flushes(void) {
 static void test_close_gives_up(void) {
   static uint8_t p[6u << 20];
   for (int now = 0; now < 2; now++) {
-    fixture f;
+    sim_world f;
     begin(&f);
     f.w.c.limits.shutdown_timeout = 800 * MS;
     f.conn = world_connect(&f.w, "localhost");
@@ -246,13 +215,13 @@ static void test_close_gives_up(void) {
     uint64_t took = f.net.now - start;
     CHECK(now ? took < 110 * MS : took >= 800 * MS && took < 810 * MS);
     CHECK(world_until(&f.w, &f.w.s.count[NQ_EV_CONN_CLOSE], 1, 100));
-    end(&f);
+    sim_world_close(&f);
   }
 }
 
 static void test_close_before_handshake(void) {
   for (int when = 0; when < 3; when++) {
-    fixture f;
+    sim_world f;
     begin(&f);
     nq_handle c = world_connect(&f.w, "localhost");
     nq_handle s = world_stream(&f.w, c, NQ_KIND_RECORD, "rec");
@@ -264,16 +233,16 @@ static void test_close_before_handshake(void) {
     CHECK_EQ(f.w.c.why, NQ_WHY_APP);
     CHECK_EQ(f.w.c.code, 9);
     world_run(&f.w, 200);
-    CHECK_EQ(stats(f.w.s.l).connections, 0);
-    CHECK_EQ(stats(f.w.c.l).streams, 0);
+    CHECK_EQ(world_stats(f.w.s.l).connections, 0);
+    CHECK_EQ(world_stats(f.w.c.l).streams, 0);
     CHECK_EQ(f.w.s.count[NQ_EV_CONN_OPEN], f.w.s.count[NQ_EV_CONN_FREED]);
-    end(&f);
+    sim_world_close(&f);
   }
 }
 
 /* Both close at once. */
 static void test_close_both(void) {
-  fixture f;
+  sim_world f;
   begin_open(&f);
   nq_conn_close(f.w.c.l, f.conn, 1, "c", 1, 0);
   nq_conn_close(f.w.s.l, f.w.s.conn, 2, "s", 1, 0);
@@ -284,14 +253,14 @@ static void test_close_both(void) {
   CHECK_EQ(f.w.s.count[NQ_EV_CONN_CLOSE], 1);
   CHECK_EQ(f.w.c.code, 1);
   CHECK_EQ(f.w.s.code, 2);
-  end(&f);
+  sim_world_close(&f);
 }
 
 static int endpoint_closing(const nq_loop *l) { return l->hub.endpoints[0]->closing != NULL; }
 
 /* The CONNECTION_CLOSE is lost: packets of the other side are answered with it, ever more rarely. */
 static void test_closing_answers_back_off(void) {
-  fixture f;
+  sim_world f;
   begin_open(&f);
   f.w.s.echo = 0;
   nq_handle s = world_stream(&f.w, f.conn, NQ_KIND_RAW, "raw");
@@ -317,7 +286,7 @@ static void test_closing_answers_back_off(void) {
   CHECK(f.w.c.why == NQ_WHY_APP ? f.w.c.code == 3 : f.w.c.why == NQ_WHY_RESET);
   world_run(&f.w, 1000);
   CHECK(!endpoint_closing(f.w.s.l)); /* forgotten after three PTOs */
-  end(&f);
+  sim_world_close(&f);
 }
 
 /* ---- freeing and reconnecting ---- */
@@ -333,7 +302,7 @@ static int touch_handles(side *x, const nq_event *e) {
 
 static void test_free_in_every_state(void) {
   for (int state = 0; state < 8; state++) {
-    fixture f;
+    sim_world f;
     begin(&f);
     f.w.c.hook = touch_handles;
     nq_connect_options o;
@@ -385,16 +354,16 @@ static void test_free_in_every_state(void) {
     world_run(&f.w, 20);
     CHECK(!nq_conn_alive(f.w.c.l, c));
     CHECK_EQ(nq_conn_free(f.w.c.l, c), NQ_ERR_STALE);
-    CHECK_EQ(stats(f.w.c.l).connections, 0);
-    CHECK_EQ(stats(f.w.c.l).streams, 0);
+    CHECK_EQ(world_stats(f.w.c.l).connections, 0);
+    CHECK_EQ(world_stats(f.w.c.l).streams, 0);
     world_run(&f.w, 6000); /* no reconnect comes */
     CHECK_EQ(f.w.c.count[NQ_EV_CONN_FREED], 1);
-    end(&f);
+    sim_world_close(&f);
   }
 }
 
 static void test_fail(void) {
-  fixture f;
+  sim_world f;
   begin(&f);
   nq_connect_options o;
   memset(&o, 0, sizeof o);
@@ -410,18 +379,18 @@ static void test_fail(void) {
   CHECK_EQ(f.w.c.why, NQ_WHY_SYSTEM);
   CHECK_EQ(f.w.c.code, 17);
   CHECK(strcmp(f.w.c.reason, "no such host") == 0);
-  CHECK(order_is(&f.w.c, "rC"));
+  CHECK(side_order_is(&f.w.c, "rC"));
   CHECK_EQ(nq_conn_reconnect(f.w.c.l, c, 0, NULL), NQ_ERR_ARG); /* no address yet */
   nq_addr remote;
   REQUIRE(nq_endpoint_address(f.w.s.l, f.w.s.ep, &remote) == 0);
   CHECK_EQ(nq_conn_reconnect(f.w.c.l, c, 0, &remote), 0);
   CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_CLOSE], 2, 1000)); /* no server name: nothing to verify against */
-  end(&f);
+  sim_world_close(&f);
 }
 
 /* What the loops hold after so many connections of one object. */
 static void test_reconnect_many_times(void) {
-  fixture f;
+  sim_world f;
   begin_open(&f);
   size_t timers = 0, routes = 0, events = 0;
   for (uint32_t i = 1; i <= 200; i++) {
@@ -454,16 +423,16 @@ static void test_reconnect_many_times(void) {
       events = f.w.c.l->hub.batch.cap + f.w.s.l->hub.batch.cap;
     }
   }
-  CHECK_EQ(stats(f.w.c.l).connections, 1);
-  CHECK_EQ(stats(f.w.s.l).connections, 1);
+  CHECK_EQ(world_stats(f.w.c.l).connections, 1);
+  CHECK_EQ(world_stats(f.w.s.l).connections, 1);
   CHECK_EQ(f.w.s.l->hub.endpoints[0]->half_open, 0);
   CHECK_EQ(f.w.s.l->hub.endpoints[0]->conns, 1);
-  end(&f);
+  sim_world_close(&f);
 }
 
 /* The server's endpoint goes while clients are on it; a client's loop goes away with everything open. */
 static void test_endpoint_close(void) {
-  fixture f;
+  sim_world f;
   begin_open(&f);
   nq_handle s = world_stream(&f.w, f.conn, NQ_KIND_RECORD, "rec");
   nq_stream_send(f.w.c.l, s, (const uint8_t *)"x", 1);
@@ -478,18 +447,18 @@ static void test_endpoint_close(void) {
   world_run(&f.w, 10);
   nq_loop_free(f.w.s.l); /* with a connection open elsewhere, nothing here */
   REQUIRE(nq_loop_new(&f.w.s.l, &(nq_loop_options){.env = &f.net.env}) == 0);
-  end(&f);
+  sim_world_close(&f);
 }
 
 static void test_loop_free_tells_peers(void) {
-  fixture f;
+  sim_world f;
   begin_open(&f);
   nq_loop_free(f.w.s.l);
   REQUIRE(nq_loop_new(&f.w.s.l, &(nq_loop_options){.env = &f.net.env}) == 0);
   CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_CLOSE], 1, 1000));
   CHECK_EQ(f.w.c.why, NQ_WHY_APP);
   CHECK_EQ(f.w.c.code, NQ_CODE_SHUTDOWN);
-  end(&f);
+  sim_world_close(&f);
 }
 
 /* ---- events that handlers cause ---- */
@@ -525,7 +494,7 @@ static int make_events(side *x, const nq_event *e) {
 }
 
 static void test_late_events(void) {
-  fixture f;
+  sim_world f;
   begin_open(&f);
   late t = {.w = &f.w};
   f.w.c.hook = make_events;
@@ -546,8 +515,8 @@ static void test_late_events(void) {
   CHECK_EQ(f.w.c.count[NQ_EV_CONN_CLOSE], t.made);
   CHECK_EQ(f.w.c.count[NQ_EV_CONN_FREED], t.made);
   CHECK(most < 1u << 20); /* 6 MB have passed */
-  CHECK_EQ(stats(f.w.c.l).connections, 1);
-  end(&f);
+  CHECK_EQ(world_stats(f.w.c.l).connections, 1);
+  sim_world_close(&f);
 }
 
 int main(void) {

@@ -9,31 +9,10 @@
 
 #define MS UINT64_C(1000000)
 
-typedef struct fixture {
-  nq_sim net;
-  world w;
-  nq_handle conn;
-} fixture;
-
-static void begin(fixture *f) {
-  nq_sim_init(&f->net, 17);
-  f->net.delay = MS;
-  world_open(&f->w, &f->net);
+static void begin(sim_world *f) {
+  sim_world_open(f, 17);
   f->w.s.echo = 0;
-  f->conn = world_connect(&f->w, "localhost");
-  REQUIRE(world_until(&f->w, &f->w.s.count[NQ_EV_CONN_OPEN], 1, 5000));
-  REQUIRE(world_until(&f->w, &f->w.c.count[NQ_EV_CONN_OPEN], 1, 5000));
-}
-
-static void end(fixture *f) {
-  world_close(&f->w);
-  nq_sim_free(&f->net);
-}
-
-static nq_loop_stats stats(nq_loop *l) {
-  nq_loop_stats s;
-  nq_loop_get_stats(l, &s);
-  return s;
+  sim_world_connect(f);
 }
 
 /* ---- messages that are none ---- */
@@ -52,7 +31,7 @@ static int keep_reset(side *x, const nq_event *e) {
 
 /* The server answers calls with bytes that are no frame, or that announce too much, and hears nothing after it. */
 static void broken_reply(const char *reply, size_t n, uint64_t code) {
-  fixture f;
+  sim_world f;
   reset r = {0};
   begin(&f);
   f.w.c.hook = keep_reset;
@@ -72,7 +51,7 @@ static void broken_reply(const char *reply, size_t n, uint64_t code) {
   CHECK_EQ(r.flags, NQ_EVF_LOCAL);
   CHECK_EQ(r.code, code);
   CHECK_EQ(f.w.c.gone, 3);
-  CHECK_EQ(stats(f.w.c.l).pending_calls, 0);
+  CHECK_EQ(world_stats(f.w.c.l).pending_calls, 0);
   CHECK_EQ(f.w.c.count[NQ_EV_STREAM_CLOSE], 0);
   CHECK_EQ(nq_rpc_call(f.w.c.l, rpc, 1, NULL, 0, 0, NULL, NULL), NQ_ERR_STATE);
   f.net.cut_to = (nq_addr){.len = 0};
@@ -80,7 +59,7 @@ static void broken_reply(const char *reply, size_t n, uint64_t code) {
   CHECK_EQ(f.w.c.count[NQ_EV_RPC_REPLY], 3); /* none is told twice */
   CHECK_EQ(f.w.s.count[NQ_EV_STREAM_RESET], 1);
   CHECK_EQ(f.w.s.count[NQ_EV_STREAM_STOP], 1);
-  end(&f);
+  sim_world_close(&f);
 }
 
 static void test_broken_replies(void) {
@@ -90,7 +69,7 @@ static void test_broken_replies(void) {
 
 /* A reset by the peer is told as the peer's. */
 static void test_reset_by_the_peer(void) {
-  fixture f;
+  sim_world f;
   reset r = {.flags = 99};
   begin(&f);
   f.w.c.hook = keep_reset;
@@ -102,7 +81,7 @@ static void test_reset_by_the_peer(void) {
   CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_STREAM_RESET], 1, 1000));
   CHECK_EQ(r.flags, 0);
   CHECK_EQ(r.code, 77);
-  end(&f);
+  sim_world_close(&f);
 }
 
 /* ---- what could not be delivered ---- */
@@ -135,7 +114,7 @@ static void tick_refusing(side *x, refusal *r) {
 }
 
 static void undelivered(nq_stream_kind kind, nq_event_kind event) {
-  fixture f;
+  sim_world f;
   begin(&f);
   refusal r = {.kind = event, .n = 2};
   nq_handle s = world_stream(&f.w, f.conn, kind, kind == NQ_KIND_RPC ? "rpc" : kind == NQ_KIND_RAW ? "raw" : "rec");
@@ -161,9 +140,9 @@ static void undelivered(nq_stream_kind kind, nq_event_kind event) {
   CHECK_EQ(f.w.c.count[NQ_EV_STREAM_RESET], 1);
   CHECK_EQ(f.w.c.stream_code, NQ_CODE_OVERLOAD);
   CHECK_EQ(f.w.c.gone, event == NQ_EV_RPC_REQUEST ? 5 : 0);
-  CHECK_EQ(stats(f.w.s.l).streams, 0);
+  CHECK_EQ(world_stats(f.w.s.l).streams, 0);
   CHECK_EQ(f.w.s.count[NQ_EV_CONN_CLOSE], 0);
-  end(&f);
+  sim_world_close(&f);
 }
 
 static void test_undelivered(void) {
@@ -174,7 +153,7 @@ static void test_undelivered(void) {
 }
 
 static void test_undelivered_datagram(void) {
-  fixture f;
+  sim_world f;
   begin(&f);
   refusal r = {.kind = NQ_EV_DATAGRAM, .n = 1};
   for (int i = 0; i < 3; i++)
@@ -186,11 +165,11 @@ static void test_undelivered_datagram(void) {
   }
   CHECK_EQ(f.w.s.count[NQ_EV_DATAGRAM], 3);
   CHECK_EQ(r.after, 2);
-  CHECK_EQ(stats(f.w.s.l).datagrams_dropped, 1);
+  CHECK_EQ(world_stats(f.w.s.l).datagrams_dropped, 1);
   nq_loop_undelivered(f.w.s.l, 0); /* no batch is given: nothing */
   nq_loop_undelivered(f.w.s.l, UINT32_MAX);
-  CHECK_EQ(stats(f.w.s.l).datagrams_dropped, 1);
-  end(&f);
+  CHECK_EQ(world_stats(f.w.s.l).datagrams_dropped, 1);
+  sim_world_close(&f);
 }
 
 /* ---- what nobody will send ---- */
@@ -200,7 +179,7 @@ static void test_undelivered_datagram(void) {
 
 /* The client asks to stop, and keeps its own half open for ever. */
 static void test_stopped_streams_hold_nothing(void) {
-  fixture f;
+  sim_world f;
   begin(&f);
   uint8_t *p = calloc(1, EACH);
   REQUIRE(p != NULL);
@@ -221,18 +200,18 @@ static void test_stopped_streams_hold_nothing(void) {
   CHECK_EQ(nq_conn_get_info(f.w.s.l, f.w.s.conn, &info), 0);
   CHECK_EQ(info.streams, STREAMS); /* as the client wants it */
   CHECK_EQ(info.queued, 0);
-  CHECK_EQ(stats(f.w.s.l).send_buffer_bytes, 0);
+  CHECK_EQ(world_stats(f.w.s.l).send_buffer_bytes, 0);
   CHECK_EQ(world_lent, world_returned);
   CHECK_EQ(f.w.s.ack_ends, STREAMS);
   CHECK_EQ(f.w.s.ack_cut, STREAMS);
   CHECK_EQ(nq_stream_send(f.w.s.l, f.w.s.stream, p, 1), NQ_ERR_STATE);
   free(p);
-  end(&f);
+  sim_world_close(&f);
 }
 
 /* This side resets, and the bound of the queue counts what is held: there is room again. */
 static void test_reset_streams_hold_nothing(void) {
-  fixture f;
+  sim_world f;
   begin(&f);
   nq_conn *c = nq_conn_get(&f.w.c.l->hub, f.conn);
   c->limits.max_send_queue = 3 * EACH;
@@ -247,14 +226,14 @@ static void test_reset_streams_hold_nothing(void) {
     CHECK_EQ(nq_stream_send(f.w.c.l, s, p, EACH), NQ_ERR_FULL);
     CHECK_EQ(nq_stream_reset(f.w.c.l, s, 3), 0);
     nq_loop_flush(f.w.c.l);
-    CHECK_EQ(stats(f.w.c.l).send_buffer_bytes, 0);
+    CHECK_EQ(world_stats(f.w.c.l).send_buffer_bytes, 0);
     CHECK_EQ(c->queued, 0);
   }
   CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_STREAM_CLOSE], 20, 1000));
   world_run(&f.w, 50);
-  CHECK_EQ(stats(f.w.s.l).streams, 0);
+  CHECK_EQ(world_stats(f.w.s.l).streams, 0);
   free(p);
-  end(&f);
+  sim_world_close(&f);
 }
 
 int main(void) {

@@ -59,12 +59,6 @@ static void end(fixture *f) {
   nq_sim_free(&f->net);
 }
 
-static nq_loop_stats stats(nq_loop *l) {
-  nq_loop_stats s;
-  nq_loop_get_stats(l, &s);
-  return s;
-}
-
 static void sniff(void *ctx, const uint8_t *data, size_t len, const nq_addr *from, const nq_addr *to) {
   capture *c = ctx;
   (void)from;
@@ -99,7 +93,7 @@ static uint32_t answers(fixture *f, size_t *longest) {
 }
 
 static uint64_t outcomes(nq_loop *l) {
-  nq_loop_stats s = stats(l);
+  nq_loop_stats s = world_stats(l);
   return s.rx_dropped + s.resets_sent + s.version_negotiations + s.retries_sent + s.refused + s.accepted;
 }
 
@@ -125,7 +119,7 @@ static void test_random_packets(void) {
   fixture f;
   begin(&f);
   connect_ok(&f);
-  uint64_t before = outcomes(f.w.s.l), sent = 0, resets = stats(f.w.s.l).resets_sent;
+  uint64_t before = outcomes(f.w.s.l), sent = 0, resets = world_stats(f.w.s.l).resets_sent;
   packet p;
   for (size_t len = 1; len <= 1500; len++) {
     for (int kind = 0; kind < 4; kind++) {
@@ -149,15 +143,15 @@ static void test_random_packets(void) {
   }
   world_run(&f.w, 5);
   CHECK_EQ(outcomes(f.w.s.l) - before, sent);
-  CHECK(stats(f.w.s.l).resets_sent > resets);
-  CHECK(stats(f.w.s.l).version_negotiations > 0);
+  CHECK(world_stats(f.w.s.l).resets_sent > resets);
+  CHECK(world_stats(f.w.s.l).version_negotiations > 0);
   call_works(&f);
   answers(&f, NULL);
   world_run(&f.w, 11000); /* whatever was half open is over */
-  CHECK_EQ(stats(f.w.s.l).connections, 1);
+  CHECK_EQ(world_stats(f.w.s.l).connections, 1);
   CHECK_EQ(f.w.s.l->hub.endpoints[0]->half_open, 0);
   /* The client's socket answers no one. */
-  uint64_t dropped = stats(f.w.c.l).rx_dropped;
+  uint64_t dropped = world_stats(f.w.c.l).rx_dropped;
   for (size_t len = 1; len <= 1500; len += 7) {
     random_packet(&f, &p, len);
     send_to(&f, &f.w.c, p.data, p.len);
@@ -165,7 +159,7 @@ static void test_random_packets(void) {
       world_run(&f.w, 2);
   }
   world_run(&f.w, 5);
-  CHECK_EQ(stats(f.w.c.l).rx_dropped - dropped, 215);
+  CHECK_EQ(world_stats(f.w.c.l).rx_dropped - dropped, 215);
   CHECK_EQ(answers(&f, NULL), 0);
   call_works(&f);
   end(&f);
@@ -262,7 +256,7 @@ static void test_mutated(void) {
   CHECK(f.w.s.l->hub.endpoints[0]->closing == NULL);
   CHECK_EQ(f.w.c.count[NQ_EV_CONN_CLOSE], 0);
   CHECK_EQ(f.w.s.count[NQ_EV_CONN_CLOSE], 0);
-  CHECK_EQ(stats(f.w.s.l).connections, 1);
+  CHECK_EQ(world_stats(f.w.s.l).connections, 1);
   call_works(&f);
   free(c.v);
   end(&f);
@@ -303,8 +297,8 @@ static void test_initial_flood(void) {
   world_run(&f.w, 1);
   nq_endpoint *ep = f.w.s.l->hub.endpoints[0];
   CHECK_EQ(ep->half_open, 20);
-  CHECK_EQ(stats(f.w.s.l).connections, 20);
-  CHECK(stats(f.w.s.l).retries_sent >= 100);
+  CHECK_EQ(world_stats(f.w.s.l).connections, 20);
+  CHECK(world_stats(f.w.s.l).retries_sent >= 100);
   for (int more = 0; more < 50; more++) { /* more of the same takes nothing more */
     for (uint32_t i = 0; i < 100; i++) {
       uint8_t p[1500];
@@ -315,7 +309,7 @@ static void test_initial_flood(void) {
     }
     world_run(&f.w, 3);
     CHECK(ep->half_open <= 20);
-    CHECK(stats(f.w.s.l).connections <= 20);
+    CHECK(world_stats(f.w.s.l).connections <= 20);
     CHECK(ep->routes.n <= 20 * 8);
   }
   answers(&f, NULL);
@@ -324,7 +318,7 @@ static void test_initial_flood(void) {
   f.net.sniff = NULL;
   world_run(&f.w, 4000);
   CHECK_EQ(ep->half_open, 0);
-  CHECK_EQ(stats(f.w.s.l).connections, 0);
+  CHECK_EQ(world_stats(f.w.s.l).connections, 0);
   CHECK_EQ(ep->routes.n, 0);
   for (int i = 0; i < 10; i++) /* and those who answer get through */
     f.conn = world_connect(&f.w, "localhost");
@@ -346,8 +340,8 @@ static void test_connection_limit_flood(void) {
   CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_CLOSE], 55, 30000));
   CHECK_EQ(f.w.c.count[NQ_EV_CONN_OPEN], 5);
   CHECK_EQ(f.w.c.code, NGTCP2_CONNECTION_REFUSED);
-  CHECK_EQ(stats(f.w.s.l).connections, 5);
-  CHECK_EQ(stats(f.w.c.l).handshakes, 5);
+  CHECK_EQ(world_stats(f.w.s.l).connections, 5);
+  CHECK_EQ(world_stats(f.w.c.l).handshakes, 5);
   end(&f);
 }
 
@@ -361,8 +355,8 @@ static void test_accept_per_tick(void) {
   uint64_t before = 0;
   for (int i = 0; i < 50 && before < 30; i++) {
     world_tick(&f.w, 1000000);
-    CHECK(stats(f.w.s.l).accepted <= before + 10);
-    before = stats(f.w.s.l).accepted;
+    CHECK(world_stats(f.w.s.l).accepted <= before + 10);
+    before = world_stats(f.w.s.l).accepted;
   }
   CHECK_EQ(before, 30); /* the others wait for the next ticks, not for the clients to ask again */
   CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_OPEN], 30, 300));
@@ -387,7 +381,7 @@ static void test_accept_time(void) {
   uint64_t before = 0;
   for (int i = 0; i < 50 && before < 30; i++) {
     world_tick(&f.w, 1000000);
-    uint64_t now = stats(f.w.s.l).accepted;
+    uint64_t now = world_stats(f.w.s.l).accepted;
     CHECK(now <= before + 2);
     before = now;
   }
@@ -412,13 +406,13 @@ static void test_accept_behind(void) {
   }
   side_tick(&f.w.s, 0);
   CHECK_EQ(f.w.s.count[NQ_EV_DATAGRAM], 1);
-  CHECK_EQ(stats(f.w.s.l).accepted, 1);
+  CHECK_EQ(world_stats(f.w.s.l).accepted, 1);
   CHECK_EQ(f.w.s.l->hub.deferred, 5);
   side_tick(&f.w.s, 0);
-  CHECK_EQ(stats(f.w.s.l).accepted, 6);
+  CHECK_EQ(world_stats(f.w.s.l).accepted, 6);
   CHECK_EQ(f.w.s.l->hub.deferred, 0);
   CHECK(world_until(&f.w, &f.w.s.count[NQ_EV_CONN_OPEN], 6, 1000));
-  CHECK_EQ(stats(f.w.s.l).rx_dropped, 0);
+  CHECK_EQ(world_stats(f.w.s.l).rx_dropped, 0);
   end(&f);
 }
 

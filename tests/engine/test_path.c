@@ -7,42 +7,9 @@
 
 #define MS UINT64_C(1000000)
 
-typedef struct fixture {
-  nq_sim net;
-  world w;
-  nq_handle conn;
-} fixture;
+static void begin(sim_world *f) { sim_world_open(f, 61); }
 
-static void begin(fixture *f) {
-  nq_sim_init(&f->net, 61);
-  f->net.delay = MS;
-  world_open(&f->w, &f->net);
-}
-
-static void connect_ok(fixture *f) {
-  uint32_t n = f->w.c.count[NQ_EV_CONN_OPEN];
-  f->conn = world_connect(&f->w, "localhost");
-  REQUIRE(world_until(&f->w, &f->w.c.count[NQ_EV_CONN_OPEN], n + 1, 5000));
-  REQUIRE(world_until(&f->w, &f->w.s.count[NQ_EV_CONN_OPEN], n + 1, 5000));
-}
-
-static void listen_again(fixture *f) {
-  nq_endpoint_close(f->w.s.l, f->w.s.ep);
-  world_listen(&f->w);
-}
-
-static void end(fixture *f) {
-  world_close(&f->w);
-  nq_sim_free(&f->net);
-}
-
-static nq_loop_stats stats(nq_loop *l) {
-  nq_loop_stats s;
-  nq_loop_get_stats(l, &s);
-  return s;
-}
-
-static void call_works(fixture *f) {
+static void call_works(sim_world *f) {
   nq_handle rpc = world_stream(&f->w, f->conn, NQ_KIND_RPC, "rpc");
   uint32_t n = f->w.c.count[NQ_EV_RPC_REPLY];
   CHECK(nq_rpc_call(f->w.c.l, rpc, 1, (const uint8_t *)"hello", 5, 0, NULL, NULL) >= 0);
@@ -53,61 +20,61 @@ static void call_works(fixture *f) {
 /* ---- Retry ---- */
 
 static void test_retry(void) {
-  fixture f;
+  sim_world f;
   begin(&f);
   f.w.always_retry = 1;
   f.w.secret = "a secret";
-  listen_again(&f);
-  connect_ok(&f);
-  CHECK_EQ(stats(f.w.s.l).retries_sent, 1);
-  CHECK_EQ(stats(f.w.s.l).accepted, 1);
+  sim_world_listen(&f);
+  sim_world_connect(&f);
+  CHECK_EQ(world_stats(f.w.s.l).retries_sent, 1);
+  CHECK_EQ(world_stats(f.w.s.l).accepted, 1);
   call_works(&f);
   /* The token of NEW_TOKEN spares the Retry of the next connection of the same object, also after a restart. */
   for (int i = 0; i < 2; i++) {
     nq_conn_close(f.w.c.l, f.conn, 0, "", 0, 0);
     CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_CLOSE], (uint32_t)i + 1, 1000));
     if (i)
-      listen_again(&f);
+      sim_world_listen(&f);
     CHECK_EQ(nq_conn_reconnect(f.w.c.l, f.conn, 0, NULL), 0);
     CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_OPEN], (uint32_t)i + 2, 1000));
-    CHECK_EQ(stats(f.w.s.l).retries_sent, 1);
+    CHECK_EQ(world_stats(f.w.s.l).retries_sent, 1);
     call_works(&f);
   }
   f.w.secret = "another secret"; /* the token is nobody's now: Retry again, and it works */
   nq_conn_close(f.w.c.l, f.conn, 0, "", 0, 0);
   CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_CLOSE], 3, 1000));
-  listen_again(&f);
+  sim_world_listen(&f);
   CHECK_EQ(nq_conn_reconnect(f.w.c.l, f.conn, 0, NULL), 0);
   CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_OPEN], 4, 1000));
-  CHECK_EQ(stats(f.w.s.l).retries_sent, 2);
+  CHECK_EQ(world_stats(f.w.s.l).retries_sent, 2);
   call_works(&f);
-  end(&f);
+  sim_world_close(&f);
 }
 
 static void test_refused(void) {
-  fixture f;
+  sim_world f;
   begin(&f);
-  connect_ok(&f);
+  sim_world_connect(&f);
   nq_endpoint_refuse(f.w.s.l, f.w.s.ep);
   world_connect(&f.w, "localhost");
   CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_CLOSE], 1, 1000));
   CHECK_EQ(f.w.c.why, NQ_WHY_TRANSPORT);
   CHECK_EQ(f.w.c.code, NGTCP2_CONNECTION_REFUSED);
-  CHECK(stats(f.w.s.l).refused >= 1);
+  CHECK(world_stats(f.w.s.l).refused >= 1);
   call_works(&f); /* who is in stays in */
   f.w.s.limits.max_connections = 2;
-  listen_again(&f);
+  sim_world_listen(&f);
   f.w.s.count[NQ_EV_CONN_OPEN] = f.w.c.count[NQ_EV_CONN_OPEN] = 0;
-  connect_ok(&f);
-  connect_ok(&f);
+  sim_world_connect(&f);
+  sim_world_connect(&f);
   uint32_t closed = f.w.c.count[NQ_EV_CONN_CLOSE];
   world_connect(&f.w, "localhost");
   CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_CLOSE], closed + 1, 1000));
   CHECK_EQ(f.w.c.code, NGTCP2_CONNECTION_REFUSED);
   nq_conn_close(f.w.c.l, f.conn, 0, "", 0, 0);
   world_run(&f.w, 100);
-  connect_ok(&f); /* one has left */
-  end(&f);
+  sim_world_connect(&f); /* one has left */
+  sim_world_close(&f);
 }
 
 /* ---- versions ---- */
@@ -115,10 +82,10 @@ static void test_refused(void) {
 static void test_versions(void) {
   static const uint32_t asked[] = {0, NGTCP2_PROTO_VER_V1, NGTCP2_PROTO_VER_V2};
   for (int i = 0; i < 3; i++) {
-    fixture f;
+    sim_world f;
     begin(&f);
     f.w.version = asked[i];
-    connect_ok(&f);
+    sim_world_connect(&f);
     nq_conn_info c, s;
     CHECK_EQ(nq_conn_get_info(f.w.c.l, f.conn, &c), 0);
     CHECK_EQ(nq_conn_get_info(f.w.s.l, f.w.s.conn, &s), 0);
@@ -127,9 +94,9 @@ static void test_versions(void) {
     if (asked[i] == NGTCP2_PROTO_VER_V2)
       CHECK_EQ(c.version, NGTCP2_PROTO_VER_V2);
     call_works(&f);
-    end(&f);
+    sim_world_close(&f);
   }
-  fixture f;
+  sim_world f;
   begin(&f);
   nq_connect_options o;
   memset(&o, 0, sizeof o);
@@ -138,11 +105,11 @@ static void test_versions(void) {
   o.version = 0x0a0a0a0a;
   nq_handle h;
   CHECK_EQ(nq_conn_connect(f.w.c.l, &o, &h), NQ_ERR_ARG);
-  end(&f);
+  sim_world_close(&f);
 }
 
 /* A packet from somewhere else on the network; what comes back is read from `io`. */
-static void inject(fixture *f, nq_io *io, const uint8_t *p, size_t n) {
+static void inject(sim_world *f, nq_io *io, const uint8_t *p, size_t n) {
   nq_addr to;
   REQUIRE(nq_endpoint_address(f->w.s.l, f->w.s.ep, &to) == 0);
   uint8_t *room = io->ops->tx_room(io, n);
@@ -153,7 +120,7 @@ static void inject(fixture *f, nq_io *io, const uint8_t *p, size_t n) {
 }
 
 static void test_unknown_version(void) {
-  fixture f;
+  sim_world f;
   begin(&f);
   nq_io *io = nq_sim_io(&f.net, 9, 999);
   uint8_t p[1300] = {0xc0, 0x0a, 0x1a, 0x2a, 0x3a, 8, 1, 2, 3, 4, 5, 6, 7, 8, 4, 9, 9, 9, 7};
@@ -172,15 +139,15 @@ static void test_unknown_version(void) {
     v2 |= memcmp(v[0].data + i, "\x6b\x33\x43\xcf", 4) == 0;
   }
   CHECK(v1 && v2);
-  CHECK_EQ(stats(f.w.s.l).version_negotiations, 1);
-  CHECK_EQ(stats(f.w.s.l).connections, 0);
-  CHECK_EQ(stats(f.w.s.l).rx_dropped, 1);
+  CHECK_EQ(world_stats(f.w.s.l).version_negotiations, 1);
+  CHECK_EQ(world_stats(f.w.s.l).connections, 0);
+  CHECK_EQ(world_stats(f.w.s.l).rx_dropped, 1);
   io->ops->close(io);
-  end(&f);
+  sim_world_close(&f);
 }
 
 /* A server's answer to the client's first packet: Version Negotiation with these. The server itself comes back then. */
-static void only_offers(fixture *f, uint32_t asked, const uint32_t *sv, size_t nsv) {
+static void only_offers(sim_world *f, uint32_t asked, const uint32_t *sv, size_t nsv) {
   begin(f);
   nq_endpoint_close(f->w.s.l, f->w.s.ep);
   nq_io *io = nq_sim_io(&f->net, 1, 443);
@@ -216,41 +183,41 @@ static void only_offers(fixture *f, uint32_t asked, const uint32_t *sv, size_t n
  * packet was forged, and nothing of the connection stands (RFC 9368 4). */
 static void test_forged_version_negotiation(void) {
   static const uint32_t v2[] = {0x1a2a3a4a, NGTCP2_PROTO_VER_V2};
-  fixture f;
+  sim_world f;
   only_offers(&f, 0, v2, 2);
-  CHECK_EQ(stats(f.w.s.l).accepted, 1);
+  CHECK_EQ(world_stats(f.w.s.l).accepted, 1);
   CHECK_EQ(f.w.c.count[NQ_EV_CONN_OPEN], 0);
   CHECK_EQ(f.w.c.count[NQ_EV_CONN_CLOSE], 1);
   CHECK_EQ(f.w.c.why, NQ_WHY_TRANSPORT);
   CHECK_EQ(f.w.c.code, NGTCP2_VERSION_NEGOTIATION_ERROR);
   CHECK_EQ(f.w.c.gone, 1);
-  end(&f);
+  sim_world_close(&f);
 }
 
 /* Who asked for a version by name gets no other. */
 static void test_version_by_name(void) {
   static const uint32_t v2[] = {NGTCP2_PROTO_VER_V2};
-  fixture f;
+  sim_world f;
   only_offers(&f, NGTCP2_PROTO_VER_V1, v2, 1);
   CHECK_EQ(f.w.c.count[NQ_EV_CONN_CLOSE], 1);
   CHECK_EQ(f.w.c.why, NQ_WHY_VERSION);
-  end(&f);
+  sim_world_close(&f);
 }
 
 /* A packet that names the version which the client began with is left out (RFC 9000 6.2). */
 static void test_version_negotiation_with_what_was_asked(void) {
   static const uint32_t both[] = {NGTCP2_PROTO_VER_V2, NGTCP2_PROTO_VER_V1};
-  fixture f;
+  sim_world f;
   only_offers(&f, 0, both, 2);
   CHECK_EQ(f.w.c.count[NQ_EV_CONN_OPEN], 1);
   CHECK_EQ(f.w.c.count[NQ_EV_RPC_REPLY], 1);
   CHECK_EQ(f.w.c.gone, 0);
-  end(&f);
+  sim_world_close(&f);
 }
 
 /* A client that hears only of versions it does not speak. */
 static void test_no_common_version(void) {
-  fixture f;
+  sim_world f;
   begin(&f);
   nq_endpoint_close(f.w.s.l, f.w.s.ep);
   nq_io *io = nq_sim_io(&f.net, 1, 443);
@@ -276,27 +243,27 @@ static void test_no_common_version(void) {
   CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_CLOSE], 1, 1000));
   CHECK_EQ(f.w.c.why, NQ_WHY_VERSION);
   io->ops->close(io);
-  end(&f);
+  sim_world_close(&f);
 }
 
 /* ---- stateless reset ---- */
 
 static void test_restart(void) {
   for (int same = 0; same < 2; same++) {
-    fixture f;
+    sim_world f;
     begin(&f);
     f.w.secret = "kept over the restart";
-    listen_again(&f);
-    connect_ok(&f);
+    sim_world_listen(&f);
+    sim_world_connect(&f);
     world_run(&f.w, 100);
     if (!same)
       f.w.secret = "not kept";
-    listen_again(&f);
+    sim_world_listen(&f);
     nq_handle rpc = world_stream(&f.w, f.conn, NQ_KIND_RPC, "rpc");
     uint8_t p[100] = {0}; /* a packet worth an answer */
     CHECK(nq_rpc_call(f.w.c.l, rpc, 1, p, sizeof p, 0, NULL, NULL) >= 0);
     CHECK_EQ(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_CLOSE], 1, 3000), same);
-    CHECK(stats(f.w.s.l).resets_sent >= 1);
+    CHECK(world_stats(f.w.s.l).resets_sent >= 1);
     if (same) {
       CHECK_EQ(f.w.c.why, NQ_WHY_RESET);
       CHECK(f.w.c.remote);
@@ -307,7 +274,7 @@ static void test_restart(void) {
       CHECK(world_until(&f.w, &f.w.s.count[NQ_EV_CONN_OPEN], 1, 3000));
       call_works(&f);
     }
-    end(&f);
+    sim_world_close(&f);
   }
 }
 
@@ -324,9 +291,9 @@ static int size_of_datagrams(side *x, const nq_event *e) {
 }
 
 static void test_datagrams(void) {
-  fixture f;
+  sim_world f;
   begin(&f);
-  connect_ok(&f);
+  sim_world_connect(&f);
   uint64_t sizes[2] = {0};
   f.w.s.hook = size_of_datagrams;
   f.w.s.hook_ctx = sizes;
@@ -365,27 +332,27 @@ static void test_datagrams(void) {
   nq_conn_close(f.w.c.l, f.conn, 0, "", 0, 1);
   CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_CLOSE], 1, 100));
   CHECK_EQ(nq_conn_send_datagram(f.w.c.l, f.conn, p, 100), NQ_ERR_STATE);
-  end(&f);
+  sim_world_close(&f);
 }
 
 static void test_datagrams_refused(void) {
-  fixture f;
+  sim_world f;
   begin(&f);
   f.w.s.limits.max_datagram_size = 0;
-  listen_again(&f);
-  connect_ok(&f);
+  sim_world_listen(&f);
+  sim_world_connect(&f);
   CHECK_EQ(nq_conn_max_datagram(f.w.c.l, f.conn), 0);
   CHECK_EQ(nq_conn_send_datagram(f.w.c.l, f.conn, (const uint8_t *)"x", 1), NQ_ERR_TOOBIG);
   CHECK(nq_conn_max_datagram(f.w.s.l, f.w.s.conn) > 1000);
   CHECK_EQ(nq_conn_send_datagram(f.w.s.l, f.w.s.conn, (const uint8_t *)"x", 1), 0);
   CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_DATAGRAM], 1, 100));
-  end(&f);
+  sim_world_close(&f);
 }
 
 /* ---- ping ---- */
 
 static void test_ping(void) {
-  fixture f;
+  sim_world f;
   begin(&f);
   f.net.delay = 30 * MS;
   f.conn = world_connect(&f.w, "localhost");
@@ -424,7 +391,7 @@ static void test_ping(void) {
       CHECK(f.w.c.rtt >= 60 * MS && f.w.c.rtt <= 100 * MS);
   }
   CHECK(f.w.c.count[NQ_EV_PONG] >= 15);
-  end(&f);
+  sim_world_close(&f);
 }
 
 /* ---- migration, over real sockets ---- */

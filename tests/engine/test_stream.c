@@ -6,26 +6,10 @@
 
 #define MS UINT64_C(1000000)
 
-typedef struct fixture {
-  nq_sim net;
-  world w;
-  nq_handle conn;
-} fixture;
-
-static void begin(fixture *f) {
-  nq_sim_init(&f->net, 11);
-  f->net.delay = MS;
-  world_open(&f->w, &f->net);
+static void begin(sim_world *f) {
+  sim_world_open(f, 11);
   f->w.s.echo = 0;
-  f->conn = world_connect(&f->w, "localhost");
-  REQUIRE(world_until(&f->w, &f->w.s.count[NQ_EV_CONN_OPEN], 1, 5000));
-  REQUIRE(world_until(&f->w, &f->w.c.count[NQ_EV_CONN_OPEN], 1, 5000));
-}
-
-static uint64_t streams_alive(nq_loop *l) {
-  nq_loop_stats s;
-  nq_loop_get_stats(l, &s);
-  return s.streams;
+  sim_world_connect(f);
 }
 
 static uint64_t queued(nq_loop *l, nq_handle conn) {
@@ -35,32 +19,21 @@ static uint64_t queued(nq_loop *l, nq_handle conn) {
 }
 
 /* Everything is over, and nothing is left behind. */
-static void end(fixture *f) {
+static void end(sim_world *f) {
   world_run(&f->w, 50);
-  CHECK_EQ(streams_alive(f->w.c.l), 0);
-  CHECK_EQ(streams_alive(f->w.s.l), 0);
+  CHECK_EQ(world_stats(f->w.c.l).streams, 0);
+  CHECK_EQ(world_stats(f->w.s.l).streams, 0);
   CHECK_EQ(queued(f->w.c.l, f->conn), 0);
   CHECK_EQ(queued(f->w.s.l, f->w.s.conn), 0);
   CHECK_EQ(f->w.c.count[NQ_EV_CONN_CLOSE], 0);
-  world_close(&f->w);
-  nq_sim_free(&f->net);
+  sim_world_close(f);
 }
-
-static int order_is(side *x, const char *want) {
-  x->order[x->n_order] = 0;
-  if (!strcmp(x->order, want))
-    return 1;
-  fprintf(stderr, "order %s, expected %s\n", x->order, want);
-  return 0;
-}
-
-static uint8_t byte_at(uint64_t seed, size_t i) { return (uint8_t)((i * 2654435761u + seed * 40503u) >> 13); }
 
 static uint8_t *bytes(uint64_t seed, size_t n) {
   uint8_t *p = malloc(n ? n : 1);
   REQUIRE(p != NULL);
   for (size_t i = 0; i < n; i++)
-    p[i] = byte_at(seed, i);
+    p[i] = world_byte(seed, i);
   return p;
 }
 
@@ -74,13 +47,13 @@ static int compare(side *x, const nq_event *e) {
   expect *t = x->hook_ctx;
   if (e->kind == NQ_EV_STREAM_DATA) {
     for (size_t i = 0; i < e->len; i++)
-      t->wrong += e->data[i] != byte_at(1, t->got + i);
+      t->wrong += e->data[i] != world_byte(1, t->got + i);
     t->got += e->len;
     return 1;
   }
   if (e->kind == NQ_EV_STREAM_RECORD) {
     for (size_t i = 0; i < e->len; i++)
-      t->wrong += e->data[i] != byte_at(t->records, i);
+      t->wrong += e->data[i] != world_byte(t->records, i);
     t->got += e->len;
     t->records++;
     return 1;
@@ -92,7 +65,7 @@ static void test_raw(void) {
   static const size_t sizes[] = {0, 1, 100, 1199, 1200, 70000, 5u << 20, 16u << 20};
   for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++)
     for (int uni = 0; uni < 2; uni++) {
-      fixture f;
+      sim_world f;
       begin(&f);
       expect t = {0};
       f.w.s.hook = compare;
@@ -123,8 +96,8 @@ static void test_raw(void) {
       CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_STREAM_CLOSE], 1, 1000));
       CHECK(world_until(&f.w, &f.w.s.count[NQ_EV_STREAM_CLOSE], 1, 1000));
       CHECK_EQ(f.w.c.stream_code, 0);
-      CHECK(order_is(&f.w.s, "Osfc"));
-      CHECK(order_is(&f.w.c, uni ? "Osc" : "Osfc"));
+      CHECK(side_order_is(&f.w.s, "Osfc"));
+      CHECK(side_order_is(&f.w.c, uni ? "Osc" : "Osfc"));
       end(&f);
     }
 }
@@ -133,7 +106,7 @@ static void test_records(void) {
   static const size_t sizes[] = {0, 0, 1, 127, 128, 3, 1200, 16383, 16384, 0, 65536, 2097152, 16u << 20, 5, 0};
   const uint32_t n = sizeof sizes / sizeof *sizes;
   for (int dir = 0; dir < 2; dir++) {
-    fixture f;
+    sim_world f;
     begin(&f);
     expect t = {0};
     nq_handle s = world_stream(&f.w, f.conn, NQ_KIND_RECORD, "rec");
@@ -169,7 +142,7 @@ static void test_records(void) {
 static void test_reset_and_stop(void) {
   for (int who = 0; who < 2; who++)
     for (int how = 0; how < 4; how++) {
-      fixture f;
+      sim_world f;
       begin(&f);
       nq_handle s = world_stream(&f.w, f.conn, NQ_KIND_RAW, "raw");
       CHECK_EQ(nq_stream_send(f.w.c.l, s, (const uint8_t *)"x", 1), 0);
@@ -217,7 +190,7 @@ static void test_reset_and_stop(void) {
 
 /* Both sides reset and stop in the same moment, with data queued: nothing is counted twice. */
 static void test_both_at_once(void) {
-  fixture f;
+  sim_world f;
   begin(&f);
   nq_handle s = world_stream(&f.w, f.conn, NQ_KIND_RAW, "raw");
   CHECK_EQ(nq_stream_send(f.w.c.l, s, (const uint8_t *)"x", 1), 0);
@@ -247,7 +220,7 @@ static int refuse_at_open(side *x, const nq_event *e) {
 }
 
 static void test_refuse_in_open(void) {
-  fixture f;
+  sim_world f;
   begin(&f);
   f.w.s.hook = refuse_at_open;
   nq_handle s = world_stream(&f.w, f.conn, NQ_KIND_RECORD, "rec");
@@ -270,7 +243,7 @@ static int reset_outgoing(side *x, const nq_event *e) {
 
 /* The opener gives its own stream up when it hears of it: nothing need ever reach the other side. */
 static void test_refuse_own(void) {
-  fixture f;
+  sim_world f;
   begin(&f);
   f.w.c.hook = reset_outgoing;
   world_stream(&f.w, f.conn, NQ_KIND_RECORD, "rec");
@@ -280,7 +253,7 @@ static void test_refuse_own(void) {
 
 /* ---- names and frames, written by hand on a nameless raw stream ---- */
 
-static nq_handle by_hand(fixture *f, const uint8_t *data, size_t n, size_t chunk, int fin) {
+static nq_handle by_hand(sim_world *f, const uint8_t *data, size_t n, size_t chunk, int fin) {
   nq_stream_options o = {.kind = NQ_KIND_RAW};
   nq_handle s = 0;
   REQUIRE(nq_stream_open(f->w.c.l, f->conn, &o, &s) == 0);
@@ -296,7 +269,7 @@ static nq_handle by_hand(fixture *f, const uint8_t *data, size_t n, size_t chunk
 }
 
 static void refused(const char *data, size_t n, size_t chunk, int fin, uint64_t code, int opened) {
-  fixture f;
+  sim_world f;
   begin(&f);
   f.w.s.limits.max_message_size = NQ_MIB(16);
   nq_handle s = by_hand(&f, (const uint8_t *)data, n, chunk, fin);
@@ -330,7 +303,7 @@ static void test_names(void) {
 /* A name, a header and a payload that come byte by byte are what they are at once. */
 static void test_split_name(void) {
   for (size_t chunk = 1; chunk <= 16; chunk++) {
-    fixture f;
+    sim_world f;
     begin(&f);
     nq_handle s = by_hand(&f,
                           (const uint8_t *)"rec\0\x83"
@@ -350,7 +323,7 @@ static void test_split_name(void) {
 static void test_longest_name(void) {
   char name[256];
   memset(name, 'n', sizeof name);
-  fixture f;
+  sim_world f;
   begin(&f);
   CHECK_EQ(nq_hdmap_add(f.w.s.map, name, 256, NQ_KIND_RAW, 0, NULL), NQ_ERR_ARG);
   CHECK_EQ(nq_hdmap_add(f.w.s.map, name, 255, NQ_KIND_RAW, 0, &f), 0);
@@ -386,7 +359,7 @@ static void test_frame_errors(void) {
 
 /* A stream that is reset before its name was complete leaves nothing behind. */
 static void test_reset_before_name(void) {
-  fixture f;
+  sim_world f;
   begin(&f);
   nq_handle s = by_hand(&f, (const uint8_t *)"re", 2, 2, 0);
   world_run(&f.w, 5);
@@ -402,7 +375,7 @@ static void test_reset_before_name(void) {
 }
 
 static void test_uni_has_one_direction(void) {
-  fixture f;
+  sim_world f;
   begin(&f);
   nq_stream_options o = {.kind = NQ_KIND_RAW, .uni = 1};
   nq_handle s;
@@ -437,13 +410,13 @@ static void test_uni_refused(void) {
   CHECK_EQ(w.c.stream_code, NQ_STREAM_UNKNOWN_PROTOCOL);
   CHECK_EQ(w.s.count[NQ_EV_STREAM_OPEN], 0);
   world_run(&w, 100);
-  CHECK_EQ(streams_alive(w.s.l), 0);
+  CHECK_EQ(world_stats(w.s.l).streams, 0);
   world_close(&w);
   nq_sim_free(&net);
 }
 
 static void test_arguments(void) {
-  fixture f;
+  sim_world f;
   begin(&f);
   nq_handle s;
   nq_stream_options o = {.kind = (nq_stream_kind)9};

@@ -7,12 +7,6 @@
 
 #define MS UINT64_C(1000000)
 
-typedef struct fixture {
-  nq_sim net;
-  world w;
-  nq_handle conn;
-} fixture;
-
 static void limits_none(world *w) { (void)w; }
 
 /* Windows as they begin: they do not grow. */
@@ -21,31 +15,13 @@ static void fixed_windows(world *w) {
   w->s.limits.connection_window = 2 * NQ_STREAM_WINDOW;
 }
 
-static void begin_with(fixture *f, void (*set)(world *)) {
-  nq_sim_init(&f->net, 21);
-  f->net.delay = MS;
-  world_open(&f->w, &f->net);
+static void begin_with(sim_world *f, void (*set)(world *)) {
+  sim_world_open(f, 21);
   set(&f->w);
-  nq_endpoint_close(f->w.s.l, f->w.s.ep);
-  world_listen(&f->w);
+  sim_world_listen(f);
   f->w.s.echo = 0;
-  f->conn = world_connect(&f->w, "localhost");
-  REQUIRE(world_until(&f->w, &f->w.s.count[NQ_EV_CONN_OPEN], 1, 5000));
-  REQUIRE(world_until(&f->w, &f->w.c.count[NQ_EV_CONN_OPEN], 1, 5000));
+  sim_world_connect(f);
 }
-
-static void end(fixture *f) {
-  world_close(&f->w);
-  nq_sim_free(&f->net);
-}
-
-static uint64_t streams_alive(nq_loop *l) {
-  nq_loop_stats s;
-  nq_loop_get_stats(l, &s);
-  return s.streams;
-}
-
-static uint8_t byte_at(uint64_t i) { return (uint8_t)((i * 2654435761u) >> 13); }
 
 typedef struct flow {
   uint64_t got, wrong, sent;
@@ -60,18 +36,18 @@ static int watch(side *x, const nq_event *e) {
   if (e->kind != NQ_EV_STREAM_DATA)
     return 0;
   for (size_t i = 0; i < e->len; i++)
-    t->wrong += e->data[i] != byte_at(t->got + i);
+    t->wrong += e->data[i] != world_byte(0, t->got + i);
   t->got += e->len;
   return 1;
 }
 
 /* Keeps the sender's queue at its high watermark. */
-static void feed(fixture *f, nq_handle s, flow *t, uint64_t upto) {
+static void feed(sim_world *f, nq_handle s, flow *t, uint64_t upto) {
   static uint8_t p[20000];
   while (t->sent < upto) {
     size_t n = upto - t->sent < sizeof p ? (size_t)(upto - t->sent) : sizeof p;
     for (size_t i = 0; i < n; i++)
-      p[i] = byte_at(t->sent + i);
+      p[i] = world_byte(0, t->sent + i);
     int rv = nq_stream_send(f->w.c.l, s, p, n);
     CHECK(rv >= 0);
     if (rv < 0)
@@ -85,7 +61,7 @@ static void feed(fixture *f, nq_handle s, flow *t, uint64_t upto) {
 /* The reader pauses while a fast sender runs: what is held is no more than a window, and all of it comes in the end. */
 static void test_pause(void) {
   const uint64_t total = 12u << 20;
-  fixture f;
+  sim_world f;
   begin_with(&f, fixed_windows);
   flow t = {0};
   f.w.s.hook = watch;
@@ -126,13 +102,13 @@ static void test_pause(void) {
   CHECK(f.w.c.count[NQ_EV_STREAM_WRITABLE] > 0);
   CHECK_EQ(nq_stream_finish(f.w.s.l, in), 0);
   CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_STREAM_CLOSE], 1, 1000));
-  end(&f);
+  sim_world_close(&f);
 }
 
 /* Paused from the first event on; the sender ends the stream meanwhile: FIN, RESET or the whole connection. */
 static void test_paused_to_the_end(void) {
   for (int how = 0; how < 5; how++) {
-    fixture f;
+    sim_world f;
     begin_with(&f, limits_none);
     flow t = {.pause_at_open = 1};
     f.w.s.hook = watch;
@@ -176,8 +152,8 @@ static void test_paused_to_the_end(void) {
     }
     CHECK_EQ(t.wrong, 0);
     world_run(&f.w, 50);
-    CHECK_EQ(streams_alive(f.w.s.l), 0);
-    end(&f);
+    CHECK_EQ(world_stats(f.w.s.l).streams, 0);
+    sim_world_close(&f);
   }
 }
 
@@ -207,7 +183,7 @@ static int touch_in_close(side *x, const nq_event *e) {
 }
 
 static void test_use_after_close(void) {
-  fixture f;
+  sim_world f;
   begin_with(&f, limits_none);
   f.w.s.hook = f.w.c.hook = touch_in_close;
   for (int i = 0; i < 3; i++) {
@@ -221,13 +197,13 @@ static void test_use_after_close(void) {
   CHECK(world_until(&f.w, &f.w.s.count[NQ_EV_CONN_FREED], 1, 1000));
   CHECK_EQ(f.w.s.count[NQ_EV_STREAM_CLOSE], 3);
   world_run(&f.w, 20);
-  CHECK_EQ(streams_alive(f.w.s.l), 0);
-  CHECK_EQ(streams_alive(f.w.c.l), 0);
-  end(&f);
+  CHECK_EQ(world_stats(f.w.s.l).streams, 0);
+  CHECK_EQ(world_stats(f.w.c.l).streams, 0);
+  sim_world_close(&f);
 }
 
 static void test_watermarks(void) {
-  fixture f;
+  sim_world f;
   begin_with(&f, limits_none);
   flow t = {0};
   f.w.s.hook = watch;
@@ -260,7 +236,7 @@ static void test_watermarks(void) {
   world_run(&f.w, 20);
   nq_conn_get_info(f.w.c.l, f.conn, &i);
   CHECK_EQ(i.queued, 0);
-  end(&f);
+  sim_world_close(&f);
 }
 
 /* ---- many ---- */
@@ -271,7 +247,7 @@ static void small_windows(world *w) {
 }
 
 static void test_thousand_at_once(void) {
-  fixture f;
+  sim_world f;
   begin_with(&f, small_windows);
   f.w.s.echo = 1;
   enum { N = 1000 };
@@ -293,9 +269,9 @@ static void test_thousand_at_once(void) {
   CHECK_EQ(f.w.c.count[NQ_EV_STREAM_FIN], N);
   CHECK_EQ(f.w.c.bytes, total);
   world_run(&f.w, 50);
-  CHECK_EQ(streams_alive(f.w.c.l), 0);
-  CHECK_EQ(streams_alive(f.w.s.l), 0);
-  end(&f);
+  CHECK_EQ(world_stats(f.w.c.l).streams, 0);
+  CHECK_EQ(world_stats(f.w.s.l).streams, 0);
+  sim_world_close(&f);
 }
 
 static void few_streams(world *w) {
@@ -308,7 +284,7 @@ static void few_streams(world *w) {
 
 /* Whichever way streams end, the credit for the next one, and for bytes, comes back: 500 through a limit of 7. */
 static void test_credits_come_back(void) {
-  fixture f;
+  sim_world f;
   begin_with(&f, few_streams);
   uint8_t p[3000];
   memset(p, 9, sizeof p);
@@ -372,8 +348,8 @@ static void test_credits_come_back(void) {
       break;
   }
   world_run(&f.w, 100);
-  CHECK_EQ(streams_alive(f.w.c.l), 0);
-  CHECK_EQ(streams_alive(f.w.s.l), 0);
+  CHECK_EQ(world_stats(f.w.c.l).streams, 0);
+  CHECK_EQ(world_stats(f.w.s.l).streams, 0);
   /* As many streams as at first, and as many bytes on them as at first. */
   nq_conn *c = nq_conn_get(&f.w.c.l->hub, f.conn);
   CHECK_EQ(ngtcp2_conn_get_streams_bidi_left2(c->quic), 7);
@@ -384,11 +360,11 @@ static void test_credits_come_back(void) {
   nq_conn *sc = nq_conn_get(&f.w.s.l->hub, f.w.s.conn);
   CHECK_EQ(sc->queued, 0);
   CHECK_EQ(sc->assembly, 0);
-  end(&f);
+  sim_world_close(&f);
 }
 
 static void test_pending_opens(void) {
-  fixture f;
+  sim_world f;
   begin_with(&f, few_streams);
   nq_handle s[120];
   nq_stream_options o = {.kind = NQ_KIND_RAW, .name = "raw", .name_len = 3};
@@ -415,7 +391,7 @@ static void test_pending_opens(void) {
   for (int i = 0; i < 7; i++)
     first_seven_first &= f.w.s.kept[i] < 7;
   CHECK(first_seven_first);
-  end(&f);
+  sim_world_close(&f);
 }
 
 /* Streams, calls and datagrams before the handshake: kept, and sent once it is done. */
@@ -451,7 +427,7 @@ static void test_open_before_connected(void) {
 static void small_assembly(world *w) { w->s.limits.max_assembly = NQ_KIB(64); }
 
 static void test_assembly_bound(void) {
-  fixture f;
+  sim_world f;
   begin_with(&f, small_assembly);
   nq_stream_options o = {.kind = NQ_KIND_RAW, .name = "rec", .name_len = 3};
   static uint8_t p[30004] = {0x00, 0x00, 0x81}; /* a record of 16384, then zeros: overlong */
@@ -469,126 +445,7 @@ static void test_assembly_bound(void) {
       nq_stream_reset(f.w.c.l, s[i], 1);
   world_run(&f.w, 30);
   CHECK_EQ(nq_conn_get(&f.w.s.l->hub, f.w.s.conn)->assembly, 0);
-  end(&f);
-}
-
-/* ---- turns ---- */
-
-typedef struct turns {
-  nq_sim *net;
-  uint32_t n_slow, n_quick, wrong, now_slow, now_quick, most_slow;
-} turns;
-
-/* Requests of 2 bytes; those of type 1 take a millisecond, the others a microsecond. */
-static int take_long(side *x, const nq_event *e) {
-  turns *t = x->hook_ctx;
-  if (e->kind != NQ_EV_RPC_REQUEST)
-    return 0;
-  uint32_t *n = e->type == 1 ? &t->n_slow : &t->n_quick;
-  t->wrong += e->len != 2 || (uint32_t)(e->data[0] | e->data[1] << 8) != *n;
-  ++*n;
-  e->type == 1 ? t->now_slow++ : t->now_quick++;
-  t->net->now += e->type == 1 ? MS : 1000;
-  nq_rpc_reply(x->l, e->handle, e->msgid, 0, e->data, e->len); /* in test_turns_closed to nobody */
-  return 1;
-}
-
-static void ask(fixture *f, nq_handle s, int16_t type, uint32_t first, uint32_t n) {
-  for (uint32_t i = first; i < first + n; i++) {
-    uint8_t p[2] = {(uint8_t)i, (uint8_t)(i >> 8)};
-    CHECK(nq_rpc_call(f->w.c.l, s, type, p, 2, NQ_SEC(1000), NULL, NULL) >= 0);
-  }
-}
-
-/* A connection with slow handlers has its requests one in a tick, while the other one has all of its own; nothing is
- * lost or out of order, and the end of the stream comes last. */
-static void test_turns(void) {
-  fixture f;
-  begin_with(&f, limits_none);
-  turns t = {.net = &f.net};
-  f.w.s.hook = take_long;
-  f.w.s.hook_ctx = &t;
-  nq_handle other = world_connect(&f.w, "localhost");
-  REQUIRE(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_OPEN], 2, 5000));
-  nq_handle slow = world_stream(&f.w, f.conn, NQ_KIND_RPC, "rpc"),
-            quick = world_stream(&f.w, other, NQ_KIND_RPC, "rpc");
-  ask(&f, slow, 1, 0, 20); /* nothing is known of it yet: a long tick */
-  ask(&f, quick, 2, 0, 20);
-  REQUIRE(world_until(&f.w, &f.w.c.count[NQ_EV_RPC_REPLY], 40, 5000));
-  CHECK(nq_loop_timing(f.w.s.l));
-  ask(&f, slow, 1, 20, 2); /* timed */
-  REQUIRE(world_until(&f.w, &f.w.c.count[NQ_EV_RPC_REPLY], 42, 5000));
-  ask(&f, slow, 1, 22, 1000);
-  CHECK_EQ(nq_stream_finish(f.w.c.l, slow), 0);
-  uint32_t asked = 20;
-  for (int i = 0; i < 3000 && t.n_slow < 1022; i++) {
-    if (asked < 1020) {
-      ask(&f, quick, 2, asked, 5);
-      asked += 5;
-    }
-    t.now_slow = 0;
-    world_tick(&f.w, 100000);
-    t.most_slow = t.now_slow > t.most_slow ? t.now_slow : t.most_slow;
-    if (t.n_slow < 1021)
-      CHECK_EQ(f.w.s.count[NQ_EV_STREAM_FIN], 0);
-  }
-  CHECK_EQ(t.most_slow, 1);
-  CHECK_EQ(t.n_slow, 1022);
-  CHECK(t.n_quick > 900); /* it did not wait for the end of the slow ones */
-  CHECK(world_until(&f.w, &f.w.s.count[NQ_EV_STREAM_FIN], 1, 100));
-  CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_RPC_REPLY], 1022 + asked, 5000));
-  CHECK_EQ(t.wrong, 0);
-  end(&f);
-}
-
-/* Alone a connection has no turns: nobody waits for it. */
-static void test_turns_alone(void) {
-  fixture f;
-  begin_with(&f, limits_none);
-  turns t = {.net = &f.net};
-  f.w.s.hook = take_long;
-  f.w.s.hook_ctx = &t;
-  nq_handle slow = world_stream(&f.w, f.conn, NQ_KIND_RPC, "rpc");
-  uint32_t asked = 0;
-  for (int round = 0; round < 3; round++) {
-    ask(&f, slow, 1, asked, 20);
-    asked += 20;
-    t.most_slow = 0;
-    for (int i = 0; i < 100 && t.n_slow < asked; i++) {
-      t.now_slow = 0;
-      world_tick(&f.w, 100000);
-      t.most_slow = t.now_slow > t.most_slow ? t.now_slow : t.most_slow;
-    }
-    CHECK(t.most_slow > 10);
-  }
-  CHECK_EQ(t.wrong, 0);
-  CHECK_EQ(t.n_slow, 60);
-  end(&f);
-}
-
-/* What waits for its turn when the peer closes the connection is delivered before the end. */
-static void test_turns_closed(void) {
-  fixture f;
-  begin_with(&f, limits_none);
-  turns t = {.net = &f.net};
-  f.w.s.hook = take_long;
-  f.w.s.hook_ctx = &t;
-  world_connect(&f.w, "localhost");
-  REQUIRE(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_OPEN], 2, 5000));
-  nq_handle slow = world_stream(&f.w, f.conn, NQ_KIND_RPC, "rpc");
-  for (uint32_t n = 0; n < 60; n += 20) {
-    ask(&f, slow, 1, n, 20);
-    REQUIRE(world_until(&f.w, &f.w.c.count[NQ_EV_RPC_REPLY], n + 20, 5000));
-  }
-  ask(&f, slow, 1, 60, 100);
-  for (int i = 0; i < 100 && t.n_slow < 70; i++)
-    world_tick(&f.w, 100000);
-  CHECK(t.n_slow >= 70 && t.n_slow < 160);
-  nq_conn_close(f.w.c.l, f.conn, 5, NULL, 0, 1);
-  REQUIRE(world_until(&f.w, &f.w.s.count[NQ_EV_CONN_CLOSE], 1, 1000));
-  CHECK_EQ(t.n_slow, 160);
-  CHECK_EQ(t.wrong, 0);
-  end(&f);
+  sim_world_close(&f);
 }
 
 int main(void) {
@@ -601,8 +458,5 @@ int main(void) {
   RUN(test_pending_opens);
   RUN(test_open_before_connected);
   RUN(test_assembly_bound);
-  RUN(test_turns);
-  RUN(test_turns_alone);
-  RUN(test_turns_closed);
   CHECK_DONE();
 }

@@ -271,3 +271,42 @@ nq_handle world_stream(world *w, nq_handle conn, nq_stream_kind kind, const char
   REQUIRE(nq_stream_open(w->c.l, conn, &o, &h) == 0);
   return h;
 }
+
+nq_loop_stats world_stats(const nq_loop *l) {
+  nq_loop_stats s;
+  nq_loop_get_stats(l, &s);
+  return s;
+}
+
+int side_order_is(side *x, const char *want) {
+  x->order[x->n_order] = 0;
+  if (!strcmp(x->order, want))
+    return 1;
+  fprintf(stderr, "order %s, expected %s\n", x->order, want);
+  return 0;
+}
+
+uint8_t world_byte(uint64_t seed, uint64_t i) { return (uint8_t)((i * 2654435761u + seed * 40503u) >> 13); }
+
+void sim_world_open(sim_world *f, uint64_t seed) {
+  nq_sim_init(&f->net, seed);
+  f->net.delay = 1000000;
+  world_open(&f->w, &f->net);
+}
+
+void sim_world_listen(sim_world *f) {
+  nq_endpoint_close(f->w.s.l, f->w.s.ep);
+  world_listen(&f->w);
+}
+
+void sim_world_connect(sim_world *f) {
+  uint32_t n = f->w.c.count[NQ_EV_CONN_OPEN], m = f->w.s.count[NQ_EV_CONN_OPEN];
+  f->conn = world_connect(&f->w, "localhost");
+  REQUIRE(world_until(&f->w, &f->w.s.count[NQ_EV_CONN_OPEN], m + 1, 5000));
+  REQUIRE(world_until(&f->w, &f->w.c.count[NQ_EV_CONN_OPEN], n + 1, 5000));
+}
+
+void sim_world_close(sim_world *f) {
+  world_close(&f->w);
+  nq_sim_free(&f->net);
+}

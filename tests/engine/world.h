@@ -67,5 +67,25 @@ void side_tick(side *x, int64_t wait);
 int world_lend(nq_loop *l, nq_handle s, const uint8_t *p, size_t n);
 extern uint64_t world_lent, world_returned; /* how many, of all worlds; world_close compares them */
 nq_handle world_stream(world *w, nq_handle conn, nq_stream_kind kind, const char *name);
+nq_loop_stats world_stats(const nq_loop *l);
+/* Whether the letters of what a side has seen are these; says so when they are not. */
+int side_order_is(side *x, const char *want);
+/* Byte i of a pattern; those of other seeds are others. */
+uint8_t world_byte(uint64_t seed, uint64_t i);
+
+/* A world on a simulated network, and the last connection in it: what most tests begin with. */
+typedef struct sim_world {
+  nq_sim net;
+  world w;
+  nq_handle conn;
+} sim_world;
+
+/* Packets take a millisecond; nobody is connected yet. */
+void sim_world_open(sim_world *f, uint64_t seed);
+/* Opens the server's endpoint anew, with its limits and settings of now. */
+void sim_world_listen(sim_world *f);
+/* One more connection, open on both sides. */
+void sim_world_connect(sim_world *f);
+void sim_world_close(sim_world *f);
 
 #endif
