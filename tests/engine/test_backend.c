@@ -59,8 +59,8 @@ static int open_socket(nq_io **out, void *shared, const nq_backend_options *o) {
   return -EOPNOTSUPP;
 }
 
-static int steer(nq_io *io, uint32_t n) {
-  (void)io, (void)n;
+static int steer(nq_io *io, const nq_steering *s) {
+  (void)io, (void)s;
   return -EOPNOTSUPP;
 }
 

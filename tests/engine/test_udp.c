@@ -398,8 +398,8 @@ static void steer(const char *host) {
     s[i] = open_with(o);
     o.local = s[0]->local;
   }
-  CHECK_EQ(used()->backend->steer(s[0], 0), -EINVAL);
-  CHECK_EQ(used()->backend->steer(s[0], 3), 0);
+  CHECK_EQ(used()->backend->steer(s[0], &(nq_steering){0, 1, 6, 5}), -EINVAL);
+  CHECK_EQ(used()->backend->steer(s[0], &(nq_steering){3, 1, 6, 5}), 0);
   for (int id = 0; id < 256; id++) {
     uint8_t one[30] = {(uint8_t)(0x40 | (id & 0x3f)), (uint8_t)id}, initial[30] = {0xc0, 0, 0, 0, 1, 8, (uint8_t)id};
     uint8_t empty[30] = {0xc0, 0, 0, 0, 1, 0, (uint8_t)id}, cut[30] = {0xff, 7, 7, 7, 7, 8, (uint8_t)id};
@@ -413,7 +413,7 @@ static void steer(const char *host) {
   }
   for (int i = 0; i < 3; i++)
     s[i]->ops->close(s[i]);
-  CHECK_EQ(used()->backend->steer(a, 2), -EINVAL); /* no reuseport group */
+  CHECK_EQ(used()->backend->steer(a, &(nq_steering){2, 1, 6, 5}), -EINVAL); /* no reuseport group */
   a->ops->close(a);
 }
 #endif
@@ -424,7 +424,7 @@ static void test_steer(void) {
   steer("::1");
 #else
   nq_io *a = open_on("127.0.0.1");
-  CHECK_EQ(used()->backend->steer(a, 2), -EOPNOTSUPP);
+  CHECK_EQ(used()->backend->steer(a, &(nq_steering){2, 1, 6, 5}), -EOPNOTSUPP);
   a->ops->close(a);
 #endif
 }

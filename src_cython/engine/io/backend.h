@@ -16,6 +16,15 @@ typedef struct nq_backend_options {
   uint32_t buffer_size; /* The bytes to ask for, for the receive and for the send buffer each; 0: 16 MiB. */
 } nq_backend_options;
 
+/* To which socket of a group a datagram goes: to socket (one of its bytes) % members, by the kind of its header (RFC
+ * 8999 5). To socket 0 where there is no such byte. */
+typedef struct nq_steering {
+  uint32_t members;      /* The sockets of the group, at least 1. */
+  uint32_t short_byte;   /* Where that byte is in a packet with a short header, */
+  uint32_t long_byte;    /* ... and with a long one, */
+  uint32_t long_present; /* ... in which the byte here is 0 if there is none. */
+} nq_steering;
+
 typedef struct nq_backend {
   const char *name; /* What a user asks for it by. */
   /* Whether this system has it: 0, or -errno. Opens nothing. */
@@ -28,10 +37,9 @@ typedef struct nq_backend {
   /* Opens a non-blocking, close-on-exec socket. What the system does not have of what is not forbidden is left out:
    * nq_io.caps says what there is. 0, or -errno. */
   int (*open)(nq_io **out, void *shared, const nq_backend_options *o);
-  /* Has the system give the datagrams of a reuseport group to socket (first byte of the destination connection ID) % n,
-   * in the order in which the sockets were bound; to socket 0 when there is no such byte. One call serves the group.
-   * When a socket of the group closes, the last one takes its place. 0, or -errno. */
-  int (*steer)(nq_io *io, uint32_t n);
+  /* Has the system steer the datagrams of a reuseport group, whose sockets count in the order in which they were bound.
+   * One call serves the group. When a socket of the group closes, the last one takes its place. 0, or -errno. */
+  int (*steer)(nq_io *io, const nq_steering *s);
 } nq_backend;
 
 /* A backend that a loop has taken. All zero: none yet. */

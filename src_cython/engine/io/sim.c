@@ -453,9 +453,9 @@ static int start(void **shared, void *ctx) {
 
 static void stop(void *shared) { (void)shared; }
 
-static int steer(nq_io *io, uint32_t n) {
+static int steer(nq_io *io, const nq_steering *s) {
   (void)io;
-  (void)n;
+  (void)s;
   return -ENOTSUP;
 }
 

@@ -140,6 +140,6 @@ int nq_udp_open(nq_io **out, void *shared, const nq_backend_options *o, const nq
                 void (*more)(nq_udp *u, const nq_backend_options *o));
 
 /* udp_steer.c: nq_backend.steer, a classic BPF program where the system has that. */
-int nq_udp_steer(nq_io *io, uint32_t n);
+int nq_udp_steer(nq_io *io, const nq_steering *s);
 
 #endif

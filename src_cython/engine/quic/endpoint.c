@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "app/app.h"
+#include "quic/cid.h"
 #include "quic/closing.h"
 #include "tls/hmac.h"
 
@@ -98,6 +99,11 @@ int nq_endpoint_new(nq_hub *hub, nq_io *io, const nq_endpoint_options *o, const 
 }
 
 /* A socket of the loop's backend, which is chosen with the first one. 0, or -errno. */
+static int steer(const nq_hub *hub, nq_io *io) {
+  nq_steering s = nq_cid_steering(nq_group_members(hub->group));
+  return hub->backend.backend->steer(io, &s);
+}
+
 static int open_socket(nq_hub *hub, const nq_endpoint_options *o, nq_io **io) {
   nq_backend_use *u = &hub->backend;
   const nq_backend *wanted = hub->opts.portable ? nq_backend_find("udp") : hub->opts.backend;
@@ -129,7 +135,7 @@ int nq_endpoint_bind(nq_hub *hub, const nq_endpoint_options *o, const nq_app *ap
     hub->err = -rv;
     return NQ_ERR_SYS;
   }
-  if (o->reuseport && hub->group && hub->backend.backend->steer(io, nq_group_members(hub->group)))
+  if (o->reuseport && hub->group && steer(hub, io))
     nq_hub_log(hub, 'W', "no connection-ID steering by the kernel: datagrams are forwarded between workers", NULL);
   if (io->caps.rcvbuf < io->caps.rcvbuf_asked)
     log_clamped(hub, &io->caps);
