@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Generator
 from types import TracebackType
 from typing import Any, cast
 
 from . import _naquid, event_loop
+from ._net.resolve import local_address
+from ._net.tls_cache import holds_key
 from .config import ALPN, Blob, ServerConfig, check_blob, check_host, check_type
 from .connection import Connection
-from .errors import ConfigError, Error, unresolved
+from .errors import ConfigError, Error
 from .event_loop import LoopStats
 from .handlers import Apps, Handlers, check_apps, compile_apps
 
 __all__ = ["Server", "Serving", "serve"]
-
-SHUTDOWN = 0x08  # NQ_CODE_SHUTDOWN
 
 
 def serve(
@@ -37,7 +36,7 @@ def serve(
     streams are bare bytes, as other QUIC implementations expect.
     host: a numeric address or a name of this machine ("0.0.0.0": all of IPv4, "::": all of both). port: 0 lets the
     system choose; `Server.port` tells. cert, key: path, PEM bytes or DER bytes; required, here or in
-    `ServerConfig.tls`.
+    `ServerConfig.tls`, but for the key of a PEM certificate that holds it too.
 
     Awaiting raises ConfigError (certificate, key, an argument out of range), OSError (the port is in use, no such
     address), ResolveError.
@@ -85,7 +84,7 @@ class Server(_naquid.BaseServer):
             if tasks and grace > 0:
                 await asyncio.wait(tasks, timeout=grace)
             for connection in self.connections:
-                connection._close(SHUTDOWN, "the server shuts down", False)
+                connection._close(_naquid.CODE_SHUTDOWN, "the server shuts down", False)
             try:
                 while (waiter := self._idle_wait()) is not None:
                     await waiter
@@ -97,7 +96,7 @@ class Server(_naquid.BaseServer):
         """Ends the server at once: connections are closed without sending what is queued."""
         if not self.closed:
             for connection in self.connections:
-                connection.abort(SHUTDOWN, "the server shuts down")
+                connection.abort(_naquid.CODE_SHUTDOWN, "the server shuts down")
             asyncio.get_running_loop().call_soon(self._end_all)
 
     def is_serving(self) -> bool:
@@ -176,8 +175,11 @@ class Serving:
         self._key = key if key is not None else config.tls.key
         self._config = config
         self._server: Server | None = None
-        if (self._cert is None or self._key is None) and not (optional and self._cert is self._key):
+        if not self._identified() and not (optional and self._cert is self._key is None):
             raise ConfigError("a server needs cert= and key=: `naquid cert` makes a pair for development")
+
+    def _identified(self) -> bool:
+        return self._cert is not None and (self._key is not None or holds_key(self._cert))
 
     def __await__(self) -> Generator[Any, None, Server]:
         return self._serve().__await__()
@@ -209,7 +211,7 @@ class Serving:
                 keylog=settings.keylog,
             )
         app = compile_apps(self._app, config.call_timeout, config.limits.max_handler_tasks)
-        host = await _numeric(self._host, self._port)
+        host = await local_address(self._host, self._port)
         server = Server()
         server._ended = asyncio.Event()
         server._busy_poll = config.busy_poll
@@ -231,15 +233,3 @@ class Serving:
             event_loop.release(engine, config.busy_poll)
             raise
         return server
-
-
-async def _numeric(host: str, port: int) -> str:
-    if _naquid.parse_address(host, port) is not None:
-        return host
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
-        )
-    except OSError as error:
-        raise unresolved(host, error, "give a numeric address") from error
-    return str(found[0][4][0])

@@ -8,51 +8,61 @@ from collections import OrderedDict
 from typing import Any
 
 from .. import _naquid
-from ..config import Blob, TlsConfig
 
-__all__ = ["client_context"]
+__all__ = ["client_context", "holds_key"]
+
+Blob = str | os.PathLike[str] | bytes
 
 KEPT = 64
+ALPN = ("nq/1",)
 
 _contexts: OrderedDict[tuple[Any, ...], _naquid.Tls] = OrderedDict()
-_lock = threading.Lock()
+_lock = threading.RLock()  # a finalizer that the garbage collector runs may connect, too
 
 
-def client_context(settings: TlsConfig, ca: Blob | None, insecure: bool) -> _naquid.Tls:
-    """The context for these settings; `ca` goes before theirs. A file that was changed, or replaced by another, is read
-    again. Raises ConfigError."""
-    if ca is None:
-        ca = settings.ca
-    key = (
-        _identity(settings.cert),
-        _identity(settings.key),
+def client_context(
+    *,
+    ca: Blob | None = None,
+    insecure: bool = False,
+    cert: Blob | None = None,
+    key: Blob | None = None,
+    alpn: tuple[str, ...] = ALPN,
+    groups: str | None = None,
+    ciphersuites: str | None = None,
+    keylog: str | os.PathLike[str] | None = None,
+) -> _naquid.Tls:
+    """A client's context with these settings, which are those of `naquid.TlsConfig`. A file that was changed, or
+    replaced by another, is read again. Raises ConfigError; MemoryError, or OSError when no descriptor is left."""
+    known = (
+        _identity(cert),
+        _identity(key),
         _identity(ca),
         insecure,
-        settings.alpn,
-        settings.groups,
-        settings.ciphersuites,
-        settings.keylog,
-        os.environ.get("SSLKEYLOGFILE") if settings.keylog is None else None,
+        alpn,
+        groups,
+        ciphersuites,
+        keylog,
+        os.environ.get("SSLKEYLOGFILE") if keylog is None else None,
         (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")) if ca is None else None,
     )
     with _lock:
-        found = _contexts.get(key)
+        found = _contexts.get(known)
         if found is not None:
-            _contexts.move_to_end(key)
+            _contexts.move_to_end(known)
             return found
     made = _naquid.Tls(
         server=False,
-        cert=settings.cert,
-        key=settings.key,
+        cert=cert,
+        key=key,
         ca=ca,
         insecure=insecure,
-        alpn=settings.alpn,
-        groups=settings.groups,
-        ciphersuites=settings.ciphersuites,
-        keylog=settings.keylog,
+        alpn=alpn,
+        groups=groups,
+        ciphersuites=ciphersuites,
+        keylog=keylog,
     )
     with _lock:
-        _contexts[key] = made
+        _contexts[known] = made
         while len(_contexts) > KEPT:
             _contexts.popitem(last=False)
     return made
@@ -71,3 +81,18 @@ def _identity(blob: Blob | None) -> object:
     except (OSError, ValueError, TypeError):
         return object()  # not kept under any name; reading it says what is wrong
     return os.fspath(blob), state.st_mtime_ns, state.st_size, state.st_ino, state.st_dev
+
+
+def holds_key(cert: Blob | None) -> bool:
+    """Whether a certificate is PEM text with its private key in it, so that a server needs no other."""
+    if isinstance(cert, str) and "-----BEGIN " in cert:
+        return " PRIVATE KEY-----" in cert
+    if isinstance(cert, (bytes, bytearray, memoryview)):
+        return b" PRIVATE KEY-----" in bytes(cert)
+    if cert is None:
+        return False
+    try:
+        with open(cert, "rb") as file:
+            return b" PRIVATE KEY-----" in file.read(1 << 20)
+    except (OSError, ValueError):
+        return False
