@@ -46,6 +46,7 @@ def test_a_certificate_that_holds_its_key_is_enough(small: Any, tmp_path: Path, 
     both = tmp_path / "both.pem"
     both.write_bytes(Path(small.leaf.cert).read_bytes() + Path(small.leaf.key).read_bytes())
     server = nq_server_create(1)
+    assert server is not None
     for cert in (both, str(both), both.read_bytes()):
         assert small.listen(server, cert=cert, key=None) is not None
     assert small.listen(server, key=None) is None

@@ -101,5 +101,5 @@ def test_a_certificate_with_its_key(tmp_path: Path) -> None:
     for found in (cert + key, (cert + key).encode(), bytearray((cert + key).encode()), both, str(both)):
         assert holds_key(found)  # type: ignore[arg-type]
     both.write_text(cert)
-    for found in (cert, cert.encode(), both, tmp_path / "none.pem", str(tmp_path), b"\x30\x82", None):
-        assert not holds_key(found)
+    for other in (cert, cert.encode(), both, tmp_path / "none.pem", str(tmp_path), b"\x30\x82", None):
+        assert not holds_key(other)
