@@ -123,6 +123,7 @@ cdef extern from "engine/engine.h" nogil:
         uint64_t sent, lost, duplicated
         nq_env env
     ctypedef struct nq_sim_host:
+        nq_sim *sim
         nq_addr v4, v6
         int any
         nq_io_opener opener
@@ -130,9 +131,8 @@ cdef extern from "engine/engine.h" nogil:
     void nq_sim_free(nq_sim *s)
     void nq_sim_host_init(nq_sim_host *h, nq_sim *s)
     int nq_sim_rebind_host(nq_sim *s, const nq_addr *host)
-    uint64_t nq_sim_next(const nq_sim *s)
     void nq_sim_advance(nq_sim *s, uint64_t to)
-    int nq_sim_arrived(const nq_sim_host *h)
+    uint64_t nq_sim_arrival(const nq_sim_host *h)
 
     # ---- limits.h ----
     ctypedef struct nq_limits:

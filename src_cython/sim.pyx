@@ -5,6 +5,15 @@ from contextvars import ContextVar
 # The host that is asked for in this context, or None. Clients of naquid.capi are made there.
 sim_host = ContextVar("naquid_sim_host", default=None)
 
+cdef uint64_t next_of(Loop loop):
+    """When an attached loop has something to do, which may have passed; UINT64_MAX: never, or it is not attached."""
+    cdef uint64_t left
+    if loop.l == NULL or loop.aloop is None:
+        return UINT64_MAX
+    left = nq_loop_deadline_in(loop.l)
+    return min(nq_sim_arrival(&loop.place), UINT64_MAX if left == UINT64_MAX else loop.place.sim.now + left)
+
+
 cdef class Sim:
     """A simulated network with a clock of its own, in ns. What uses it is run by one thread."""
 
@@ -34,12 +43,9 @@ cdef class Sim:
     def next(self):
         """When something is to be done next: a packet arrives, or an attached loop has a deadline. None: never."""
         cdef Loop loop
-        cdef uint64_t at = nq_sim_next(&self.s)
-        cdef uint64_t left
+        cdef uint64_t at = UINT64_MAX
         for loop in self.loops:
-            left = UINT64_MAX if loop.l == NULL or loop.aloop is None else nq_loop_deadline_in(loop.l)
-            if left != UINT64_MAX and self.s.now + left < at:
-                at = self.s.now + left
+            at = min(at, next_of(loop))
         return None if at == UINT64_MAX else at
 
     def advance(self, uint64_t to):
@@ -51,8 +57,7 @@ cdef class Sim:
         cdef Loop loop
         cdef list found = []
         for loop in self.loops:
-            if loop.l != NULL and loop.aloop is not None and (
-                    nq_sim_arrived(&loop.place) or nq_loop_deadline_in(loop.l) == 0):
+            if next_of(loop) <= self.s.now:
                 found.append(loop)
         return found
 
