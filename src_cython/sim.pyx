@@ -14,6 +14,8 @@ cdef uint64_t next_of(Loop loop):
     return min(nq_sim_arrival(&loop.place), UINT64_MAX if left == UINT64_MAX else loop.place.sim.now + left)
 
 
+# Neither is cleared before a loop that the garbage collector finds with it: the loop's sockets are freed in the Sim.
+@cython.no_gc_clear
 cdef class Sim:
     """A simulated network with a clock of its own, in ns. What uses it is run by one thread."""
 
@@ -89,6 +91,7 @@ cdef class Sim:
         return n
 
 
+@cython.no_gc_clear
 cdef class SimHost:
     """A host of the network with these numeric addresses, at most one of each family. any: its sockets may be bound to
     every other address, too."""

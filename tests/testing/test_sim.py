@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import socket
 import threading
 import time
+import weakref
 from typing import Any
 
 import pytest
 
 import naquid
-from naquid import capi
+from naquid import _naquid, capi
 from naquid.testing import Authority, SimConditions, SimDeadlock, SimNetwork
 
 SERVER = "10.0.0.1"
@@ -512,6 +514,16 @@ def test_a_closed_network(place: Place) -> None:
     network.close()
     with contextlib.closing(network), pytest.raises(RuntimeError, match="the SimNetwork is closed"):
         network.run(main())
+
+
+def test_a_loop_that_was_forgotten_goes_with_its_network() -> None:
+    sim = _naquid.Sim(1)
+    loop = _naquid.Loop(sim=_naquid.SimHost(sim, ["10.0.0.1"]))
+    assert sim.loops == [loop]
+    gone = weakref.ref(loop)
+    del sim, loop
+    gc.collect()
+    assert gone() is None
 
 
 def test_clients_of_the_c_api(place: Place) -> None:
