@@ -130,9 +130,8 @@ cdef extern from "engine.h" nogil:
     void nq_sim_free(nq_sim *s)
     const nq_backend nq_sim_backend
     int nq_sim_rebind_host(nq_sim *s, const nq_addr *host)
-    uint64_t nq_sim_next(const nq_sim *s)
     void nq_sim_advance(nq_sim *s, uint64_t to)
-    int nq_sim_arrived(const nq_sim_host *h)
+    uint64_t nq_sim_arrival(const nq_sim_host *h)
 
     # ---- limits.h ----
     ctypedef struct nq_limits:
