@@ -2,7 +2,6 @@
 # needs: core/arguments core/buffers core/callbacks core/calls core/errors core/rpc core/threads
 # needs: aio/batch aio/call aio/conn aio/handlers aio/stream
 
-
 cdef uint64_t timeout_ns(object seconds) except? 0:
     cdef uint64_t ns = to_ns(seconds, "timeout")
     if ns == 0:
