@@ -50,7 +50,7 @@ class Server(_naquid.BaseServer):
     __slots__ = ("_busy_poll", "_ended", "_engine")
 
     _engine: _naquid.Loop | None  # held since event_loop.acquire
-    _busy_poll: int  # what that was told
+    _busy_poll: int  # the argument of that call, which release() needs too
     _ended: asyncio.Event
 
     @property
