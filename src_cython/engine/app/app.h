@@ -25,7 +25,7 @@ typedef struct nq_app {
   /* The handshake of a server's connection agreed on this ALPN name: another protocol, with handlers of its own, may
    * take over by nq_conn_speak. Before any stream is there. */
   void (*choose)(struct nq_conn *c, const char *alpn, size_t len);
-  /* NULL, or: the connection is open, and begins to speak: control streams. Nothing calls it yet. */
+  /* NULL, or: the connection is open, and begins to speak: control streams. */
   void (*begin)(struct nq_conn *c);
 
   /* The user opens a stream (nq_stream_open): it is made, and waits for its ID. NQ_DONE, NQ_ERR_ARG, NQ_ERR_STATE: the
