@@ -108,7 +108,7 @@ def test_retry(run: Variant, bench: Bench) -> None:
     async def main() -> None:
         async with bench.pair(naquid.Handlers(), server={"always_retry": True}) as (_, conn):
             assert conn.is_open
-            assert engine().stats()["retries_sent"] == 1
+            assert engine().stats()["retries_sent"] >= 1  # a client that has to wait asks again, and gets another
 
     run(main)
 
