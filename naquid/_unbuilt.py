@@ -24,6 +24,11 @@ def why(error: ImportError) -> str:
     """One sentence: what is wrong with the extension module here, and what to do."""
     folder = Path(__file__).resolve().parent
     root = folder.parent
+    if root.is_file():
+        return (
+            "naquid cannot be imported out of an archive: Python loads no extension module (naquid._naquid) from one; "
+            f"install {root.name} by `python -m pip`"
+        )
     this = interpreter(sysconfig.get_config_var("EXT_SUFFIX") or ".so")
     is_source = (root / "setup.py").exists() and (root / "src_cython").is_dir()
     make = f"make -C {shlex.quote(str(root))} build"
