@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, cast
 
 from . import _naquid, event_loop
-from .config import ALPN, Blob, ServerConfig, check_blob, check_host, check_type
+from .config import ALPN, Blob, Password, ServerConfig, check_blob, check_host, check_password, check_type
 from .connection import Connection
 from .errors import ConfigError, Error, unresolved
 from .event_loop import LoopStats
@@ -27,6 +27,7 @@ def serve(
     *,
     cert: Blob | None = None,
     key: Blob | None = None,
+    password: Password | None = None,
     config: ServerConfig | None = None,
 ) -> Serving:
     """Listens on a UDP address: `async with serve(...) as server`, or `server = await serve(...)`.
@@ -36,13 +37,15 @@ def serve(
     `connect(..., alpn=...)` which they want. Where a name does not begin with "nq/" and its handlers have no names,
     streams are bare bytes, as other QUIC implementations expect.
     host: a numeric address or a name of this machine ("0.0.0.0": all of IPv4, "::": all of both). port: 0 lets the
-    system choose; `Server.port` tells. cert, key: path, PEM bytes or DER bytes; required, here or in
-    `ServerConfig.tls`.
+    system choose; `Server.port` tells. cert, key: path, PEM bytes, DER bytes or PKCS#12; required, here or in
+    `ServerConfig.tls`; key may be left out when cert holds it. password: opens an encrypted key or PKCS#12, a str,
+    bytes, or a callable that returns one of these. Files that are replaced while the server runs are read again for the
+    clients that come after.
 
     Awaiting raises ConfigError (certificate, key, an argument out of range), OSError (the port is in use, no such
     address), ResolveError.
     """
-    return Serving(app, host, port, cert, key, config)
+    return Serving(app, host, port, cert, key, config, password=password)
 
 
 class Server(_naquid.BaseServer):
@@ -142,7 +145,7 @@ class Server(_naquid.BaseServer):
 class Serving:
     """A server to be made: await it, or use it in `async with`."""
 
-    __slots__ = ("_alpn", "_app", "_cert", "_config", "_host", "_key", "_port", "_server")
+    __slots__ = ("_alpn", "_app", "_cert", "_config", "_host", "_key", "_password", "_port", "_server")
 
     def __init__(
         self,
@@ -153,6 +156,7 @@ class Serving:
         key: Blob | None,
         config: ServerConfig | None,
         *,
+        password: Password | None = None,
         optional: bool = False,
     ) -> None:
         check_apps(app)
@@ -164,6 +168,7 @@ class Serving:
         check_type("config", config, ServerConfig, "a naquid.ServerConfig or None")
         check_blob("cert", cert)
         check_blob("key", key)
+        check_password(password)
         self._alpn = config.tls.alpn
         if not isinstance(app, Handlers):
             if config.tls.alpn != ALPN:
@@ -174,9 +179,10 @@ class Serving:
         self._port = port
         self._cert = cert if cert is not None else config.tls.cert
         self._key = key if key is not None else config.tls.key
+        self._password = password if password is not None else config.tls.password
         self._config = config
         self._server: Server | None = None
-        if (self._cert is None or self._key is None) and not (optional and self._cert is self._key):
+        if self._cert is None and not (optional and self._key is None):
             raise ConfigError("a server needs cert= and key=: `naquid cert` makes a pair for development")
 
     def __await__(self) -> Generator[Any, None, Server]:
@@ -207,6 +213,7 @@ class Serving:
                 groups=settings.groups,
                 ciphersuites=settings.ciphersuites,
                 keylog=settings.keylog,
+                password=self._password,
             )
         app = compile_apps(self._app, config.call_timeout, config.limits.max_handler_tasks)
         host = await _numeric(self._host, self._port)

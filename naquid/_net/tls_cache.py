@@ -1,4 +1,5 @@
-"""TLS contexts of clients, kept: making one parses certificates and takes longer than a handshake."""
+"""TLS contexts of clients, kept: making one parses certificates and takes longer than a handshake. A context itself
+reads files anew that have changed; that it is another one then tells who calls what is wrong with them."""
 
 from __future__ import annotations
 
@@ -26,6 +27,7 @@ def client_context(settings: TlsConfig, ca: Blob | None, insecure: bool) -> _naq
     key = (
         _identity(settings.cert),
         _identity(settings.key),
+        settings.password,
         _identity(ca),
         insecure,
         settings.alpn,
@@ -50,6 +52,7 @@ def client_context(settings: TlsConfig, ca: Blob | None, insecure: bool) -> _naq
         groups=settings.groups,
         ciphersuites=settings.ciphersuites,
         keylog=settings.keylog,
+        password=settings.password,
     )
     with _lock:
         _contexts[key] = made

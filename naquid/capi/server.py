@@ -118,11 +118,11 @@ def nq_server_listen(sv: nq_server_t, addr: nq_addr_t, config: nq_svconf_t | Non
     if addr.port and any(port.port == addr.port for port in sv._ports):
         _log_error("the port is used by this server already", port=addr.port)
         return None
-    if addr.cert is None or addr.key is None:
+    if addr.cert is None:
         _log_error("a server needs addr.cert and addr.key", port=addr.port)
         return None
     try:
-        tls = Tls(server=True, cert=addr.cert, key=addr.key)
+        tls = Tls(server=True, cert=addr.cert, key=addr.key, password=addr.password)
     except ConfigError as error:
         _log_error("the server's certificate or key cannot be used", error=str(error), port=addr.port)
         return None

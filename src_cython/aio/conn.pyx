@@ -441,6 +441,11 @@ cdef class BaseConnection(ConnCore):
         return chain
 
     @property
+    def _peer_verified(self):
+        """Whether the certificate that the peer showed, if any, was verified."""
+        return self.tls is None or not self.tls.insecure
+
+    @property
     def max_datagram_size(self):
         """Bytes that one datagram may carry now; 0 when the peer takes none."""
         return 0 if self.loop.l == NULL else en.nq_conn_max_datagram(peek(self.loop), self.handle)
