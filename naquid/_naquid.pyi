@@ -33,6 +33,20 @@ from .raw_stream import RawStream
 from .rpc import Rpc
 from .stream import Stream
 
+CODE_FRAME_ERROR: int
+CODE_TOO_BIG: int
+CODE_OVERLOAD: int
+CODE_INTERNAL: int
+CODE_SHUTDOWN: int
+WHY_APP: int
+WHY_TRANSPORT: int
+WHY_TLS: int
+WHY_IDLE: int
+WHY_HANDSHAKE_TIMEOUT: int
+WHY_RESET: int
+WHY_VERSION: int
+WHY_SYSTEM: int
+
 OK: int
 ETIMEOUT: int
 ENOTSUPPORT: int

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Generator
 from types import TracebackType
 from typing import Any, cast
 
 from . import _naquid, event_loop
+from ._net.resolve import local_address
 from .config import ALPN, Blob, Password, ServerConfig, check_blob, check_host, check_password, check_type
 from .connection import Connection
-from .errors import ConfigError, Error, unresolved
+from .errors import ConfigError, Error
 from .event_loop import LoopStats
 from .handlers import Apps, Handlers, check_apps, compile_apps
 
 __all__ = ["Server", "Serving", "serve"]
-
-SHUTDOWN = 0x08  # NQ_CODE_SHUTDOWN
 
 
 def serve(
@@ -88,7 +86,7 @@ class Server(_naquid.BaseServer):
             if tasks and grace > 0:
                 await asyncio.wait(tasks, timeout=grace)
             for connection in self.connections:
-                connection._close(SHUTDOWN, "the server shuts down", False)
+                connection._close(_naquid.CODE_SHUTDOWN, "the server shuts down", False)
             try:
                 while (waiter := self._idle_wait()) is not None:
                     await waiter
@@ -100,7 +98,7 @@ class Server(_naquid.BaseServer):
         """Ends the server at once: connections are closed without sending what is queued."""
         if not self.closed:
             for connection in self.connections:
-                connection.abort(SHUTDOWN, "the server shuts down")
+                connection.abort(_naquid.CODE_SHUTDOWN, "the server shuts down")
             asyncio.get_running_loop().call_soon(self._end_all)
 
     def is_serving(self) -> bool:
@@ -216,7 +214,7 @@ class Serving:
                 password=self._password,
             )
         app = compile_apps(self._app, config.call_timeout, config.limits.max_handler_tasks)
-        host = await _numeric(self._host, self._port)
+        host = await local_address(self._host, self._port)
         server = Server()
         server._ended = asyncio.Event()
         server._busy_poll = config.busy_poll
@@ -238,15 +236,3 @@ class Serving:
             event_loop.release(engine, config.busy_poll)
             raise
         return server
-
-
-async def _numeric(host: str, port: int) -> str:
-    if _naquid.parse_address(host, port) is not None:
-        return host
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
-        )
-    except OSError as error:
-        raise unresolved(host, error, "give a numeric address") from error
-    return str(found[0][4][0])

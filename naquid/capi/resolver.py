@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 
 from .._naquid import CapiLoop, CapiResolver, nq_alarm_t, parse_address
+from .._net.resolve import hosts_of, interleave
 from .check import need
 from .constants import nq_error_t
 from .errors import nq_error_detail_code2str
@@ -79,8 +80,7 @@ class Resolver:
     def _system(self, host: str, serial: int) -> None:
         code, found = 0, []
         try:
-            answers = socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
-            found = [str(answer[4][0]) for answer in answers]
+            found = hosts_of(socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM))
         except socket.gaierror as error:
             code = _SYSTEM.get(error.errno or 0, NOT_FOUND)
         except (OSError, UnicodeError):
@@ -126,21 +126,6 @@ class Resolver:
                 self._loop._call_soon(functools.partial(done, nq_error_t.NQ_ERESOLVE, detail, []))
             else:
                 self._loop._call_soon(functools.partial(done, nq_error_t.NQ_OK, None, interleave(found)))
-
-
-def interleave(found: list[str]) -> list[str]:
-    """Addresses of both families by turns, beginning with that of the first, none twice."""
-    unique = list(dict.fromkeys(found))
-    first_six = ":" in unique[0]
-    one = [a for a in unique if (":" in a) == first_six]
-    other = [a for a in unique if (":" in a) != first_six]
-    mixed: list[str] = []
-    while one or other:
-        if one:
-            mixed.append(one.pop(0))
-        if other:
-            mixed.append(other.pop(0))
-    return mixed
 
 
 def _server(entry: nq_addr_t | tuple[str, int] | str) -> tuple[str, int]:

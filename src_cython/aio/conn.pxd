@@ -7,7 +7,6 @@ cdef class Life:
 
 cdef class BaseConnection(ConnCore):
     cdef AppCore app
-    cdef object datagram_fn
     cdef object close_error         # exception, or None for a close in order
     cdef bint announced             # on_connect was called
     cdef readonly bint used_names   # a stream with a name was opened here

@@ -324,7 +324,6 @@ def cases(name: str, w: World, act: Act) -> Iterator[tuple[str, Callable[..., An
         named = nq_addr_t("localhost", port=9)
         yield "name gc", nq_client_connect, (w.client, named, conf)
         w.client._warned = False
-        w.client._tls.clear()
         nq_log_config(nq_logconf_t(callback=log_acts))
         yield "log", nq_client_connect, (w.client, addr, conf)
     else:

@@ -260,6 +260,8 @@ static int look(nq_loop *l, int64_t ns) {
   int n = w->ops->sleep(w, ns);
   if (n < 0)
     l->hub.err = errno;
+  if (n <= 0)
+    return n;
   if (w->woken)
     atomic_store_explicit(&l->inbox.woken, NQ_WOKEN, memory_order_release);
   for (uint32_t i = 0; i < w->n_ready; i++) {
