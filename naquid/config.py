@@ -9,7 +9,8 @@ from functools import lru_cache
 from types import MappingProxyType, NoneType
 
 from . import _naquid
-from .errors import ConfigError
+from ._net.resolve import host_name
+from .errors import ConfigError, ResolveError
 from .reconnect import Backoff
 
 __all__ = ["Blob", "ClientConfig", "Limits", "Password", "ServerConfig", "TlsConfig"]
@@ -230,6 +231,11 @@ class ClientConfig:
         check_type("server_name", self.server_name, (str, NoneType), "a host name or None")
         if self.server_name == "":
             raise ConfigError("server_name is empty: it must be a host name, or None for the one given to connect()")
+        if self.server_name is not None:
+            try:
+                host_name(self.server_name)
+            except ResolveError as error:
+                raise ConfigError(f"server_name: {error}") from None
         check_type("attempt_delay", self.attempt_delay, (int, float), "a number of seconds")
         check_type("version", self.version, int, "0, 1 or 0x6b3343cf")
         if not 0.01 <= self.attempt_delay <= 60:

@@ -89,5 +89,5 @@ def test_families_take_turns() -> None:
 
 def test_what_a_socket_reaches() -> None:
     both = [("::1", 1), ("10.0.0.1", 1)]
-    assert reachable_from("0.0.0.0", both) == both[1:]
-    assert reachable_from("::", both) == [both[0], ("::ffff:10.0.0.1", 1)]
+    assert reachable_from(["0.0.0.0"], both) == both[1:]
+    assert reachable_from(["::"], both) == [both[0], ("::ffff:10.0.0.1", 1)]
