@@ -160,6 +160,8 @@ cdef extern from "engine.h" nogil:
         nq_tls_blob cert
         nq_tls_blob key
         nq_tls_blob ca
+        const char *password
+        size_t password_len
         int insecure
         int verify_client
         const uint8_t *alpn
@@ -171,6 +173,15 @@ cdef extern from "engine.h" nogil:
     nq_tls *nq_tls_ref(nq_tls *t)
     void nq_tls_unref(nq_tls *t)
     int nq_tls_is_server(const nq_tls *t)
+    void nq_tls_trouble(nq_tls *t, char *buf, size_t cap)
+    enum:
+        NQ_TLS_NAME_COMMON
+        NQ_TLS_NAME_DNS
+        NQ_TLS_NAME_IP
+        NQ_TLS_NAME_EMAIL
+        NQ_TLS_NAME_URI
+    ctypedef int (*nq_tls_on_name)(void *u, int kind, const uint8_t *name, size_t len) noexcept
+    int nq_tls_names(const uint8_t *der, size_t len, nq_tls_on_name on_name, void *u)
     const char *nq_tls_alert_name(unsigned alert, char *buf, size_t cap)
 
     # ---- loop ----

@@ -22,6 +22,7 @@
 #include "naquid_native.h"
 #include "tls/alert.h"
 #include "tls/context.h"
+#include "tls/names.h"
 
 #ifdef __cplusplus
 extern "C" {
