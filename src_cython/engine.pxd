@@ -73,6 +73,7 @@ cdef extern from "engine.h" nogil:
         NQ_EVF_LOCAL
         NQ_EVF_REMOTE
         NQ_EVF_LAST
+        NQ_EVF_DELIVERED
 
     enum:
         NQ_CALL_TIMEOUT

@@ -155,7 +155,7 @@ int nq_rpc_notify(nq_loop *l, nq_handle h, int16_t type, const uint8_t *data, si
 
 int nq_rpc_reply(nq_loop *l, nq_handle h, uint32_t msgid, int16_t result, const uint8_t *data, size_t len) {
   int err;
-  nq_stream *s = nq_stream_sendable(nq_hub_of_const(l), h, &err);
+  nq_stream *s = nq_stream_repliable(nq_hub_of_const(l), h, &err);
   if (!s)
     return err;
   if (!is_rpc(s))

@@ -88,8 +88,17 @@ typedef enum nq_event_kind {
 
 /* flags of an event. CLIENT: this side is the client. OUTGOING: this side opened the stream. UNI: the stream is
  * unidirectional. LOCAL: this side caused it. REMOTE: the peer caused it. LAST: the user of a marked send is not used
- * again. */
-enum { NQ_EVF_CLIENT = 1, NQ_EVF_OUTGOING = 2, NQ_EVF_UNI = 4, NQ_EVF_LOCAL = 8, NQ_EVF_REMOTE = 16, NQ_EVF_LAST = 32 };
+ * again. DELIVERED: of CONN_CLOSE: the peer has acknowledged all that streams were to send it (bytes, FIN,
+ * RESET_STREAM, STOP_SENDING), and no datagram was left. */
+enum {
+  NQ_EVF_CLIENT = 1,
+  NQ_EVF_OUTGOING = 2,
+  NQ_EVF_UNI = 4,
+  NQ_EVF_LOCAL = 8,
+  NQ_EVF_REMOTE = 16,
+  NQ_EVF_LAST = 32,
+  NQ_EVF_DELIVERED = 64
+};
 
 /* code of a local RPC_REPLY: the deadline of the call passed; or its stream or connection ended first. */
 enum { NQ_CALL_TIMEOUT = 1, NQ_CALL_GONE = 2 };
@@ -290,7 +299,8 @@ int nq_endpoint_attach(nq_loop *l, nq_io *io, const nq_endpoint_options *o, uint
 int nq_endpoint_address(const nq_loop *l, uint32_t id, nq_addr *local);
 /* Stops accepting: new clients are refused. Existing connections go on. */
 int nq_endpoint_refuse(nq_loop *l, uint32_t id);
-/* Closes the socket; connections on it end at once without a packet. */
+/* Closes the socket. Connections on it end at once, those in their handshake too: each peer is sent one
+ * CONNECTION_CLOSE (NQ_CODE_SHUTDOWN, or the code that it was being closed with). */
 int nq_endpoint_close(nq_loop *l, uint32_t id);
 /* The descriptor of its socket, which stays the loop's. -1: no such endpoint, or one without a descriptor. */
 int nq_endpoint_fd(const nq_loop *l, uint32_t id);
@@ -344,8 +354,11 @@ int nq_conn_set_user(nq_loop *l, nq_handle conn, void *user);
 int nq_conn_set_hdmap(nq_loop *l, nq_handle conn, nq_hdmap *m);
 /* 1: this side connected. 0: it accepted, or the handle is stale. */
 int nq_conn_is_client(const nq_loop *l, nq_handle conn);
-/* CONNECTION_CLOSE with an application code. What streams have queued is flushed first, for at most shutdown_timeout
- * (now != 0: not at all). New streams and calls are refused at once. CONN_CLOSE follows. Idempotent. */
+/* CONNECTION_CLOSE with an application code. First the peer gets, for at most shutdown_timeout (now != 0: not at all),
+ * all that it was to get: what streams have queued, FIN, RESET_STREAM and STOP_SENDING, which it acknowledges,
+ * datagrams, and what other threads had asked for before (nq_loop_post), whose tasks may still send and reply in the
+ * next tick. New streams and calls are refused at once; requests that wait for a reply can get it until the connection
+ * is closed. CONN_CLOSE follows, and says whether all was delivered. Idempotent. */
 int nq_conn_close(nq_loop *l, nq_handle conn, uint64_t code, const char *reason, size_t reason_len, int now);
 /* Client, after CONN_CLOSE: connect again after delay. NULL remote: the address of before. */
 int nq_conn_reconnect(nq_loop *l, nq_handle conn, uint64_t delay, const nq_addr *remote);

@@ -20,11 +20,12 @@ struct nq_stream;
 
 enum { NQ_PING_NONE, NQ_PING_WANTED, NQ_PING_SENT };
 
-/* How a connection ended, while there is no memory for the events that tell it. why 0: it is only to be freed. */
+/* How a connection ended, while there is no memory for the events that tell it. why 0: it is only to be freed.
+ * delivered: the peer has acknowledged all that it was to get. */
 typedef struct nq_conn_fate {
   uint64_t code;
   uint32_t why;
-  uint8_t remote, pending;
+  uint8_t remote, pending, delivered;
 } nq_conn_fate;
 
 typedef struct nq_conn {
@@ -60,6 +61,7 @@ typedef struct nq_conn {
   nq_tls_session *ssl; /* NULL: TLS has nothing more to say */
   nq_timer timer; /* of ngtcp2, or what the state waits for */
   uint64_t deadline; /* closing: give up flushing; waiting: reconnect */
+  uint64_t posts_tick; /* closing: what other threads had asked for before is done in this tick; not earlier than it */
   struct nq_conn *dirty_next, *opened_next, *dead_next;
 
   struct nq_stream *streams; /* all, newest first */
@@ -71,6 +73,7 @@ typedef struct nq_conn {
   uint32_t n_dgrams;
   uint64_t next_dgram_id;
   uint64_t queued; /* bytes in send queues */
+  uint32_t fins; /* streams whose FIN is wanted, and not acknowledged */
   uint64_t assembly; /* bytes of incomplete messages */
   uint64_t ping_sent; /* when */
   nq_turn turn;

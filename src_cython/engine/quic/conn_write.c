@@ -131,7 +131,7 @@ static void write_packets(nq_conn *c) {
   if (!c->quic)
     return;
   if (c->state == NQ_CONN_CLOSING) {
-    nq_conn_close_step(c);
+    nq_conn_close_step(c, 0);
     if (!c->quic)
       return;
   }
@@ -204,6 +204,8 @@ static void write_packets(nq_conn *c) {
     nq_timer_set(&hub->timers, &c->timer, hub->now + hub->timer_floor);
   if (more)
     nq_conn_mark(c);
+  if (c->state == NQ_CONN_CLOSING)
+    nq_conn_close_step(c, 1);
 }
 
 void nq_conn_write(nq_conn *c) {

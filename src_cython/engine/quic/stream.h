@@ -39,6 +39,8 @@ typedef struct nq_stream {
   uint8_t in_send, in_credits, in_opening, in_resumed; /* in which lists it is */
   uint8_t over_high; /* the send queue has been above its high mark, and not yet below the low one */
   uint8_t acked_all; /* the protocol was told so */
+  uint8_t fin_counted; /* in c->fins */
+  uint8_t late; /* the peer opened it while the connection was closing */
   uint8_t closed; /* its end was told */
   uint8_t stop_wanted, reset_wanted; /* STOP_SENDING, RESET_STREAM go out with the next write */
   uint8_t extend; /* the peer may open another one once this one has ended */
