@@ -219,6 +219,7 @@ cdef extern from "engine.h" nogil:
         uint64_t handshakes
         uint64_t lost_packets
         uint64_t datagrams_dropped
+        uint64_t unreachable
         uint64_t mtu_fallbacks
         uint64_t send_buffer_bytes
         int gso, gro, mmsg, ecn

@@ -227,6 +227,8 @@ typedef struct nq_loop_stats {
   uint64_t handshakes; /* completed */
   uint64_t lost_packets; /* of connections that have ended */
   uint64_t datagrams_dropped; /* that came, and that there was no memory to deliver */
+  uint64_t
+      unreachable; /* datagrams of which the system, or a host on the way by ICMP, said that they do not get through */
   uint64_t mtu_fallbacks; /* paths that carried large packets no longer (RFC 8899 4.3) */
   /* Memory of send queues in use, lent bytes included. */
   uint64_t send_buffer_bytes;
@@ -285,7 +287,9 @@ typedef struct nq_endpoint_options {
   /* Limits of accepted connections and of the endpoint itself. */
   nq_limits limits;
   void *user; /* nq_conn_user of accepted connections, until nq_conn_set_user */
-  const char *secret; /* for tokens and resets, so that they survive a restart; NULL: random */
+  /* For tokens and resets, so that they survive a restart. NULL: a server derives it from its private key and the
+   * address that it is bound to. */
+  const char *secret;
   /* Bytes of secret, of any number. */
   size_t secret_len;
   int always_retry; /* every client must validate its address first */

@@ -47,6 +47,7 @@ typedef struct nq_conn {
   uint8_t dead; /* in hub->dead_conns */
   uint8_t oom; /* an event was lost for want of memory: it is ended when it is written */
   uint8_t waits; /* it had more to send than the pace allowed */
+  uint8_t probing; /* a PING is wanted, whose answer nobody is told */
   uint8_t burst_window; /* of its endpoint, in which it wrote last */
   nq_hub *hub;
   nq_endpoint *ep; /* NULL: a client that has none yet */
@@ -76,6 +77,8 @@ typedef struct nq_conn {
   uint32_t fins; /* streams whose FIN is wanted, and not acknowledged */
   uint64_t assembly; /* bytes of incomplete messages */
   uint64_t ping_sent; /* when */
+  uint64_t lost_until; /* unless something is heard before, the peer cannot be reached; 0: nothing says so */
+  int lost_error; /* the errno that says so */
   nq_turn turn;
   nq_mtu mtu;
 

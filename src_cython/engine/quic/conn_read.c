@@ -7,6 +7,7 @@
 #include "quic/conn_close.h"
 #include "quic/conn_error.h"
 #include "quic/stream.h"
+#include "quic/unreachable.h"
 
 #define NQ_PREFETCH_STATE 128 /* bytes of what a protocol has of a stream */
 #define NQ_PREFETCH_ROOM 256  /* bytes of a few replies */
@@ -125,6 +126,7 @@ void nq_conn_packet(nq_conn *c, const nq_datagram *d) {
     nq_conn_ngtcp2_error(c, rv);
     return;
   }
+  c->lost_until = 0;
   if (c->pinging == NQ_PING_SENT)
     look_for_pong(c, &before);
   if (c->handshaken && !c->announced)
@@ -159,6 +161,10 @@ void nq_conn_on_timer(nq_conn *c) {
     return;
   if (c->state == NQ_CONN_CLOSING && hub->now >= c->deadline)
     c->close_now = 1;
+  if (c->lost_until && hub->now >= c->lost_until) {
+    nq_conn_unreachable(c, c->lost_error);
+    return;
+  }
   int rv = ngtcp2_conn_handle_expiry(c->quic, hub->now);
   if (rv) {
     nq_conn_ngtcp2_error(c, rv);
