@@ -146,8 +146,10 @@ static int attach(nq_conn *c, const ngtcp2_cid *scid, const ngtcp2_cid *first) {
   }
   ngtcp2_conn_set_tls_native_handle(c->quic, c->ssl);
   ngtcp2_ext_set_pkt_outcome(c->quic, nq_conn_pkt_outcome);
-  if (c->limits.keep_alive)
-    ngtcp2_conn_set_keep_alive_timeout(c->quic, c->limits.keep_alive);
+  c->idle = 0;
+  c->keep_alive = c->keep_alive_set = c->limits.keep_alive;
+  if (c->keep_alive)
+    ngtcp2_conn_set_keep_alive_timeout(c->quic, c->keep_alive);
   c->handshaken = c->confirmed = c->announced = c->open = 0;
   c->pinging = NQ_PING_NONE;
   c->was_reset = c->close_now = c->probing = 0;

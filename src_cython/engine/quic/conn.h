@@ -74,9 +74,12 @@ typedef struct nq_conn {
   uint32_t n_dgrams;
   uint64_t next_dgram_id;
   uint64_t queued; /* bytes in send queues */
+  uint64_t calls; /* that wait for a reply */
   uint32_t fins; /* streams whose FIN is wanted, and not acknowledged */
   uint64_t assembly; /* bytes of incomplete messages */
   uint64_t ping_sent; /* when */
+  uint64_t idle; /* ns of silence after which it ends, as agreed with the peer; 0: never, or not agreed yet */
+  uint64_t keep_alive, keep_alive_set; /* ns of silence before a PING: as limited, and shorter than that; as set now */
   uint64_t lost_until; /* unless something is heard before, the peer cannot be reached; 0: nothing says so */
   int lost_error; /* the errno that says so */
   nq_turn turn;

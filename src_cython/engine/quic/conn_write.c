@@ -127,7 +127,18 @@ static void look_for_ping(nq_conn *c, uint64_t in_flight) {
       c->ping_sent = c->hub->now;
     }
   }
-  ngtcp2_conn_set_keep_alive_timeout(c->quic, c->limits.keep_alive);
+}
+
+/* Whoever waits for the peer keeps the connection: for credit (RFC 9000 4.1), for acknowledgements, for room for a
+ * stream, for the reply to a call. Then, at the latest, half of the time is over when a PING is sent. */
+static void keep_alive(nq_conn *c) {
+  uint64_t t = c->keep_alive;
+  if (c->idle && (c->queued || c->calls || c->n_opening || c->fins) && (!t || t > c->idle / 2))
+    t = c->idle / 2;
+  if (t == c->keep_alive_set)
+    return;
+  c->keep_alive_set = t;
+  ngtcp2_conn_set_keep_alive_timeout(c->quic, t);
 }
 
 /* The pace allows no packet now, but for acknowledgements and probes. */
@@ -154,7 +165,7 @@ static void write_packets(nq_conn *c) {
   int pace = c->confirmed && info.smoothed_rtt >= NQ_PACE_RTT, more = 0;
   int ping = wants_ping(c, &info);
   if (ping) /* due 1 ns after the last packet of either side */
-    ngtcp2_conn_set_keep_alive_timeout(c->quic, 1);
+    ngtcp2_conn_set_keep_alive_timeout(c->quic, c->keep_alive_set = 1);
   size_t turn = pace ? ngtcp2_conn_get_send_quantum2(c->quic) : turn_of(c), last = 0;
   if (!c->waits) /* there was nothing to send: no time to make up for */
     ngtcp2_ext_restart_pacing(c->quic, hub->now);
@@ -202,6 +213,7 @@ static void write_packets(nq_conn *c) {
     ngtcp2_conn_update_pkt_tx_time(c->quic, hub->now);
   if (ping)
     look_for_ping(c, info.bytes_in_flight);
+  keep_alive(c);
   nq_conn_arm(c, held || c->sched.first || c->dgrams || sent >= turn || last >= NQ_FILLED);
   if (ping && (c->pinging == NQ_PING_WANTED || c->probing)) /* not yet: the clock has not moved since the last packet */
     nq_timer_set(&hub->timers, &c->timer, hub->now + hub->timer_floor);
