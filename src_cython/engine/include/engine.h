@@ -71,8 +71,8 @@ typedef enum nq_event_kind {
   NQ_EV_STREAM_STOP, /* the peer asked to stop sending: code (our side was reset for it) */
   NQ_EV_STREAM_WRITABLE, /* the send queue fell to send_low after having been above send_high */
   NQ_EV_STREAM_ACKED, /* everything sent, FIN included, was acknowledged */
-  NQ_EV_STREAM_CLOSE, /* gone, both directions; before the replies NQ_CALL_GONE of its calls. code: of the reset, or 0
-                       */
+  NQ_EV_STREAM_CLOSE, /* gone, both directions; before the replies NQ_CALL_GONE of its calls. code: of the reset, or 0.
+                         Of a stream that was reset before its STREAM_OPEN, which does not come, too */
   NQ_EV_SEND_ACKED, /* of nq_stream_send_marked: user, len = bytes acknowledged now (framing included), value = ns
                        since the send. flags: NQ_EVF_LAST: all of it, user is not used again; NQ_EVF_LOCAL too: the
                        stream ended first */
@@ -458,8 +458,9 @@ int nq_stream_send_marked(nq_loop *l, nq_handle s, const uint8_t *data, size_t l
 uint64_t nq_stream_queued(const nq_loop *l, nq_handle s); /* bytes not yet acknowledged */
 /* Ends the sending direction in order. Idempotent. NQ_ERR_STATE: the peer's unidirectional stream. */
 int nq_stream_finish(nq_loop *l, nq_handle s); /* FIN after what is queued */
-/* Ends the sending direction at once; what is queued is dropped. The first code stands. NQ_ERR_ARG: a code of 2^62 or
- * more; NQ_ERR_STATE: the peer's unidirectional stream. */
+/* Ends the sending direction at once; what is queued is dropped. The first code stands. A stream that waits for its ID
+ * ends with it: the peer never hears of it, and STREAM_CLOSE follows. NQ_ERR_ARG: a code of 2^62 or more; NQ_ERR_STATE:
+ * the peer's unidirectional stream. */
 int nq_stream_reset(nq_loop *l, nq_handle s, uint64_t code); /* RESET_STREAM */
 /* Ends the receiving direction. NQ_ERR_ARG: a code of 2^62 or more; NQ_ERR_STATE: a unidirectional stream of this side.
  */

@@ -52,3 +52,12 @@ void nq_stream_ended(nq_stream *s, uint64_t code) {
   s->dead_next = hub->dead_streams;
   hub->dead_streams = s;
 }
+
+void nq_stream_cancel(nq_stream *s) {
+  uint64_t events = nq_stream_end_events(s);
+  if (events > UINT32_MAX || !nq_events_room(&s->c->hub->batch, (uint32_t)events))
+    return; /* it is opened, and reset */
+  s->cancelled = 1;
+  s->write_reset = 1; /* its queue is empty */
+  nq_stream_ended(s, s->reset_code);
+}
