@@ -73,6 +73,7 @@ cdef extern from "engine.h" nogil:
         NQ_EVF_LOCAL
         NQ_EVF_REMOTE
         NQ_EVF_LAST
+        NQ_EVF_DELIVERED
 
     enum:
         NQ_CALL_TIMEOUT
@@ -228,6 +229,7 @@ cdef extern from "engine.h" nogil:
         uint64_t handshakes
         uint64_t lost_packets
         uint64_t datagrams_dropped
+        uint64_t unreachable
         uint64_t mtu_fallbacks
         uint64_t send_buffer_bytes
         int gso, gro, mmsg, ecn
