@@ -38,11 +38,10 @@ def serve(
     `connect(..., alpn=...)` which they want. Where a name does not begin with "nq/" and its handlers have no names,
     streams are bare bytes, as other QUIC implementations expect.
     host: a numeric address or a name of this machine ("0.0.0.0": all of IPv4, "::": all of both); of a name with several
-    addresses ("localhost") it listens on each. port: 0 lets the
-    system choose; `Server.port` tells. cert, key: path, PEM bytes, DER bytes or PKCS#12; required, here or in
-    `ServerConfig.tls`; key may be left out when cert holds it. password: opens an encrypted key or PKCS#12, a str,
-    bytes, or a callable that returns one of these. Files that are replaced while the server runs are read again for the
-    clients that come after.
+    addresses, as "localhost", it listens on each. port: 0 lets the system choose; `Server.port` tells. cert, key: path,
+    PEM bytes, DER bytes or PKCS#12; required, here or in `ServerConfig.tls`; key may be left out when cert holds it.
+    password: opens an encrypted key or PKCS#12, a str, bytes, or a callable that returns one of these. Files that are
+    replaced while the server runs are read again for the clients that come after.
 
     Awaiting raises ConfigError (certificate, key, an argument out of range), OSError (the port is in use, no such
     address), ResolveError.

@@ -175,6 +175,7 @@ cdef extern from "engine.h" nogil:
     void nq_tls_unref(nq_tls *t)
     int nq_tls_is_server(const nq_tls *t)
     void nq_tls_trouble(nq_tls *t, char *buf, size_t cap)
+    int nq_tls_trouble_news(nq_tls *t, char *buf, size_t cap)
     enum:
         NQ_TLS_NAME_COMMON
         NQ_TLS_NAME_DNS

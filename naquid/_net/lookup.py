@@ -1,4 +1,4 @@
-"""getaddrinfo in threads that nobody waits for: a resolver that hangs holds up neither a timeout nor the program's end."""
+"""getaddrinfo in threads that nobody waits for: one that hangs holds up neither a timeout nor the end of the program."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ _A = TypeVar("_A")
 
 
 def host_name(host: str) -> str:
-    """A host as it is looked up and verified: ASCII, a name of another script in its encoded form (RFC 5891), an address
-    without the brackets of a URL. Raises ResolveError for what is no name: it is refused, never cut."""
+    """A host as it is looked up and verified: ASCII, a name of another script in its encoded form (RFC 3490), an
+    address without the brackets of a URL. Raises ResolveError for what is no name: it is refused, never cut."""
     if host[:1] == "[" and host[-1:] == "]" and _naquid.parse_address(host[1:-1], 0) is not None:
         return host[1:-1]
     try:
@@ -70,36 +70,36 @@ def interleave(addresses: Iterable[_A], host: Callable[[_A], str] = str) -> list
     return mixed
 
 
-async def resolve(host: str, port: int, timeout: float) -> list[Address]:
-    """The addresses of a host in the order in which they are tried, by the system's resolver. Waits for at most timeout
-    seconds. Raises ResolveError."""
+async def resolve(host: str, port: int, within: float) -> list[Address]:
+    """The addresses of a host in the order in which they are tried, by the system's resolver. Waits for at most
+    `within` seconds. Raises ResolveError."""
     name = host_name(host)
     if _naquid.parse_address(name, port) is not None:
         return [(name, port)]
-    answers = await _lookup(name, port, 0, timeout, "check its spelling and the DNS")
+    answers = await _lookup(name, port, 0, within, "check its spelling and the DNS")
     if not answers:
         raise ResolveError(f"the name {host!r} has no address")
     return interleave(((_host(answer[4]), int(answer[4][1])) for answer in answers), lambda address: address[0])
 
 
-async def local_addresses(host: str, port: int, timeout: float) -> list[str]:
-    """The numeric addresses of this machine that host names, at least one. Waits for at most timeout seconds. Raises
+async def local_addresses(host: str, port: int, within: float) -> list[str]:
+    """The numeric addresses of this machine that host names, at least one. Waits for at most `within` seconds. Raises
     ResolveError."""
     name = host_name(host)
     if _naquid.parse_address(name, port) is not None:
         return [name]
-    answers = await _lookup(name, port, socket.AI_PASSIVE, timeout, "give a numeric address")
+    answers = await _lookup(name, port, socket.AI_PASSIVE, within, "give a numeric address")
     if not answers:
         raise ResolveError(f"the name {host!r} has no address")
     return list(dict.fromkeys(hosts_of(answers)))
 
 
-async def _lookup(host: str, port: int, flags: int, timeout: float, advice: str) -> Sequence[Sequence[Any]]:
+async def _lookup(host: str, port: int, flags: int, within: float, advice: str) -> Sequence[Sequence[Any]]:
     import asyncio
 
     loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(timeout or None) as limit:
+        async with asyncio.timeout(within or None) as limit:
             if _is_plain(loop):
                 return await _in_a_thread(loop, host, port, flags)
             return await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=flags)
@@ -107,7 +107,7 @@ async def _lookup(host: str, port: int, flags: int, timeout: float, advice: str)
         if not limit.expired():
             raise unresolved(host, error, advice) from error
         raise ResolveError(
-            f"the name {host!r} could not be resolved: no DNS server answered in {timeout:g} seconds "
+            f"the name {host!r} could not be resolved: no DNS server answered in {within:g} seconds "
             "(Limits.handshake_timeout); check the network and the DNS"
         ) from None
     except OSError as error:

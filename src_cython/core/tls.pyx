@@ -156,6 +156,14 @@ cdef class Tls:
         return (<bytes>said).decode("utf-8", "replace")
 
 
+cdef str trouble_news(Tls tls):
+    """As Tls.trouble, and once for each; None when there is nothing to tell."""
+    cdef char said[512]
+    if tls is None or tls.t == NULL or not en.nq_tls_trouble_news(tls.t, said, sizeof(said)):
+        return None
+    return (<bytes>said).decode("utf-8", "replace")
+
+
 cdef int on_name(void *u, int kind, const uint8_t *name, size_t n) noexcept with gil:
     try:
         (<list>u).append((kind, PyBytes_FromStringAndSize(<const char *>name, <Py_ssize_t>n)))

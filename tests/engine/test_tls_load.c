@@ -110,6 +110,56 @@ static void test_forms(void) {
        make((nq_tls_options){.server = 1, .cert = text(both), .key = nq_test_key_blob(leaf), ALPN(NQ1)}), "localhost");
 }
 
+typedef struct refusal {
+  nq_tls_blob cert, key;
+  const char *says, *names;
+} refusal;
+
+static void refuse_all(const refusal *cases, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    const char *e = refused((nq_tls_options){.server = 1, .cert = cases[i].cert, .key = cases[i].key});
+    CHECK(contains(e, cases[i].says));
+    CHECK(contains(e, cases[i].names));
+  }
+}
+
+/* What people give by mistake, each told by what it is. */
+static void test_what_was_found(void) {
+  nq_tls_blob cert = nq_test_cert_blob(leaf), key = nq_test_key_blob(leaf);
+  static const char one_line[] = "-----BEGIN CERTIFICATE-----\\nMIIB\\n-----END CERTIFICATE-----\\n",
+                    indented[] = "  -----BEGIN PRIVATE KEY-----\n  AAAA\n  -----END PRIVATE KEY-----\n";
+  static const uint8_t wide[] = {0xff, 0xfe, '-', 0, '-', 0}, jks[] = {0xfe, 0xed, 0xfe, 0xed, 0, 0, 0, 2};
+  nq_test_cert *odd[] = {
+      nq_test_make_odd(&(nq_test_spec){.ca = ca, .cn = "old curve", .kind = NQ_TEST_P224}),
+      nq_test_make_odd(&(nq_test_spec){.ca = ca, .cn = "short", .kind = NQ_TEST_RSA_1024}),
+      nq_test_make_odd(&(nq_test_spec){.ca = ca, .cn = "old digest", .sha1 = 1}),
+      nq_test_make_odd(&(nq_test_spec){.ca = ca, .cn = "no signing", .no_signing = 1, .kind = NQ_TEST_RSA}),
+      nq_test_make_odd(&(nq_test_spec){.ca = ca, .cn = "old sub", .is_ca = 1, .sha1 = 1}),
+  };
+  char weak_chain[8192];
+  snprintf(weak_chain, sizeof weak_chain, "%s%s", leaf->cert, odd[4]->cert);
+  const refusal cases[] = {
+      {cert, text(indented), "is indented", "textwrap.dedent"},
+      {text("  -----BEGIN CERTIFICATE-----\n  AAAA\n  -----END CERTIFICATE-----\n"), key, "it is indented",
+       "textwrap.dedent"},
+      {text(one_line), key, "two characters where lines end", "certificate"},
+      {cert, text(one_line), "two characters where lines end", "key"},
+      {bytes(wide, sizeof wide), key, "UTF-16", "PowerShell"},
+      {text("-----BEGIN CERTIFICATE-----\nAAAA\n"), key, "cut off", "certificate"},
+      {text("-----BEGIN PKCS7-----\nAAAA\n-----END PKCS7-----\n"), key, "PKCS#7", "openssl pkcs7"},
+      {bytes(jks, sizeof jks), key, "Java keystore", "keytool"},
+      {nq_test_cert_blob(odd[0]), nq_test_key_blob(odd[0]), "a key (secp224r1) that TLS 1.3 cannot sign with",
+       "certificate of 'old curve'"},
+      {nq_test_cert_blob(odd[1]), nq_test_key_blob(odd[1]), "a key of 1024 bits, which is too weak", "2048 or more"},
+      {nq_test_cert_blob(odd[2]), nq_test_key_blob(odd[2]), "is signed with SHA-1, which is too weak", "'old digest'"},
+      {nq_test_cert_blob(odd[3]), nq_test_key_blob(odd[3]), "keyUsage lacks digitalSignature", "'no signing'"},
+      {text(weak_chain), key, "is signed with SHA-1", "'old sub'"},
+  };
+  refuse_all(cases, sizeof cases / sizeof *cases);
+  for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)
+    nq_test_cert_free(odd[i]);
+}
+
 static void test_refusals(void) {
   nq_tls_blob cert = nq_test_cert_blob(leaf), key = nq_test_key_blob(leaf), none = {0};
   nq_test_cert *other = nq_test_make_leaf(ca, "localhost", NULL, 0);
@@ -129,22 +179,7 @@ static void test_refusals(void) {
   snprintf(swapped, sizeof swapped, "%s%s", ca->cert, leaf->cert);
   write_file("empty.pem", bytes("", 0));
   static const char ssh[] = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n";
-  static const char one_line[] = "-----BEGIN CERTIFICATE-----\\nMIIB\\n-----END CERTIFICATE-----\\n",
-                    indented[] = "  -----BEGIN PRIVATE KEY-----\n  AAAA\n  -----END PRIVATE KEY-----\n";
-  static const uint8_t wide[] = {0xff, 0xfe, '-', 0, '-', 0}, jks[] = {0xfe, 0xed, 0xfe, 0xed, 0, 0, 0, 2};
-  nq_test_cert *odd[] = {
-      nq_test_make_odd(&(nq_test_spec){.ca = ca, .cn = "old curve", .kind = NQ_TEST_P224}),
-      nq_test_make_odd(&(nq_test_spec){.ca = ca, .cn = "short", .kind = NQ_TEST_RSA_1024}),
-      nq_test_make_odd(&(nq_test_spec){.ca = ca, .cn = "old digest", .sha1 = 1}),
-      nq_test_make_odd(&(nq_test_spec){.ca = ca, .cn = "no signing", .no_signing = 1, .kind = NQ_TEST_RSA}),
-      nq_test_make_odd(&(nq_test_spec){.ca = ca, .cn = "old sub", .is_ca = 1, .sha1 = 1}),
-  };
-  char weak_chain[8192];
-  snprintf(weak_chain, sizeof weak_chain, "%s%s", leaf->cert, odd[4]->cert);
-  const struct {
-    nq_tls_blob cert, key;
-    const char *says, *names;
-  } cases[] = {
+  const refusal cases[] = {
       {none, none, "needs a certificate", "cert"},
       {none, key, "needs a certificate", "cert"},
       {cert, none, "key is missing and certificate (given as bytes) holds none", "private key"},
@@ -164,21 +199,6 @@ static void test_refusals(void) {
       {bytes(leaf->der, leaf->der_len - 1), key, "no certificate", ""},
       {text(swapped), key, "certificate 2", "put that one first"},
       {cert, cert, "holds no private key", "key (given as bytes)"},
-      {cert, text(indented), "is indented", "textwrap.dedent"},
-      {text("  -----BEGIN CERTIFICATE-----\n  AAAA\n  -----END CERTIFICATE-----\n"), key, "it is indented",
-       "textwrap.dedent"},
-      {text(one_line), key, "two characters where lines end", "certificate"},
-      {cert, text(one_line), "two characters where lines end", "key"},
-      {bytes(wide, sizeof wide), key, "UTF-16", "PowerShell"},
-      {text("-----BEGIN CERTIFICATE-----\nAAAA\n"), key, "cut off", "certificate"},
-      {text("-----BEGIN PKCS7-----\nAAAA\n-----END PKCS7-----\n"), key, "PKCS#7", "openssl pkcs7"},
-      {bytes(jks, sizeof jks), key, "Java keystore", "keytool"},
-      {nq_test_cert_blob(odd[0]), nq_test_key_blob(odd[0]), "a key (secp224r1) that TLS 1.3 cannot sign with",
-       "certificate of 'old curve'"},
-      {nq_test_cert_blob(odd[1]), nq_test_key_blob(odd[1]), "a key of 1024 bits, which is too weak", "2048 or more"},
-      {nq_test_cert_blob(odd[2]), nq_test_key_blob(odd[2]), "is signed with SHA-1, which is too weak", "'old digest'"},
-      {nq_test_cert_blob(odd[3]), nq_test_key_blob(odd[3]), "keyUsage lacks digitalSignature", "'no signing'"},
-      {text(weak_chain), key, "is signed with SHA-1", "'old sub'"},
       {cert, locked_file, "is encrypted", "locked.pem"},
       {cert, locked, "is encrypted", "key"},
       {cert, locked_der, "is encrypted", "key"},
@@ -187,11 +207,7 @@ static void test_refusals(void) {
       {cert, bytes(leaf->der, leaf->der_len), "no readable private key", "key"},
       {cert, text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"), "no readable private key", "key"},
   };
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-    const char *e = refused((nq_tls_options){.server = 1, .cert = cases[i].cert, .key = cases[i].key});
-    CHECK(contains(e, cases[i].says));
-    CHECK(contains(e, cases[i].names));
-  }
+  refuse_all(cases, sizeof cases / sizeof *cases);
   CHECK(contains(refused((nq_tls_options){.ca = file("absent.pem")}), "cannot read CA file '"));
   CHECK(contains(refused((nq_tls_options){.ca = text("x")}), "CA (given as bytes) holds no certificate"));
   if (geteuid() != 0) {
@@ -205,8 +221,6 @@ static void test_refusals(void) {
   CHECK_EQ(nq_tls_new(&t, &o, tiny, sizeof tiny), -1);
   CHECK_EQ(strlen(tiny), sizeof tiny - 1);
   CHECK_EQ(nq_tls_new(&t, &o, NULL, 0), -1);
-  for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)
-    nq_test_cert_free(odd[i]);
   drop(locked);
   drop(locked_der);
   nq_test_cert_free(other);
@@ -307,6 +321,11 @@ static void test_a_server_reads_renewed_files(void) {
     replace("cert.pem", nq_test_cert_blob(renewed), in_place); /* its key is not there yet */
     good(nq_tls_ref(mine), nq_tls_ref(server), "localhost");
     CHECK(contains(trouble(server), "does not belong to"));
+    char news[512];
+    CHECK_EQ(nq_tls_trouble_news(server, news, sizeof news), 1);
+    CHECK(contains(news, "does not belong to"));
+    good(nq_tls_ref(mine), nq_tls_ref(server), "localhost");
+    CHECK_EQ(nq_tls_trouble_news(server, news, sizeof news), 0); /* told once */
     replace("key.pem", nq_test_key_blob(renewed), in_place);
     good(make_client(other_ca), nq_tls_ref(server), "localhost");
     CHECK_EQ(strlen(trouble(server)), 0);
@@ -453,6 +472,7 @@ int main(void) {
   setup();
   RUN(test_forms);
   RUN(test_refusals);
+  RUN(test_what_was_found);
   RUN(test_passwords);
   RUN(test_ca_directory);
   RUN(test_pipe);

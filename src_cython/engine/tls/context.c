@@ -208,6 +208,7 @@ static void refresh(nq_tls *t) {
   int rv = credentials_new(&fresh, t, t->options, err, sizeof err);
   if (rv <= 0)
     t->state = state;
+  t->told &= strcmp(err, t->trouble) == 0;
   memcpy(t->trouble, err, sizeof err);
   if (rv)
     return;
@@ -231,6 +232,16 @@ void nq_tls_trouble(nq_tls *t, char *buf, size_t cap) {
   if (cap)
     snprintf(buf, cap, "%s", t->trouble);
   pthread_mutex_unlock(&t->lock);
+}
+
+int nq_tls_trouble_news(nq_tls *t, char *buf, size_t cap) {
+  pthread_mutex_lock(&t->lock);
+  int news = t->trouble[0] && !t->told;
+  if (news && cap)
+    snprintf(buf, cap, "%s", t->trouble);
+  t->told |= news;
+  pthread_mutex_unlock(&t->lock);
+  return news;
 }
 
 /* ---- contexts ---- */

@@ -53,6 +53,8 @@ int nq_tls_is_server(const nq_tls *t);
 /* Why files that have changed could not be used when a session began last, in a sentence; "" when they are. Copied to
  * buf, always terminated. From any thread. */
 void nq_tls_trouble(nq_tls *t, char *buf, size_t cap);
+/* The same, once for each: 1, or 0 when there is nothing to tell that was not told. From any thread. */
+int nq_tls_trouble_news(nq_tls *t, char *buf, size_t cap);
 
 /* The TLS library and its version: "AWS-LC 5.1.0". */
 const char *nq_tls_library(void);

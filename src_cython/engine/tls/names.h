@@ -16,8 +16,8 @@ typedef enum nq_tls_name_kind {
 /* One name; any byte may be in it, NUL too. Another result than 0 ends the enumeration. */
 typedef int (*nq_tls_on_name)(void *u, int kind, const uint8_t *name, size_t len);
 
-/* Calls on_name with every common name of a certificate's subject (DER), then with every subject alternative name of the
- * kinds above, in their order. 0; -1: it is no certificate, or there is no memory; else what on_name returned. */
+/* Calls on_name with every common name of a certificate's subject (DER), then with every subject alternative name of
+ * the kinds above, in their order. 0; -1: it is no certificate, or there is no memory; else what on_name returned. */
 int nq_tls_names(const uint8_t *der, size_t len, nq_tls_on_name on_name, void *u);
 
 #endif

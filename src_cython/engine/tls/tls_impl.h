@@ -30,6 +30,7 @@ struct nq_tls {
   nq_credentials *now;      /* What new sessions begin with. */
   nq_tls_options *options;  /* What it was made from, its own copy; NULL when no file can change. */
   nq_files_state state;     /* Of the files when they were read last, be it without success. */
+  int told;                /* Whether somebody was told of trouble. */
   char trouble[512];        /* Why they could not be used then; "" when they are in use. */
   size_t alpn_len;          /* The bytes of alpn. */
   uint8_t alpn[];           /* Protocols in order of preference, each a length byte and a name. */
