@@ -37,7 +37,7 @@ class LoopStats(TypedDict):
     rx_datagrams: int
     rx_bytes: int
     rx_dropped: int
-    """Datagrams that were truncated, or failed to be read."""
+    """Datagrams that were thrown away: truncated, not read, for no connection, or above a bound."""
     tx_calls: int
     """System calls that sent."""
     tx_messages: int
@@ -45,6 +45,7 @@ class LoopStats(TypedDict):
     tx_datagrams: int
     tx_bytes: int
     tx_errors: int
+    """Datagrams that the system did not take."""
     accepted: int
     refused: int
     retries_sent: int
@@ -57,9 +58,9 @@ class LoopStats(TypedDict):
     handshakes: int
     """Completed, in both roles."""
     lost_packets: int
+    """Of connections that have ended."""
     datagrams_dropped: int
     """Datagrams that came, and that there was no memory to deliver."""
-    """Of connections that have ended."""
     unreachable: int
     mtu_fallbacks: int
     """Paths that carried large packets no longer, so that smaller ones are sent (RFC 8899 4.3)."""

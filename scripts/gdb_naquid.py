@@ -4,7 +4,7 @@
 
     nq-loop l              what a loop holds and waits for (any expression of type nq_loop *)
     nq-conns l             its connections          nq-streams l     its streams
-    nq-get l->conns 0x...  the object of a handle, from one of the loop's tables
+    nq-get l->hub.conns 0x...  the object of a handle, from one of the loop's tables
 
 Handles are shown as index#generation wherever gdb prints one, with "dead" when the generation is even.
 """

@@ -102,7 +102,7 @@ cdef extern from "engine.h" nogil:
         const uint8_t *data
         size_t len
 
-    # ---- io.h ----
+    # ---- base/addr.h ----
     ctypedef struct nq_addr:
         unsigned int len
     int nq_addr_equal(const nq_addr *a, const nq_addr *b)
@@ -110,7 +110,7 @@ cdef extern from "engine.h" nogil:
     char *nq_addr_format(const nq_addr *a, char *buf, size_t cap)
     uint16_t nq_addr_port(const nq_addr *a)
 
-    # ---- sim.h ----
+    # ---- io/sim.h ----
     enum:
         NQ_SIM_ALWAYS
     ctypedef struct nq_sim:
@@ -134,7 +134,7 @@ cdef extern from "engine.h" nogil:
     void nq_sim_advance(nq_sim *s, uint64_t to)
     uint64_t nq_sim_arrival(const nq_sim_host *h)
 
-    # ---- limits.h ----
+    # ---- base/limit.h ----
     ctypedef struct nq_limits:
         uint64_t handshake_timeout
         uint64_t idle_timeout
@@ -151,7 +151,7 @@ cdef extern from "engine.h" nogil:
     const nq_limit_info *nq_limits_check(const nq_limits *l)
     const nq_limit_info *nq_limits_row(int i)
 
-    # ---- tls.h ----
+    # ---- tls/context.h ----
     ctypedef struct nq_tls_blob:
         const char *path
         const uint8_t *data
@@ -397,7 +397,7 @@ cdef extern from "engine.h" nogil:
     int nq_loop_post(nq_loop *l, nq_post_op op, nq_handle h, int16_t type, uint32_t msgid, uint64_t timeout,
                      void *user, const uint8_t *data, size_t len)
 
-    # ---- names by chosen DNS servers ----
+    # ---- dns/resolve.h ----
     enum:
         NQ_RESOLVE_SERVERS
         NQ_RESOLVE_ADDRESSES

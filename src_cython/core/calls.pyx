@@ -1,4 +1,4 @@
-# calls.pyx: what the engine's pending calls point at.
+# calls.pyx: what the engine's pending calls point at: whose call a reply is for, once the engine has matched its ID.
 # needs: core/buffers core/callbacks core/errors core/loop core/rpc
 
 @cython.final

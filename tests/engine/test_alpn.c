@@ -1,6 +1,8 @@
 /* The protocol of a connection is chosen by ALPN: nq/1, or bare bytes where the name is none of ours. */
 #include <string.h>
 
+#include "app/hdmap.h"
+#include "app/raw.h"
 #include "check.h"
 #include "io/sim.h"
 #include "quic/stream.h"
@@ -13,6 +15,7 @@ typedef struct fix {
   nq_handle conn;
 } fix;
 
+static const nq_app *spoken; /* by the server under "chat/2"; NULL: bare bytes */
 static int raw_handler; /* its address is the user of the handler */
 
 static void begin(fix *f, const char *alpn, int client_raw) {
@@ -24,7 +27,10 @@ static void begin(fix *f, const char *alpn, int client_raw) {
   world_alpn = "\x04nq/1";
   f->raw = nq_hdmap_new();
   REQUIRE(f->raw != NULL);
-  nq_hdmap_speak_raw(f->raw);
+  if (spoken)
+    nq_hdmap_set_app(f->raw, spoken);
+  else
+    nq_hdmap_speak_raw(f->raw);
   CHECK_EQ(nq_hdmap_raw(f->raw, NQ_KIND_RAW, &raw_handler), 0);
   CHECK_EQ(nq_hdmap_uni(f->raw, &raw_handler), 0);
   CHECK_EQ(nq_hdmap_alpn(f->w.s.map, "chat/2", 6, f->w.c.map), 0); /* the later one holds */
@@ -160,6 +166,39 @@ static void test_another_name(void) {
   end(&f);
 }
 
+static uint32_t begun, filled;
+
+static void count_begin(nq_conn *c) {
+  CHECK(c->announced && !begun);
+  begun++;
+}
+
+static void count_fill(nq_conn *c) {
+  CHECK(c->connected);
+  filled++;
+}
+
+/* A protocol with something of its own to say does so when the connection is open, and before packets are written. */
+static void test_begin_and_fill(void) {
+  nq_app own = nq_app_raw;
+  own.begin = count_begin;
+  own.fill = count_fill;
+  begun = filled = 0;
+  spoken = &own;
+  fix f;
+  begin(&f,
+        "\x06"
+        "chat/2",
+        1);
+  spoken = NULL;
+  CHECK_EQ(begun, 1);
+  uint32_t before = filled;
+  CHECK_EQ(nq_stream_send(f.w.c.l, open_raw(&f, 0), (const uint8_t *)"x", 1), 0);
+  CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_STREAM_DATA], 1, 1000));
+  CHECK(filled > before && begun == 1);
+  end(&f);
+}
+
 static void test_arguments(void) {
   nq_hdmap *a = nq_hdmap_new(), *b = nq_hdmap_new();
   REQUIRE(a && b);
@@ -180,6 +219,7 @@ int main(void) {
   RUN(test_unidirectional);
   RUN(test_nobody_serves_it);
   RUN(test_another_name);
+  RUN(test_begin_and_fill);
   RUN(test_arguments);
   CHECK_DONE();
 }

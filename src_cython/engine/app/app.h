@@ -45,7 +45,7 @@ typedef struct nq_app {
   /* This side gives the stream up with this code, both directions: what came is no message, is too large, or could not
    * be kept. s->discard: it wanted no more of it anyway. */
   void (*refused)(struct nq_stream *s, uint64_t code);
-  /* Whatever comes from now on is dropped: what it keeps of an unfinished message is freed. */
+  /* NULL, or: whatever comes from now on is dropped, so what it keeps of an unfinished message is freed. */
   void (*discard)(struct nq_stream *s);
   /* Everything that was sent, the FIN included, is acknowledged. */
   void (*acked)(struct nq_stream *s);
@@ -53,8 +53,9 @@ typedef struct nq_app {
   void (*writable)(struct nq_stream *s);
   /* Both directions have ended, with this code. There is room for as many events as close_events said. */
   void (*close)(struct nq_stream *s, uint64_t code);
+  /* How many events the close will push. */
   uint64_t (*close_events)(const struct nq_stream *s);
-  /* The memory that it keeps of the stream goes. */
+  /* NULL, or: the memory that it keeps of the stream goes. */
   void (*free)(struct nq_stream *s);
   /* NULL, or: asks the processor for the memory that the next bytes of the stream will touch. */
   void (*prefetch)(const struct nq_stream *s);

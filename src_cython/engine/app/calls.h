@@ -1,4 +1,5 @@
-/* calls.h: the unanswered calls of one stream, by message ID. */
+/* calls.h: the unanswered calls of one stream, by message ID: a reply is matched to its call by nq_calls_take, which
+ * nq1.c asks when the frame has come. */
 #ifndef NQ_CALLS_H
 #define NQ_CALLS_H
 

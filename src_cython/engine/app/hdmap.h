@@ -1,5 +1,5 @@
-/* hdmap.h: which stream names exist, and what kind of stream each is; by ALPN name, if a server has several protocols.
- */
+/* hdmap.h: which stream names exist, and what kind of stream each is; and where a server has several protocols, which
+ * map is for which ALPN name. */
 #ifndef NQ_HDMAP_H
 #define NQ_HDMAP_H
 

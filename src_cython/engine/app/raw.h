@@ -1,4 +1,5 @@
-/* raw.h: the protocol of a connection whose ALPN is none of ours: every stream is bare bytes, without a name. */
+/* raw.h: the protocol of bare bytes: every stream is that, without a name. For ALPN names of protocols that are not
+ * naquid's (nq_hdmap_speak_raw). */
 #ifndef NQ_RAW_H
 #define NQ_RAW_H
 

@@ -1,5 +1,5 @@
-/* rpc.c: the part of engine.h on RPC: calls, notifications and replies on their way out. Who gets a reply is found in
- * nq1.c; calls that get none end in rpc_end.c. */
+/* rpc.c: the part of engine.h on RPC: calls, notifications and replies on their way out. A reply that comes
+ * is matched to its call in nq1.c, by calls.c; calls that get none end in rpc_end.c. */
 #include "app/nq1.h"
 #include "quic/stream_out.h"
 

@@ -1,4 +1,4 @@
-/* wire.h: the frames on a stream (see the wire format page). Pure functions: no I/O, no allocation, no state. */
+/* wire.h: the frames on a stream (docs/wire.md). Pure functions: no I/O, no allocation, no state. */
 #ifndef NQ_WIRE_H
 #define NQ_WIRE_H
 

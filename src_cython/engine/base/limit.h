@@ -1,5 +1,6 @@
 /* limit.h: every limit of the engine, in one table: field, default, smallest, largest, unit, what it bounds.
- * The struct, its defaults, its checks and the table in the documentation are all made from these lines. */
+ * The struct, its defaults and its checks are made from these lines; the fields of naquid.Limits and the table of
+ * docs/limits.md are written from them by scripts/gen_limits.py. */
 #ifndef NQ_LIMITS_H
 #define NQ_LIMITS_H
 

@@ -1,5 +1,6 @@
 /* backend.h: ways for packets to come and go. A loop takes one of them when it opens its first socket: the one that it
- * was told to take, or the best that the system has. The portable one is always there, and passes the same tests. */
+ * was made with (nq_loop_options), or the best that the system has of those in the list of backend.c, where a new one
+ * goes. The portable one is always there, and passes the same tests. */
 #ifndef NQ_BACKEND_H
 #define NQ_BACKEND_H
 

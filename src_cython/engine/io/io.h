@@ -1,5 +1,5 @@
-/* io.h: how packets come and go. The endpoint sees only this; backend.h has the real ones, the tests a simulated one.
- */
+/* io.h: how packets come and go: a socket as a table of functions, which is all that an endpoint sees of it. A backend
+ * opens it (io/backend.h). */
 #ifndef NQ_IO_H
 #define NQ_IO_H
 
@@ -106,7 +106,7 @@ static inline void nq_io_failed(nq_io *io, int error, int told, const nq_addr *r
     memcpy(e->head, data, e->head_len);
 }
 
-/* The clock and the randomness of a loop; the tests have their own. */
+/* The clock and the randomness of a loop; the simulated network has its own (io/sim.h). */
 typedef struct nq_env {
   void *ctx;                                         /* What both functions are given. */
   uint64_t (*now)(void *ctx);                        /* The monotonic time, in ns. */

@@ -67,6 +67,8 @@ static void handshaken(nq_conn *c) {
   e->user = c->user;
   c->opened_next = hub->opened;
   hub->opened = c;
+  if (c->app->begin)
+    c->app->begin(c);
 }
 
 /* The newest packet acknowledged just now left latest_rtt ago: was that the PING, or one after it? On a new path

@@ -1,5 +1,5 @@
 /* stream.h: one stream, and what the files of its name share. stream.c: life; stream_in.c: bytes to the protocol;
- * stream_out.c: what is queued, and acknowledged; stream_end.c: the end. */
+ * stream_out.c: what is queued, and acknowledged; stream_end.c: the end, after which the flush of the loop frees it. */
 #ifndef NQ_STREAM_H
 #define NQ_STREAM_H
 
@@ -92,8 +92,8 @@ static inline void nq_stream_schedule(nq_stream *s) {
 
 /* NULL: no memory. */
 nq_stream *nq_stream_new(nq_conn *c, int uni, int outgoing, const struct nq_app *app);
-void nq_stream_release(nq_stream *s);
-/* One that was made and never told: it could not be opened. */
+void nq_stream_release(nq_stream *s); /* frees it: at the flush, once its end was dispatched */
+/* Frees one that no event has named: it could not be opened. */
 void nq_stream_undo(nq_stream *s);
 void nq_stream_unlink(nq_stream *s); /* from its connection */
 /* A stream of this side waits for its ID. */

@@ -1,4 +1,5 @@
-/* stream_end.h: the end of a stream, both directions. */
+/* stream_end.h: the end of a stream, both directions. What has ended waits in hub->dead_streams until its events were
+ * dispatched; then nq_loop_flush frees it (nq_stream_release). */
 #ifndef NQ_STREAM_END_H
 #define NQ_STREAM_END_H
 
