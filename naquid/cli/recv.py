@@ -18,6 +18,7 @@ from .client import server_config
 from .console import Update, transferred
 from .errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, CommandError
 from .signals import stop_event
+from .stdio import say
 
 if TYPE_CHECKING:
     import naquid
@@ -104,12 +105,12 @@ class Receiver:
             print(json.dumps(shown), flush=True)
         else:
             speed = transfer.rate(file.bytes, took)
-            print(f"{file.path}: {file.bytes:,} bytes in {took:.2f} s, {speed}\n  SHA-256 {digest}", flush=True)
+            say(f"{file.path}: {file.bytes:,} bytes in {took:.2f} s, {speed}\n  SHA-256 {digest}", flush=True)
 
     def _ended(self, name: str, who: str, error: str) -> None:
         if error:
             self.bad += 1
-            print(f"naquid: {name!r} from {who}: {error}", file=sys.stderr, flush=True)
+            say(f"naquid: {name!r} from {who}: {error}", sys.stderr, flush=True)
         else:
             self.good += 1
         if self._options.count is not None and self.good + self.bad >= self._options.count:
@@ -156,7 +157,7 @@ async def _serve(options: argparse.Namespace) -> int:
                 print(json.dumps({"host": options.host, "port": server.port}), flush=True)
             else:
                 where = f"{options.host}, UDP port {server.port}"
-                print(f"listening on {where}, writing to {options.out}; end with Ctrl-C", flush=True)
+                say(f"listening on {where}, writing to {options.out}; end with Ctrl-C", flush=True)
             waits = [asyncio.ensure_future(event.wait()) for event in (enough, stopped)]
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             for wait in waits:

@@ -7,7 +7,6 @@ import asyncio
 import json
 import os
 import stat
-import sys
 import time
 from contextlib import suppress
 from hashlib import sha256
@@ -18,6 +17,7 @@ from .arguments import Commands, add_client, add_command, add_json
 from .client import connecting
 from .console import Update, transferred
 from .errors import EXIT_OK, CommandError, UsageError
+from .stdio import say, standard_input
 
 if TYPE_CHECKING:
     import naquid
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     if options.file == "-":
         if not options.name:
             raise UsageError("standard input has no name: give --name")
-        return asyncio.run(_send(options, sys.stdin.buffer, transfer.safe_name(options.name), None))
+        return asyncio.run(_send(options, standard_input(), transfer.safe_name(options.name), None))
     name = transfer.safe_name(options.name or os.path.basename(options.file))
     with open(options.file, "rb", buffering=0) as file:
         about = os.fstat(file.fileno())
@@ -86,7 +86,7 @@ async def _send(options: argparse.Namespace, file: IO[bytes], name: str, size: i
     if options.json:
         print(json.dumps(transfer.fields(name, count, took, digest)))
     else:
-        print(f"sent {name}: {count:,} bytes in {took:.2f} s, {transfer.rate(count, took)}\n  SHA-256 {digest}")
+        say(f"sent {name}: {count:,} bytes in {took:.2f} s, {transfer.rate(count, took)}\n  SHA-256 {digest}")
     return EXIT_OK
 
 
