@@ -1,7 +1,8 @@
 """How `naquid send` and `naquid recv` talk, on one raw stream with the name STREAM:
 
     sender: a line of JSON {"name": ..., "size": bytes or null}; of a file it may say more, "about": how many bytes
-        there should be, "resume": true, "holes": are there any?, "mode": permissions, "times": of access and change, in ns
+        there should be, "resume": true, "holes": are there any?, "mode": permissions, "times": of access and of change,
+        in nanoseconds
     receiver: a line of JSON {"accept": true}, or {"error": text}
         with "have": bytes, when it has the beginning of such a file and the sender said "resume":
         sender: a line of JSON {"sha256": hex of as many bytes of its own}
