@@ -33,6 +33,20 @@ from .raw_stream import RawStream
 from .rpc import Rpc
 from .stream import Stream
 
+CODE_FRAME_ERROR: int
+CODE_TOO_BIG: int
+CODE_OVERLOAD: int
+CODE_INTERNAL: int
+CODE_SHUTDOWN: int
+WHY_APP: int
+WHY_TRANSPORT: int
+WHY_TLS: int
+WHY_IDLE: int
+WHY_HANDSHAKE_TIMEOUT: int
+WHY_RESET: int
+WHY_VERSION: int
+WHY_SYSTEM: int
+
 OK: int
 ETIMEOUT: int
 ENOTSUPPORT: int
@@ -42,6 +56,7 @@ EUSER: int
 
 _Buffer = bytes | bytearray | memoryview
 _Blob = str | PathLike[str] | bytes | bytearray | memoryview
+_Password = str | bytes | bytearray | memoryview | Callable[[], str | bytes]
 _S = TypeVar("_S", Rpc, Stream, RawStream)
 _Ts = TypeVarTuple("_Ts")
 
@@ -130,9 +145,16 @@ class Tls:
         groups: str | None = None,
         ciphersuites: str | None = None,
         keylog: str | PathLike[str] | None = None,
+        password: _Password | None = None,
     ) -> None: ...
     @property
     def server(self) -> bool: ...
+    @property
+    def insecure(self) -> bool: ...
+    @property
+    def trouble(self) -> str: ...
+
+def certificate_names(der: bytes) -> list[tuple[str, bytes]]: ...
 
 @disjoint_base
 class EngineLimits:
@@ -291,6 +313,8 @@ class BaseConnection(ConnCore):
     @property
     def peer_certificates(self) -> list[bytes]: ...
     @property
+    def _peer_verified(self) -> bool: ...
+    @property
     def max_datagram_size(self) -> int: ...
     @property
     def is_client(self) -> bool: ...
@@ -331,7 +355,7 @@ class BaseConnection(ConnCore):
     @property
     def _state(self) -> str: ...
     @property
-    def _lasting(self) -> bool: ...
+    def _reconnects(self) -> bool: ...
     @property
     def _closing(self) -> bool: ...
     def _open_wait(self) -> Awaitable[None] | None: ...

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import socket
 from collections.abc import Generator
-from dataclasses import replace
 from functools import lru_cache
 from types import NoneType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _naquid, event_loop
+from ._net.race import Race
+from ._net.resolve import Address, host_name, reachable_from, resolve
 from ._net.tls_cache import client_context
 from .config import Blob, ClientConfig, check_blob, check_host, check_type
 from .connection import Connection, opened
-from .errors import ConfigError, ConnectionError, HandshakeFailed, ResolveError, unresolved
+from .errors import ConfigError, HandshakeFailed
 from .handlers import Handlers, compile_for
-from .reconnect import Address, Reconnector
+from .reconnect import Reconnector
+
+if TYPE_CHECKING:
+    from .server import Server
 
 __all__ = ["Connecting", "connect"]
 
@@ -65,7 +67,7 @@ class Connecting:
         config: ClientConfig | None,
         insecure: bool,
         alpn: str | None = None,
-        server: _naquid.BaseServer | None = None,
+        server: Server | None = None,
     ) -> None:
         check_host(host)
         if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
@@ -103,23 +105,33 @@ class Connecting:
         config = self._config
         if self._insecure:
             _warn(self._host, self._port)
-        settings = config.tls if self._alpn is None else replace(config.tls, alpn=(self._alpn,))
-        tls = client_context(settings, self._ca, self._insecure)
+        settings = config.tls
+        tls = client_context(
+            ca=settings.ca if self._ca is None else self._ca,
+            insecure=self._insecure,
+            cert=settings.cert,
+            key=settings.key,
+            password=settings.password,
+            alpn=settings.alpn if self._alpn is None else (self._alpn,),
+            groups=settings.groups,
+            ciphersuites=settings.ciphersuites,
+            keylog=settings.keylog,
+        )
         if self._app is None:
             app = _no_handlers(config.call_timeout, config.limits.max_handler_tasks)
         else:
             app = compile_for(self._alpn, self._app, config.call_timeout, config.limits.max_handler_tasks)
         limits = config.limits._engine()
-        attempts = _Attempts(config, app, tls, config.server_name or self._host, limits, self._server)
+        attempts = _Attempts(config, app, tls, host_name(config.server_name or self._host), limits, self._server)
         connection = await attempts.run(await self._resolve())
         if config.reconnect is not None:
             connection._keep(Reconnector(config.reconnect, self._resolve))
         return connection
 
     async def _resolve(self) -> list[Address]:
-        addresses = await _resolve(self._host, self._port)
-        bound = self._server.address if self._server is not None else None
-        return addresses if bound is None else _from(bound[0], addresses)
+        addresses = await resolve(self._host, self._port, self._config.limits.handshake_timeout)
+        bound = self._server.addresses if self._server is not None else ()
+        return reachable_from([host for host, _ in bound], addresses) if bound else addresses
 
 
 @lru_cache(maxsize=64)
@@ -138,38 +150,6 @@ def _warn(host: str, port: int) -> None:
         logger.warning("insecure=True: the certificate of %s port %d is not verified", host, port)
 
 
-def _from(bound: str, addresses: list[Address]) -> list[Address]:
-    """What can be reached from a socket that is bound to this address; IPv4 from one of IPv6 by its mapped form."""
-    if ":" in bound:
-        return [(host if ":" in host else f"::ffff:{host}", port) for host, port in addresses]
-    reached = [address for address in addresses if ":" not in address[0]]
-    if not reached:
-        host = addresses[0][0]
-        raise OSError(errno.EAFNOSUPPORT, f"{host} cannot be reached from {bound}: bind the endpoint to '::'")
-    return reached
-
-
-async def _resolve(host: str, port: int) -> list[Address]:
-    """Numeric addresses, families interleaved so that the second try is of the other one (RFC 8305 4)."""
-    if _naquid.parse_address(host, port) is not None:
-        return [(host, port)]
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            host, port, type=socket.SOCK_DGRAM, family=socket.AF_UNSPEC
-        )
-    except OSError as error:
-        raise unresolved(host, error, "check its spelling and the DNS") from error
-    addresses = list(dict.fromkeys((str(entry[4][0]), int(entry[4][1])) for entry in found))
-    if not addresses:
-        raise ResolveError(f"the name {host!r} has no address")
-    first = [a for a in addresses if (":" in a[0]) == (":" in addresses[0][0])]
-    other = [a for a in addresses if a not in first]
-    mixed: list[Address] = []
-    for at in range(max(len(first), len(other))):
-        mixed += first[at : at + 1] + other[at : at + 1]
-    return mixed
-
-
 class _Attempts:
     """Tries addresses, the next one a little later, until one answers."""
 
@@ -180,7 +160,7 @@ class _Attempts:
         tls: _naquid.Tls,
         name: str,
         limits: _naquid.EngineLimits,
-        server: _naquid.BaseServer | None,
+        server: Server | None,
     ) -> None:
         self.config = config
         self.app = app
@@ -189,47 +169,51 @@ class _Attempts:
         self.limits = limits
         self.server = server
 
-    def start(self, address: Address, quiet: bool) -> Connection:
+    def start(self, address: Address, alone: bool) -> Connection:
+        """Begins to connect. alone: no other attempt may win instead, so that handlers may see the connection."""
         connection = Connection()
         connection._busy_poll = self.config.busy_poll
         engine = connection._engine = event_loop.acquire(self.config.busy_poll, getattr(self.server, "_engine", None))
         try:
             connection._connect(
-                engine, *address, self.name, self.tls, self.app, self.limits, quiet, self.config.version, self.server
+                engine,
+                *address,
+                self.name,
+                self.tls,
+                self.app,
+                self.limits,
+                not alone,
+                self.config.version,
+                None if self.server is None else self.server._reaching(address[0]),
             )
         except BaseException:
             connection._released()
             raise
         return connection
 
+    def start_task(self, address: Address, alone: bool) -> asyncio.Task[Connection]:
+        return asyncio.ensure_future(opened(self.start(address, alone)))
+
     async def run(self, addresses: list[Address]) -> Connection:
         if len(addresses) == 1:
-            return await opened(self.start(addresses[0], False))
-        left = addresses[::-1]
-        tries: dict[asyncio.Task[Connection], Connection | None] = {}
-        failure: BaseException | None = None
+            return await opened(self.start(addresses[0], True))
+        race = Race(addresses, self.start_task)
         try:
-            while left or tries:
-                if left:
-                    try:
-                        tries[asyncio.ensure_future(opened(self.start(left.pop(), True)))] = None
-                    except OSError as error:  # such as a family this machine cannot reach
-                        failure = failure or error
-                        continue
-                timeout = self.config.attempt_delay if left else None
-                done, _ = await asyncio.wait(tries, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            while race.start_next():
+                timeout = self.config.attempt_delay if race.waiting else None
+                done, _ = await asyncio.wait(race.running, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    del tries[task]
                     refusal = task.exception()
                     if refusal is None:
                         task.result()._announce()
+                        race.running.remove(task)
                         return task.result()
+                    race.lost(task, refusal)
                     if isinstance(refusal, HandshakeFailed) and refusal.alert is not None:
                         raise refusal  # it is there, and says no
-                    failure = failure if isinstance(failure, ConnectionError) else refusal
-            raise failure or HandshakeFailed("no address could be tried")
+            raise race.failure or HandshakeFailed("no address could be tried")
         finally:
-            for task in tries:
+            for task in race.running:
                 task.add_done_callback(_give_up)
                 task.cancel()
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from types import MappingProxyType, NoneType
 
 from . import _naquid
-from .errors import ConfigError
+from ._net.resolve import host_name
+from .errors import ConfigError, ResolveError
 from .reconnect import Backoff
 
-__all__ = ["Blob", "ClientConfig", "Limits", "ServerConfig", "TlsConfig"]
+__all__ = ["Blob", "ClientConfig", "Limits", "Password", "ServerConfig", "TlsConfig"]
 
 Blob = str | os.PathLike[str] | bytes
-"""A certificate or key: a path, PEM bytes, DER bytes, or PEM text."""
+"""A certificate or key: a path, PEM bytes, DER bytes, PKCS#12 bytes, or PEM text."""
+
+Password = str | bytes | Callable[[], str | bytes]
+"""What an encrypted key is opened with, or a function that returns it."""
 
 ALPN = ("nq/1",)
 MAX_BUSY_POLL = 10_000  # µs: the rest of the event loop waits meanwhile
@@ -30,50 +34,55 @@ class Limits:
     Raises ConfigError when a value is out of range; the message names the field and its range.
     """
 
+    # ---- written by scripts/gen_limits.py ----
     handshake_timeout: float = 10.0
-    """Seconds from the first packet to a completed handshake."""
+    """From the first packet to a completed handshake. Seconds, 0.001 to 3600."""
     idle_timeout: float = 30.0
-    """Seconds of silence after which a connection is dropped (RFC 9000 10.1; the smaller of both sides)."""
+    """Silence after which a connection is dropped (RFC 9000 10.1; the smaller of both sides). Seconds, 0.001 to
+    604800."""
     keep_alive: float = 0.0
-    """Send a PING after this many seconds of silence; 0 never."""
+    """Send a PING after this much silence; 0 never. Seconds, 0 to 86400."""
     max_message_size: int = 16 << 20
-    """Bytes of one record or RPC payload; the stream of a larger one is closed."""
+    """One record or RPC payload; larger ones close the stream. Bytes, 1 to 4294967295."""
     max_assembly: int = 64 << 20
-    """Bytes of incomplete messages that one connection may hold."""
+    """Incomplete messages a connection may hold. Bytes, 64 KiB to 64 GiB."""
     stream_window: int = 16 << 20
-    """What the receive window of one stream may grow to, bytes (RFC 9000 4.1). It begins with 512 KiB, or with this."""
+    """What the receive window of one stream may grow to. Bytes, 1 KiB to 1 GiB. See RFC 9000 4.1; it begins with 512
+    KiB, or with this."""
     connection_window: int = 24 << 20
-    """Receive window of one connection, bytes (RFC 9000 4.1). Larger than `stream_window`, so that a stream that is not
-    read leaves something to the others."""
+    """Receive window of one connection. Bytes, 1 KiB to 4 GiB. See RFC 9000 4.1; larger than `stream_window`, so that a
+    stream that is not read leaves something to the others."""
     max_streams_bidi: int = 1024
-    """Bidirectional streams that the peer may have open (RFC 9000 4.6)."""
+    """Bidirectional streams the peer may have open. Streams, 0 to 1048576. See RFC 9000 4.6."""
     max_streams_uni: int = 128
-    """Unidirectional streams that the peer may have open (RFC 9000 4.6)."""
+    """Unidirectional streams the peer may have open. Streams, 0 to 1048576. See RFC 9000 4.6."""
     max_pending_opens: int = 65536
-    """Streams of this side that wait for the peer's stream limit."""
+    """Local streams waiting for the peer's stream limit. Streams, 0 to 16777216."""
     send_high: int = 1 << 20
-    """Queued bytes of a stream above which `send()` and `drain()` wait."""
+    """Queued bytes of a stream above which it is not writable. Bytes, 1 to 4 GiB. Above it `send()` and `drain()`
+    wait."""
     send_low: int = 256 << 10
-    """Queued bytes at which they go on."""
+    """Queued bytes at which it is writable again. Bytes, 0 to 4 GiB. There `send()` and `drain()` go on."""
     max_send_queue: int = 128 << 20
-    """Unacknowledged bytes queued on a connection; above it sending raises QueueFull."""
+    """Unacknowledged bytes queued on a connection. Bytes, 64 KiB to 64 GiB. Above it sending raises QueueFull."""
     max_pending_calls: int = 1 << 20
-    """Unanswered RPC calls of one stream; above it calling raises QueueFull."""
+    """Unanswered RPC calls of one stream. Calls, 1 to 67108864. Above it calling raises QueueFull."""
     max_datagram_size: int = 65527
-    """Largest DATAGRAM frame accepted, bytes (RFC 9221); 0 refuses datagrams."""
+    """Largest DATAGRAM frame accepted (RFC 9221); 0 refuses them. Bytes, 0 to 65527."""
     datagram_queue: int = 256
-    """Datagrams that wait to be sent; the oldest is dropped."""
+    """Datagrams waiting to be sent; the oldest is dropped. Datagrams, 1 to 1048576."""
     max_udp_payload: int = 16240
-    """Largest UDP payload, bytes: of what is sent, once the path is known to carry it (RFC 9000 14.3), and of what the
-    peer is told to send (`max_udp_payload_size`, RFC 9000 18.2). At most 1452 until there is bulk to send."""
+    """Largest UDP payload sent, where the path carries it, and wanted from the peer. Bytes, 1200 to 65527. See RFC 9000
+    14.3, and 18.2 for what the peer is told (`max_udp_payload_size`). At most 1452 until there is bulk to send."""
     shutdown_timeout: float = 5.0
-    """Seconds a closing connection has to send what was queued."""
+    """Time a closing connection has to flush what was queued. Seconds, 0 to 3600."""
     max_connections: int = 1 << 20
-    """Accepted connections of one server."""
+    """Accepted connections of one endpoint. Connections, 1 to 16777216."""
     max_half_open: int = 4096
-    """Handshakes under way above which clients must prove their address first (Retry, RFC 9000 8.1.2)."""
+    """Handshakes under way above which clients must pass Retry. Connections, 0 to 16777216. See RFC 9000 8.1.2."""
     accept_per_tick: int = 1024
-    """New connections taken in one turn of the loop."""
+    """New connections taken in one tick. Connections, 1 to 1048576."""
+    # ---- end of what is written ----
     max_handler_tasks: int = 1024
     """Coroutine handlers of one RPC stream that run at once; above it the stream's requests wait."""
 
@@ -112,14 +121,23 @@ def _engine_limits(limits: Limits) -> _naquid.EngineLimits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TlsConfig:
-    """TLS 1.3 settings that a server and a client share. Certificates and keys are `Blob`s."""
+    """TLS 1.3 settings that a server and a client share. Certificates and keys are `Blob`s.
+
+    A file is read when it is used: a server or a client that runs for long takes the renewed certificate, key or `ca`
+    for the connections that begin after it was replaced. What cannot be used then (a certificate whose key is not there
+    yet) is not, until the files change again: the last good ones are.
+    """
 
     cert: Blob | None = None
     """This side's certificate, leaf first and then its chain. A server needs one; a client for mutual TLS."""
     key: Blob | None = None
-    """The private key of `cert`."""
+    """The private key of `cert`; None when the PEM or PKCS#12 file of `cert` holds it."""
+    password: Password | None = field(default=None, repr=False)
+    """Opens an encrypted `key`, or PKCS#12: a str, bytes, or a callable without arguments that returns one of these; it
+    is called once for each context that is made."""
     ca: Blob | None = None
-    """Trust anchors, one or more. None: a client trusts the system's roots."""
+    """Trust anchors, one or more: a file, or a directory every file of which counts. None: a client trusts the system's
+    roots, and what SSL_CERT_FILE and SSL_CERT_DIR name, as Python's `ssl` does."""
     alpn: tuple[str, ...] = ALPN
     """Application protocols in order of preference (RFC 7301)."""
     groups: str | None = None
@@ -140,6 +158,7 @@ class TlsConfig:
         object.__setattr__(self, "alpn", tuple(self.alpn))
         for name in ("cert", "key", "ca"):
             check_blob(name, getattr(self, name))
+        check_password(self.password)
         for name in ("groups", "ciphersuites"):
             check_type(name, getattr(self, name), (str, NoneType), "a string or None")
         check_type("keylog", self.keylog, (str, os.PathLike, NoneType), "a path or None")
@@ -212,6 +231,11 @@ class ClientConfig:
         check_type("server_name", self.server_name, (str, NoneType), "a host name or None")
         if self.server_name == "":
             raise ConfigError("server_name is empty: it must be a host name, or None for the one given to connect()")
+        if self.server_name is not None:
+            try:
+                host_name(self.server_name)
+            except ResolveError as error:
+                raise ConfigError(f"server_name: {error}") from None
         check_type("attempt_delay", self.attempt_delay, (int, float), "a number of seconds")
         check_type("version", self.version, int, "0, 1 or 0x6b3343cf")
         if not 0.01 <= self.attempt_delay <= 60:
@@ -225,6 +249,15 @@ class ClientConfig:
 def check_blob(name: str, value: object) -> None:
     """Raises ConfigError unless value can be a certificate or key, or None."""
     check_type(name, value, (str, os.PathLike, bytes, bytearray, memoryview, NoneType), "a path, PEM or DER bytes")
+
+
+def check_password(password: object) -> None:
+    """Raises ConfigError unless it can be the password of a key, or None."""
+    if not (callable(password) or isinstance(password, (str, bytes, bytearray, memoryview, NoneType))):
+        raise ConfigError(
+            "password must be a str, bytes, a callable that returns one of these, or None, "
+            f"not {type(password).__name__}"
+        )
 
 
 def check_host(host: object) -> None:

@@ -5,6 +5,19 @@ from __future__ import annotations
 import builtins
 import errno
 
+from ._naquid import (
+    CODE_FRAME_ERROR,
+    CODE_OVERLOAD,
+    CODE_TOO_BIG,
+    WHY_APP,
+    WHY_HANDSHAKE_TIMEOUT,
+    WHY_IDLE,
+    WHY_RESET,
+    WHY_TLS,
+    WHY_TRANSPORT,
+    WHY_VERSION,
+)
+
 __all__ = [
     "CallTimeout",
     "ConfigError",
@@ -139,9 +152,6 @@ class CallTimeout(Error, TimeoutError):
     """No reply came in time. The request may have been handled all the same."""
 
 
-# Why a connection ended (engine.h, NQ_WHY_*).
-_APP, _TRANSPORT, _TLS, _IDLE, _HANDSHAKE_TIMEOUT, _RESET, _VERSION, _SYSTEM = range(1, 9)
-
 _TRANSPORT_CODES = (
     *("NO_ERROR", "INTERNAL_ERROR", "CONNECTION_REFUSED", "FLOW_CONTROL_ERROR", "STREAM_LIMIT_ERROR"),
     *("STREAM_STATE_ERROR", "FINAL_SIZE_ERROR", "FRAME_ENCODING_ERROR", "TRANSPORT_PARAMETER_ERROR"),
@@ -170,12 +180,12 @@ def from_close(why: int, code: int, reason: str, remote: bool, established: bool
     """The exception for the end of a connection, from the engine's CONN_CLOSE event."""
     who = "the peer" if remote else "this side"
     tail = f": {reason}" if reason else ""
-    if why == _IDLE and established:
+    if why == WHY_IDLE and established:
         return IdleTimeout(
             "nothing came from the peer for the idle timeout; set keep_alive if the connection should stay open",
             reason=reason,
         )
-    if why == _TLS:
+    if why == WHY_TLS:
         alert = code - 0x100
         text = f"the TLS handshake failed{tail or f': alert {alert}'}" + (" (reported by the peer)" if remote else "")
         if not remote and "certificate is not for" in reason:
@@ -185,18 +195,18 @@ def from_close(why: int, code: int, reason: str, remote: bool, established: bool
         if established:
             return ConnectionLost(text, code=code, reason=reason, remote=remote)
         return HandshakeFailed(text, alert=alert, code=code, reason=reason, remote=remote)
-    if why == _APP:
+    if why == WHY_APP:
         text = f"{who} closed the connection (application code {code:#x}){tail}"
-    elif why == _TRANSPORT:
+    elif why == WHY_TRANSPORT:
         name = f"{_TRANSPORT_CODES[code]}, " if code < len(_TRANSPORT_CODES) else ""
         text = f"{who} ended the connection with QUIC error {name}{code:#x} (RFC 9000 20.1){tail}"
         if remote and code == 2:
             text = f"the peer takes no new connections ({name}{code:#x}): it is full or shuts down; try later{tail}"
-    elif why in (_HANDSHAKE_TIMEOUT, _IDLE):
+    elif why in (WHY_HANDSHAKE_TIMEOUT, WHY_IDLE):
         text = "no answer within the handshake timeout: is a QUIC server listening there, and is UDP let through?"
-    elif why == _RESET:
+    elif why == WHY_RESET:
         text = "the peer no longer knows this connection (stateless reset); it was restarted"
-    elif why == _VERSION:
+    elif why == WHY_VERSION:
         text = "no common QUIC version with the peer: it needs 1 or 2 (RFC 9000, RFC 9369)"
     else:
         text = f"the system failed{tail}"
@@ -205,11 +215,11 @@ def from_close(why: int, code: int, reason: str, remote: bool, established: bool
     return HandshakeFailed(text, code=code, reason=reason, remote=remote)
 
 
-# Why this side gave a stream up: the codes that it sends then (engine.h, NQ_CODE_*).
+# Why this side gave a stream up, by the codes that it sends then.
 _GIVEN_UP = {
-    3: "what the peer sent is no message of this kind of stream",
-    4: "the peer sent a message above this side's Limits.max_message_size",
-    5: "this side had no memory for what came, or Limits.max_assembly was reached",
+    CODE_FRAME_ERROR: "what the peer sent is no message of this kind of stream",
+    CODE_TOO_BIG: "the peer sent a message above this side's Limits.max_message_size",
+    CODE_OVERLOAD: "this side had no memory for what came, or Limits.max_assembly was reached",
 }
 
 

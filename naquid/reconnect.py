@@ -8,14 +8,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ._net.resolve import Address
 from .errors import ConfigError, ConnectionLost, Error
 
 if TYPE_CHECKING:
     from .connection import Connection
 
 __all__ = ["Address", "Backoff", "Reconnector"]
-
-Address = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import _naquid
 from .errors import CallTimeout, ConnectionError, RpcError, StreamError
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Rpc"]
 

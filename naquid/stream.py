@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import _naquid
 from .errors import ConnectionError, StreamClosed, StreamReset
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["Stream", "serve_stream"]
-
-INTERNAL = 0x07  # NQ_CODE_INTERNAL: the handler failed
 
 
 class Stream(_naquid.BaseStream):
@@ -82,7 +77,7 @@ async def serve_stream(stream: Stream | _naquid.BaseRawStream, handler: Coroutin
     try:
         await handler
     except asyncio.CancelledError:
-        stream.reset(INTERNAL)
+        stream.reset(_naquid.CODE_INTERNAL)
         stream.close()
         raise
     except (ConnectionError, StreamReset, StreamClosed) as error:
@@ -91,11 +86,11 @@ async def serve_stream(stream: Stream | _naquid.BaseRawStream, handler: Coroutin
         # How streams end when the peer goes away: nothing to report, unless this stream is as open as ever.
         if not stream.is_closed and not isinstance(error, (ConnectionError, StreamReset)):
             stream._failed(error, handler)
-        stream.reset(INTERNAL)
+        stream.reset(_naquid.CODE_INTERNAL)
         stream.close()
     except Exception as error:
         stream._failed(error, handler)
-        stream.reset(INTERNAL)
+        stream.reset(_naquid.CODE_INTERNAL)
         stream.close()
     else:
         stream.close()

@@ -11,7 +11,7 @@ from cpython.memoryview cimport PyMemoryView_Check, PyMemoryView_GET_BUFFER
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetObject, PyErr_WriteUnraisable
 from cpython.pythread cimport PyThread_get_thread_ident
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
-from libc.errno cimport EMFILE, ENFILE, ENOMEM
+from libc.errno cimport EMFILE, ENFILE, ENOMEM, errno
 from libc.stdint cimport INT64_MAX, UINT64_MAX
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset
@@ -21,6 +21,8 @@ import collections
 import collections.abc
 import os
 import threading
+
+include "core/codes.pyx"
 
 from naquid import errors
 

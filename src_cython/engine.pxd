@@ -73,6 +73,7 @@ cdef extern from "engine.h" nogil:
         NQ_EVF_LOCAL
         NQ_EVF_REMOTE
         NQ_EVF_LAST
+        NQ_EVF_DELIVERED
 
     enum:
         NQ_CALL_TIMEOUT
@@ -130,9 +131,8 @@ cdef extern from "engine.h" nogil:
     void nq_sim_free(nq_sim *s)
     const nq_backend nq_sim_backend
     int nq_sim_rebind_host(nq_sim *s, const nq_addr *host)
-    uint64_t nq_sim_next(const nq_sim *s)
     void nq_sim_advance(nq_sim *s, uint64_t to)
-    int nq_sim_arrived(const nq_sim_host *h)
+    uint64_t nq_sim_arrival(const nq_sim_host *h)
 
     # ---- limits.h ----
     ctypedef struct nq_limits:
@@ -161,6 +161,8 @@ cdef extern from "engine.h" nogil:
         nq_tls_blob cert
         nq_tls_blob key
         nq_tls_blob ca
+        const char *password
+        size_t password_len
         int insecure
         int verify_client
         const uint8_t *alpn
@@ -172,6 +174,16 @@ cdef extern from "engine.h" nogil:
     nq_tls *nq_tls_ref(nq_tls *t)
     void nq_tls_unref(nq_tls *t)
     int nq_tls_is_server(const nq_tls *t)
+    void nq_tls_trouble(nq_tls *t, char *buf, size_t cap)
+    int nq_tls_trouble_news(nq_tls *t, char *buf, size_t cap)
+    enum:
+        NQ_TLS_NAME_COMMON
+        NQ_TLS_NAME_DNS
+        NQ_TLS_NAME_IP
+        NQ_TLS_NAME_EMAIL
+        NQ_TLS_NAME_URI
+    ctypedef int (*nq_tls_on_name)(void *u, int kind, const uint8_t *name, size_t len) noexcept
+    int nq_tls_names(const uint8_t *der, size_t len, nq_tls_on_name on_name, void *u)
     const char *nq_tls_alert_name(unsigned alert, char *buf, size_t cap)
 
     # ---- loop ----
@@ -218,6 +230,7 @@ cdef extern from "engine.h" nogil:
         uint64_t handshakes
         uint64_t lost_packets
         uint64_t datagrams_dropped
+        uint64_t unreachable
         uint64_t mtu_fallbacks
         uint64_t send_buffer_bytes
         int gso, gro, mmsg, ecn

@@ -1,58 +1,74 @@
-"""TLS contexts of clients, kept: making one parses certificates and takes longer than a handshake."""
+"""TLS contexts of clients, kept: making one parses certificates and takes longer than a handshake. A context itself
+reads files anew that have changed; that it is another one then tells who calls what is wrong with them."""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 from .. import _naquid
-from ..config import Blob, TlsConfig
 
 __all__ = ["client_context"]
 
+Blob = str | os.PathLike[str] | bytes
+Password = str | bytes | Callable[[], str | bytes]
+
 KEPT = 64
+ALPN = ("nq/1",)
 
 _contexts: OrderedDict[tuple[Any, ...], _naquid.Tls] = OrderedDict()
-_lock = threading.Lock()
+_lock = threading.RLock()  # a finalizer that the garbage collector runs may connect, too
 
 
-def client_context(settings: TlsConfig, ca: Blob | None, insecure: bool) -> _naquid.Tls:
-    """The context for these settings; `ca` goes before theirs. A file that was changed, or replaced by another, is read
-    again. Raises ConfigError."""
-    if ca is None:
-        ca = settings.ca
-    key = (
-        _identity(settings.cert),
-        _identity(settings.key),
+def client_context(
+    *,
+    ca: Blob | None = None,
+    insecure: bool = False,
+    cert: Blob | None = None,
+    key: Blob | None = None,
+    password: Password | None = None,
+    alpn: tuple[str, ...] = ALPN,
+    groups: str | None = None,
+    ciphersuites: str | None = None,
+    keylog: str | os.PathLike[str] | None = None,
+) -> _naquid.Tls:
+    """A client's context with these settings, which are those of `naquid.TlsConfig`. A file that was changed, or
+    replaced by another, is read again. Raises ConfigError; MemoryError, or OSError when no descriptor is left."""
+    known = (
+        _identity(cert),
+        _identity(key),
+        bytes(password) if isinstance(password, (bytearray, memoryview)) else password,
         _identity(ca),
         insecure,
-        settings.alpn,
-        settings.groups,
-        settings.ciphersuites,
-        settings.keylog,
-        os.environ.get("SSLKEYLOGFILE") if settings.keylog is None else None,
+        alpn,
+        groups,
+        ciphersuites,
+        keylog,
+        os.environ.get("SSLKEYLOGFILE") if keylog is None else None,
         (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")) if ca is None else None,
     )
     with _lock:
-        found = _contexts.get(key)
+        found = _contexts.get(known)
         if found is not None:
-            _contexts.move_to_end(key)
+            _contexts.move_to_end(known)
             return found
     made = _naquid.Tls(
         server=False,
-        cert=settings.cert,
-        key=settings.key,
+        cert=cert,
+        key=key,
         ca=ca,
         insecure=insecure,
-        alpn=settings.alpn,
-        groups=settings.groups,
-        ciphersuites=settings.ciphersuites,
-        keylog=settings.keylog,
+        alpn=alpn,
+        groups=groups,
+        ciphersuites=ciphersuites,
+        keylog=keylog,
+        password=password,
     )
     with _lock:
-        _contexts[key] = made
+        _contexts[known] = made
         while len(_contexts) > KEPT:
             _contexts.popitem(last=False)
     return made

@@ -19,6 +19,8 @@ from .._naquid import (
     nq_hdmap_t,
     parse_address,
 )
+from .._net import race
+from .._net.tls_cache import client_context
 from .._net.watch import Watcher, supported
 from ..errors import Error
 from . import log
@@ -53,7 +55,7 @@ _HANDSHAKE_TIMEOUT = 1_000_000_000
 _IDLE_TIMEOUT = 500_000_000
 _MAX_BUSY_POLL = 10_000_000  # ns
 _SETTLE = 50_000_000  # changes of the network within this time count as one
-_ATTEMPT_DELAY = 250_000_000  # RFC 8305 5: the next address is tried as well
+_ATTEMPT_DELAY = round(race.DELAY * 1e9)
 
 
 def make_limits(
@@ -86,7 +88,6 @@ class nq_client_t:
         "_loop",
         "_move_due",
         "_resolver",
-        "_tls",
         "_tracked",
         "_warned",
         "_watcher",
@@ -98,7 +99,6 @@ class nq_client_t:
         self._hdmap = nq_hdmap_t()
         self._hdmap._own(self._loop)
         self._resolver = Resolver(self._loop, dns_conf)
-        self._tls: dict[tuple[bool, Blob | None], Tls] = {}
         self._attempts: set[_Attempt] = set()
         self._busy_poll = 0
         self._destroy_wanted = False
@@ -133,13 +133,10 @@ class nq_client_t:
             nq_conn_reachability_change(conn, NQ_REACHABLE_WIFI)
 
     def _context(self, insecure: bool, ca: Blob | None) -> Tls:
-        key = (insecure, ca)
-        if key not in self._tls:
-            if insecure and not self._warned:
-                self._warned = True
-                log.nq_log(NQ_LOGLV_WARN, "certificates of servers are not verified: insecure is set")
-            self._tls[key] = Tls(server=False, insecure=insecure, ca=ca)
-        return self._tls[key]
+        if insecure and not self._warned:
+            self._warned = True
+            log.nq_log(NQ_LOGLV_WARN, "certificates of servers are not verified: insecure is set")
+        return client_context(insecure=insecure, ca=ca)
 
 
 class _Attempt:
@@ -156,8 +153,7 @@ class _Attempt:
             self.on_open = self._tracked_open
         self.tls = tls
         self.limits = limits
-        self.waiting: list[str] = []
-        self.running: list[CapiConn] = []
+        self.race: race.Race[str, CapiConn] = race.Race((), self._start)
         self.alarm: nq_alarm_t | None = None
 
     def _tracked_open(self, conn: nq_conn_t, pctx: Box) -> None:
@@ -167,66 +163,56 @@ class _Attempt:
 
     def resolved(self, error: int, detail: nq_error_detail_t | None, hosts: list[str]) -> None:
         if error != nq_error_t.NQ_OK:
-            self.failed(error, detail or nq_error_detail_t())
+            self._failed(error, detail or nq_error_detail_t())
             return
-        self.waiting = hosts
-        self.next()
+        self.race = race.Race(hosts, self._start)
+        if not self._go_on():
+            self._not_started()
 
-    def next(self) -> bool:
-        """Starts the next address that can be started."""
+    def _go_on(self) -> bool:
+        """Tries the next address; the one after it is due later. Whether any attempt runs."""
         self._cancel()
-        loop = self.client._loop
-        while self.waiting:
-            host = self.waiting.pop(0)
-            last = not self.waiting and not self.running
-            try:
-                self._start(host, alone=last)
-            except (OSError, ValueError, MemoryError) as error:
-                if last:
-                    number = getattr(error, "errno", None) or 0
-                    self.failed(nq_error_t.NQ_ESYSCALL, nq_error_detail_t(number, str(error)))
-                continue
-            if self.waiting:
-                self.alarm = loop._call_at(_ATTEMPT_DELAY, lambda _: self.next())
-            return True
-        return False
+        if not self.race.start_next():
+            return False
+        if self.race.waiting:
+            self.alarm = self.client._loop._call_at(_ATTEMPT_DELAY, lambda _: self._go_on())
+        return True
 
-    def _start(self, host: str, alone: bool) -> None:
+    def _start(self, host: str, alone: bool) -> CapiConn:
         conn = CapiConn()
-        if not alone:
-            self.running.append(conn)
         conf = self.conf
-        try:
-            conn._start(
-                self.client._loop, host, self.port, self.host, self.tls, self.client._hdmap, self.limits,
-                self.on_open, conf.on_close, conf.on_finalize, None if alone else self,
-            )  # fmt: skip
-        except BaseException:
-            if not alone:
-                self.running.remove(conn)
-            raise
-        if alone:
+        conn._start(
+            self.client._loop, host, self.port, self.host, self.tls, self.client._hdmap, self.limits,
+            self.on_open, conf.on_close, conf.on_finalize, None if alone else self,
+        )  # fmt: skip
+        if alone:  # the application hears of it, whatever becomes of it
             self.client._attempts.discard(self)
+        return conn
 
     def won(self, conn: CapiConn) -> None:
         """One is open: the others are given up."""
         self._cancel()
-        self.waiting = []
         self.client._attempts.discard(self)
-        for other in self.running:
-            if other is not conn:
-                other._drop()
-        self.running = []
+        for other in self.race.won(conn):
+            other._drop()
 
     def lost(self, conn: CapiConn) -> bool:
         """One failed. Whether it was the last, so that the application hears of it."""
-        self.running.remove(conn)
-        if self.running or self.next():
+        self.race.lost(conn, None)
+        if self._go_on():
+            return False
+        if race.lacks_resources(self.race.failure):
+            self._not_started()
             return False
         self.client._attempts.discard(self)
         return True
 
-    def failed(self, error: int, detail: nq_error_detail_t) -> None:
+    def _not_started(self) -> None:
+        error = self.race.failure
+        number = getattr(error, "errno", None) or 0
+        self._failed(nq_error_t.NQ_ESYSCALL, nq_error_detail_t(number, str(error)))
+
+    def _failed(self, error: int, detail: nq_error_detail_t) -> None:
         """There is no connection at all: on_close once, with an empty handle."""
         self.client._attempts.discard(self)
         if self.conf.on_close is not None:

@@ -7,7 +7,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from .._naquid import CapiEndpoint, CapiGroup, CapiLoop, Tls, nq_hdmap_t
+from .._naquid import CapiEndpoint, CapiGroup, CapiLoop, Tls, limits_table, nq_hdmap_t
 from ..errors import ConfigError
 from . import log
 from .check import need, need_callable, need_flag
@@ -17,12 +17,11 @@ from .types import nq_addr_t, nq_logparam_t, nq_svconf_t
 
 __all__ = ["nq_server_create", "nq_server_join", "nq_server_listen", "nq_server_start", "nq_server_t"]
 
+# Defaults of the original, which are not the engine's. The rest is: a default and the largest value of each limit.
 _HANDSHAKE_TIMEOUT = 1_000_000_000
 _IDLE_TIMEOUT = 5_000_000_000
-_SHUTDOWN_TIMEOUT = 5_000_000_000
-_ACCEPT_PER_LOOP = 1024
-_MOST_ACCEPTED = 1 << 20
-_MOST_SESSIONS = 1 << 24
+_DEFAULT = {name: default for name, default, *_ in limits_table()}
+_LARGEST = {name: largest for name, _, _, largest, *_ in limits_table()}
 _NUMBERS = (
     "quic_cert_cache_size",
     "accept_per_loop",
@@ -99,14 +98,13 @@ def nq_server_listen(sv: nq_server_t, addr: nq_addr_t, config: nq_svconf_t | Non
     for name in ("on_open", "on_close"):
         need_callable(getattr(conf, name), name)
     secret = conf.quic_secret.encode() if isinstance(conf.quic_secret, str) else conf.quic_secret
-    shutdown = conf.shutdown_timeout if conf.shutdown_timeout > 0 else _SHUTDOWN_TIMEOUT
-    accept = conf.accept_per_loop if conf.accept_per_loop > 0 else _ACCEPT_PER_LOOP
-    more = {"accept_per_tick": min(accept, _MOST_ACCEPTED)}
+    shutdown = conf.shutdown_timeout if conf.shutdown_timeout > 0 else _DEFAULT["shutdown_timeout"]
+    accept = conf.accept_per_loop if conf.accept_per_loop > 0 else _DEFAULT["accept_per_tick"]
+    more = {"accept_per_tick": min(accept, _LARGEST["accept_per_tick"])}
     if conf.use_max_session_hint_as_limit:
-        if not 1 <= conf.max_session_hint <= _MOST_SESSIONS:
-            raise ValueError(
-                f"max_session_hint is {conf.max_session_hint}: as a limit it must be from 1 to {_MOST_SESSIONS}"
-            )
+        most = _LARGEST["max_connections"]
+        if not 1 <= conf.max_session_hint <= most:
+            raise ValueError(f"max_session_hint is {conf.max_session_hint}: as a limit it must be from 1 to {most}")
         more["max_connections"] = conf.max_session_hint
     limits = make_limits(
         conf.handshake_timeout or _HANDSHAKE_TIMEOUT, conf.idle_timeout or _IDLE_TIMEOUT,
@@ -118,11 +116,11 @@ def nq_server_listen(sv: nq_server_t, addr: nq_addr_t, config: nq_svconf_t | Non
     if addr.port and any(port.port == addr.port for port in sv._ports):
         _log_error("the port is used by this server already", port=addr.port)
         return None
-    if addr.cert is None or addr.key is None:
+    if addr.cert is None:
         _log_error("a server needs addr.cert and addr.key", port=addr.port)
         return None
     try:
-        tls = Tls(server=True, cert=addr.cert, key=addr.key)
+        tls = Tls(server=True, cert=addr.cert, key=addr.key, password=addr.password)
     except ConfigError as error:
         _log_error("the server's certificate or key cannot be used", error=str(error), port=addr.port)
         return None

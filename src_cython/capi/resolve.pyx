@@ -1,5 +1,5 @@
 # resolve.pyx: naquid.capi: lookups by chosen DNS servers, in a thread that is lent to the engine's resolver.
-# needs: core/address
+# needs: core/address core/errors
 
 @cython.final
 cdef class CapiResolver:
@@ -28,7 +28,10 @@ cdef class CapiResolver:
         if rc == en.NQ_ERR_NOMEM:
             raise MemoryError("no memory for a resolver")
         if rc < 0:
-            raise OSError("a resolver could not be made: no descriptors are left")
+            number = errno
+            if number == EMFILE or number == ENFILE:
+                raise no_descriptor(number, "making a resolver")
+            raise OSError(number, f"making a resolver: {os.strerror(number)}")
 
     def __dealloc__(self):
         en.nq_resolver_free(self.r)

@@ -4,6 +4,8 @@
 cdef int to_addr(en.nq_addr *a, str host, int port) except -1:
     if not 0 <= port <= 65535:
         raise ValueError(f"port {port} is out of range: use 0 to 65535")
+    if "\0" in host:
+        raise ValueError(f"{host!r} is no numeric IP address: there is a NUL in it")
     cdef bytes h = host.encode()
     if en.nq_addr_parse(a, h, <uint16_t>port) != 0:
         raise ValueError(f"{host!r} is no numeric IP address")
@@ -17,6 +19,14 @@ cdef object from_addr(const en.nq_addr *a):
         return None
     host, _, port = en.nq_addr_format(a, buf, sizeof(buf)).decode().rpartition(":")
     return host.strip("[]"), int(port)
+
+
+cdef object peer_addr(const en.nq_addr *a):
+    """As from_addr; an IPv4 address that a socket of both families writes as IPv6 (RFC 4291 2.5.5.2) as what it is."""
+    address = from_addr(a)
+    if address is not None and address[0].startswith("::ffff:") and "." in address[0]:
+        return address[0][7:], address[1]
+    return address
 
 
 def parse_address(str host, int port):

@@ -204,7 +204,9 @@ def test_mistakes(run_once: Variant, bench: Bench) -> None:
             with pytest.raises(RuntimeError, match="not open yet"):
                 use()
         with pytest.raises(naquid.ConfigError, match="cert= and key="):
-            naquid.Endpoint(HOST, cert=bench.leaf.cert)
+            naquid.Endpoint(HOST, key=bench.leaf.key)
+        with pytest.raises(naquid.ConfigError, match=r"key is missing and certificate file '.*' holds none"):
+            await naquid.Endpoint(HOST, cert=bench.leaf.cert)
         with pytest.raises(naquid.ConfigError, match="port"):
             naquid.Endpoint(HOST, 70000)
         async with endpoint(bench) as one:
@@ -261,17 +263,16 @@ def test_a_changed_certificate_is_read_again(run_once: Variant, bench: Bench, ot
 
 
 def test_contexts_are_kept_and_bounded(bench: Bench) -> None:
-    from naquid._net import tls_cache as contexts
+    from naquid._net import tls_cache
 
-    settings = naquid.TlsConfig()
-    first = contexts.client_context(settings, bench.ca.ca, False)
-    assert contexts.client_context(naquid.TlsConfig(), str(bench.ca.ca), False) is first
-    assert contexts.client_context(settings, bench.ca.ca_pem, False) is not first
-    assert contexts.client_context(settings, bench.ca.ca, True) is not first
-    for n in range(2 * contexts.KEPT):
-        contexts.client_context(naquid.TlsConfig(alpn=(f"test/{n}",)), bench.ca.ca_pem, False)
-    assert len(contexts._contexts) == contexts.KEPT
-    assert contexts.client_context(settings, bench.ca.ca, False) is not first
+    first = tls_cache.client_context(ca=bench.ca.ca)
+    assert tls_cache.client_context(ca=str(bench.ca.ca)) is first
+    assert tls_cache.client_context(ca=bench.ca.ca_pem) is not first
+    assert tls_cache.client_context(ca=bench.ca.ca, insecure=True) is not first
+    for n in range(2 * tls_cache.KEPT):
+        tls_cache.client_context(ca=bench.ca.ca_pem, alpn=(f"test/{n}",))
+    assert len(tls_cache._contexts) == tls_cache.KEPT
+    assert tls_cache.client_context(ca=bench.ca.ca) is not first
 
 
 def test_insecure_is_told_once(run_once: Variant, bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from naquid._net.resolve import interleave
 from naquid.capi import (
     NQ_ERESOLVE,
     NQ_OK,
@@ -459,9 +460,9 @@ def test_too_many_name_servers() -> None:
 
 
 def test_addresses_take_turns() -> None:
-    mixed = resolver.interleave(["::1", "::2", "::1", "::3", "10.0.0.1", "10.0.0.2"])
+    mixed = interleave(["::1", "::2", "::1", "::3", "10.0.0.1", "10.0.0.2"])
     assert mixed == ["::1", "10.0.0.1", "::2", "10.0.0.2", "::3"]
-    assert resolver.interleave(["10.0.0.1", "::1"]) == ["10.0.0.1", "::1"]
+    assert interleave(["10.0.0.1", "::1"]) == ["10.0.0.1", "::1"]
 
 
 def test_another_thread_takes_the_client_over(world: Any) -> None:
