@@ -46,8 +46,7 @@ def client_context(
         alpn,
         groups,
         ciphersuites,
-        keylog,
-        os.environ.get("SSLKEYLOGFILE") if keylog is None else None,
+        _log(keylog),
         (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")) if ca is None else None,
     )
     with _lock:
@@ -72,6 +71,12 @@ def client_context(
         while len(_contexts) > KEPT:
             _contexts.popitem(last=False)
     return made
+
+
+def _log(keylog: str | os.PathLike[str] | None) -> str | None:
+    """The file's whole path: a relative name means the folder of now. None: there is no key log."""
+    name = os.environ.get("SSLKEYLOGFILE") if keylog is None else os.fspath(keylog)
+    return os.path.abspath(name) if name else None
 
 
 def _identity(blob: Blob | None) -> object:

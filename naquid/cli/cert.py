@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .arguments import Commands, add_command, add_json, positive
 from .errors import EXIT_OK
+from .stdio import say
 
 EPILOG = """\
 Writes ca.pem (what clients trust), ca-key.pem, cert.pem and key.pem (for the server). An authority that is already in
@@ -84,6 +85,6 @@ def run(options: argparse.Namespace) -> int:
         fields = {"cert": str(files.cert), "key": str(files.key), "ca": str(files.ca), "names": names}
         print(json.dumps({**fields, "days": options.days}))
     else:
-        print(*lines, sep="\n")
-        print(f"for {', '.join(names)}; valid {options.days} day{'s' if options.days > 1 else ''}")
+        say("\n".join(lines))
+        say(f"for {', '.join(names)}; valid {options.days} day{'s' if options.days > 1 else ''}")
     return EXIT_OK

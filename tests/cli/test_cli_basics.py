@@ -10,29 +10,14 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cli_command import on_terminal, run
+from cli_command import ALL, on_terminal, run
 from cryptography import x509
 
 import naquid
-from naquid.cli.main import parser
-
-Found = tuple[tuple[str, ...], argparse.ArgumentParser]
-
-
-def commands(one: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> Iterator[Found]:
-    yield path, one
-    for action in one._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for name, child in action.choices.items():
-                yield from commands(child, (*path, name))
-
-
-ALL = list(commands(parser()))
 
 
 def test_every_command_is_there() -> None:

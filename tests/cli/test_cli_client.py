@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 from cli_command import COMMAND, Certs, Running, Start, run
+from harness import Bench, Variant
+
+import naquid
+from naquid.cli import ping
 
 APP = """
 import naquid
@@ -244,6 +248,19 @@ def test_ping_json(echo: Running, certs: Certs) -> None:
     assert len(found["rtts_ms"]) == 4
     assert 0 < found["min_ms"] <= found["avg_ms"] <= found["max_ms"] < 60_000
     assert found["mdev_ms"] >= 0
+
+
+def test_the_handshakes_time_is_its_own(run_once: Variant, bench: Bench) -> None:
+    """It is measured from when the name is resolved and the certificates are read."""
+
+    async def main() -> None:
+        async with bench.serve(naquid.Handlers(), "127.0.0.1") as server:
+            attempt = bench.connect(server.port)
+            begun = ping.when_begun(attempt)
+            async with attempt:
+                assert len(begun) == 2, "the attempt has said so"
+
+    run_once(main)
 
 
 def test_ping_is_ended_by_ctrl_c(start: Start, echo: Running, certs: Certs) -> None:

@@ -10,6 +10,7 @@
 #include <openssl/pem.h>
 #include <openssl/pkcs8.h>
 #include <openssl/rsa.h>
+#include <signal.h>
 
 /* ---- loading ---- */
 
@@ -468,6 +469,74 @@ static void test_keylog(void) {
   CHECK(contains(refused(c), "cannot open the key log"));
 }
 
+/* A log that was moved or removed is made anew, also by those who have it open. */
+static void test_keylog_rotates(void) {
+  nq_tls_options c = {.ca = nq_test_cert_blob(ca), .keylog_path = path_of("rotated.keys"), ALPN(NQ1)};
+  nq_tls *client = make(c), *again = make(c);
+  char old[512];
+  snprintf(old, sizeof old, "%s", path_of("rotated.keys.1"));
+  CHECK(rename(path_of("rotated.keys"), old) == 0);
+  good(client, make_server(leaf), "localhost");
+  check_keylog(path_of("rotated.keys"), 1);
+  struct stat st;
+  CHECK(stat(old, &st) == 0 && st.st_size == 0);
+  CHECK(unlink(path_of("rotated.keys")) == 0);
+  good(again, make_server(leaf), "localhost");
+  check_keylog(path_of("rotated.keys"), 1);
+  good(make(c), make_server(leaf), "localhost");
+  check_keylog(path_of("rotated.keys"), 2);
+  CHECK(unlink(path_of("rotated.keys")) == 0 && unlink(old) == 0);
+}
+
+/* A relative name means the folder in which the context was made. */
+static void test_keylog_in_a_folder(void) {
+  int here = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  REQUIRE(here >= 0);
+  for (int i = 0; i < 2; i++) {
+    char folder[512], file[600];
+    snprintf(folder, sizeof folder, "%s", path_of(i ? "two" : "one"));
+    snprintf(file, sizeof file, "%s/relative.keys", folder);
+    REQUIRE(mkdir(folder, 0700) == 0 && chdir(folder) == 0);
+    nq_tls *client = make((nq_tls_options){.ca = nq_test_cert_blob(ca), .keylog_path = "relative.keys", ALPN(NQ1)});
+    REQUIRE(fchdir(here) == 0);
+    good(client, make_server(leaf), "localhost");
+    check_keylog(file, 1);
+    CHECK(unlink(file) == 0 && rmdir(folder) == 0);
+  }
+  close(here);
+}
+
+/* A FIFO never makes anybody wait: without a reader, with one, with one that has left, with one that is slow. */
+static void test_keylog_fifo(void) {
+  char path[512], line[16384];
+  snprintf(path, sizeof path, "%s", path_of("fifo.keys"));
+  REQUIRE(mkfifo(path, 0600) == 0);
+  signal(SIGPIPE, SIG_IGN);
+  nq_tls_options c = {.ca = nq_test_cert_blob(ca), .keylog_path = path, ALPN(NQ1)};
+  good(make(c), make_server(leaf), "localhost");
+  for (int i = 0; i < 2; i++) {
+    int reader = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    REQUIRE(reader >= 0);
+    good(make(c), make_server(leaf), "localhost");
+    ssize_t n = read(reader, line, sizeof line - 1);
+    REQUIRE(n > 0);
+    line[n] = 0;
+    CHECK(contains(line, "CLIENT_TRAFFIC_SECRET_0 ") && line[n - 1] == '\n');
+    close(reader);
+    good(make(c), make_server(leaf), "localhost");
+  }
+  int slow = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  REQUIRE(slow >= 0);
+  for (int i = 0; i < 100; i++) /* 75 KB, more than a FIFO of Linux holds */
+    good(make(c), make_server(leaf), "localhost");
+  while (read(slow, line, sizeof line) > 0)
+    continue;
+  good(make(c), make_server(leaf), "localhost");
+  CHECK(read(slow, line, sizeof line) > 0);
+  close(slow);
+  CHECK(unlink(path) == 0);
+}
+
 int main(void) {
   setup();
   RUN(test_forms);
@@ -480,6 +549,9 @@ int main(void) {
   RUN(test_a_server_reads_renewed_files);
   RUN(test_a_client_reads_renewed_files);
   RUN(test_keylog);
+  RUN(test_keylog_rotates);
+  RUN(test_keylog_in_a_folder);
+  RUN(test_keylog_fifo);
   teardown();
   CHECK_DONE();
 }
