@@ -270,7 +270,7 @@ static int look(nq_loop *l, int64_t ns) {
     ep->readable |= w->ready[i].readable;
     if (w->ready[i].failed && ep->io->ops->ask_errors) {
       ep->io->ops->ask_errors(ep->io);
-      l->hub.failed |= ep->io->n_errors != 0;
+      l->hub.failed |= ep->io->n_errors || ep->io->broken != ep->broken;
     }
     if (w->ready[i].writable && ep->watching_write)
       nq_burst_flush(ep);
