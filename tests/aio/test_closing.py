@@ -402,6 +402,7 @@ def test_waiting_keeps_the_connection(run_sim: OnSim, bench: Bench) -> None:
     app = naquid.Handlers()
     size = 3 * MIB
     read: list[int] = []
+    ended = asyncio.Event()
 
     @app.rpc("slow")
     async def slow(rpc: naquid.Rpc, type: int, payload: bytes) -> bytes:
@@ -413,6 +414,7 @@ def test_waiting_keeps_the_connection(run_sim: OnSim, bench: Bench) -> None:
         first = await stream.read(1000)
         await asyncio.sleep(3600)
         read.append(len(first) + len(await stream.read()))
+        ended.set()
 
     async def main() -> None:
         limits = {"limits": naquid.Limits(idle_timeout=30.0)}
@@ -422,8 +424,7 @@ def test_waiting_keeps_the_connection(run_sim: OnSim, bench: Bench) -> None:
             stream = await conn.open_raw_stream("up")
             stream.write(noise(size))
             stream.write_eof()
-            while not read:
-                await asyncio.sleep(60)
+            await ended.wait()
             assert read == [size]
 
     run_sim(main)
