@@ -276,6 +276,7 @@ cdef extern from "engine.h" nogil:
     int nq_endpoint_open(nq_loop *l, const nq_endpoint_options *o, uint32_t *id)
     int nq_endpoint_address(const nq_loop *l, uint32_t id, nq_addr *local)
     int nq_endpoint_refuse(nq_loop *l, uint32_t id)
+    int nq_endpoint_error(nq_loop *l, uint32_t id)
     int nq_endpoint_close(nq_loop *l, uint32_t id)
     int nq_endpoint_fd(const nq_loop *l, uint32_t id)
     nq_group *nq_group_new(uint32_t members)

@@ -214,6 +214,45 @@ static void test_wildcard(void) {
   }
 }
 
+static int keep_level(side *x, const nq_event *e) {
+  if (e->kind == NQ_EV_LOG)
+    *(int *)x->hook_ctx = e->type;
+  return 0;
+}
+
+/* Somebody closes the descriptor of the server: that is found out when it is used, or asked for. */
+static void test_broken_socket(void) {
+  for (int kind = 0; kind < 3; kind++) { /* asked for; used; used, by a loop that sleeps in poll() */
+    world w;
+    int level = 0;
+    world_loop.wait = kind == 2 ? "poll" : NULL;
+    world_open(&w, NULL);
+    world_loop.wait = NULL;
+    w.s.hook = keep_level;
+    w.s.hook_ctx = &level;
+    world_connect(&w, "localhost");
+    REQUIRE(world_until(&w, &w.s.count[NQ_EV_CONN_OPEN], 1, 5000));
+    CHECK_EQ(nq_endpoint_error(w.s.l, w.s.ep), 0);
+    CHECK_EQ(nq_endpoint_error(w.s.l, w.s.ep + 77), NQ_ERR_STALE);
+    level = 0;
+    int other = socket(AF_INET, SOCK_DGRAM, 0), pair[2];
+    REQUIRE(other >= 0 && pipe(pair) == 0);
+    REQUIRE(dup2(kind ? pair[0] : other, nq_endpoint_fd(w.s.l, w.s.ep)) >= 0);
+    if (kind)
+      nq_conn_ping(w.s.l, w.s.conn);
+    else
+      CHECK_EQ(nq_endpoint_error(w.s.l, w.s.ep), EBADF);
+    uint32_t logs = w.s.count[NQ_EV_LOG];
+    CHECK(world_until(&w, &w.s.count[NQ_EV_LOG], logs + 1, 5000));
+    CHECK_EQ(level, 'E');
+    CHECK_EQ(nq_endpoint_error(w.s.l, w.s.ep), kind ? ENOTSOCK : EBADF);
+    close(other);
+    close(pair[0]);
+    close(pair[1]);
+    world_close(&w);
+  }
+}
+
 int main(void) {
   RUN(test_handshake_ends_at_once);
   RUN(test_the_header_says_whose);
@@ -222,5 +261,6 @@ int main(void) {
   RUN(test_closed_port);
   RUN(test_killed_server);
   RUN(test_wildcard);
+  RUN(test_broken_socket);
   CHECK_DONE();
 }

@@ -39,6 +39,16 @@ int nq_endpoint_refuse(nq_loop *l, uint32_t id) {
   return NQ_DONE;
 }
 
+int nq_endpoint_error(nq_loop *l, uint32_t id) {
+  nq_endpoint *ep = nq_endpoint_get(&l->hub, id);
+  if (!ep)
+    return NQ_ERR_STALE;
+  if (ep->io->ops->ask_errors)
+    ep->io->ops->ask_errors(ep->io);
+  l->hub.failed |= ep->io->n_errors || ep->io->broken != ep->broken;
+  return ep->io->broken;
+}
+
 int nq_endpoint_fd(const nq_loop *l, uint32_t id) {
   nq_endpoint *ep = nq_endpoint_get(&l->hub, id);
   return ep ? ep->io->fd : -1;

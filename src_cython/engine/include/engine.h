@@ -307,6 +307,9 @@ int nq_endpoint_refuse(nq_loop *l, uint32_t id);
 /* Closes the socket. Connections on it end at once, those in their handshake too: each peer is sent one
  * CONNECTION_CLOSE (NQ_CODE_SHUTDOWN, or the code that it was being closed with). */
 int nq_endpoint_close(nq_loop *l, uint32_t id);
+/* 0: its socket is there; an errno: somebody has closed it, or put another one in its place, and nothing is received
+ * any more, which is logged, too (level 'E'). NQ_ERR_STALE: no such endpoint. */
+int nq_endpoint_error(nq_loop *l, uint32_t id);
 /* The descriptor of its socket, which stays the loop's. -1: no such endpoint, or one without a descriptor. */
 int nq_endpoint_fd(const nq_loop *l, uint32_t id);
 

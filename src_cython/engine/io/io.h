@@ -76,7 +76,7 @@ typedef struct nq_io_ops {
   /* Tries once more to send what was pushed, closes and frees. */
   void (*close)(nq_io *io);
   /* NULL, or: asks the system which datagrams did not get through, and puts them into nq_io.errors, as sending does
-   * with those that it could not send. */
+   * with those that it could not send; and whether the socket is still there: nq_io.broken. */
   void (*ask_errors)(nq_io *io);
 } nq_io_ops;
 
@@ -88,7 +88,8 @@ struct nq_io {
   nq_addr local;        /* The address that it is bound to. */
   nq_io_stats stats;    /* What it has done. */
   nq_io_caps caps;      /* What it uses. */
-  uint32_t n_errors;    /* How many of the next ones there are; whoever has looked at them sets it to 0. */
+  int broken; /* The errno that says that fd is not its socket any more: somebody has closed it. 0: it is. */
+  uint32_t n_errors; /* How many of the next ones there are; whoever has looked at them sets it to 0. */
   nq_io_error errors[NQ_IO_ERRORS]; /* Datagrams that did not get through. */
 };
 
@@ -108,8 +109,8 @@ static inline void nq_io_failed(nq_io *io, int error, int told, const nq_addr *r
 
 /* The clock and the randomness of a loop; the simulated network has its own (io/sim.h). */
 typedef struct nq_env {
-  void *ctx;                                         /* What both functions are given. */
-  uint64_t (*now)(void *ctx);                        /* The monotonic time, in ns. */
+  void *ctx; /* What both functions are given. */
+  uint64_t (*now)(void *ctx); /* The monotonic time, in ns. */
   void (*random)(void *ctx, uint8_t *dst, size_t n); /* Fills dst with cryptographically secure bytes. */
 } nq_env;
 

@@ -167,6 +167,7 @@ uint32_t nq_udp_deliver(nq_udp *u, uint32_t count, uint32_t i, uint32_t len, uin
 int nq_udp_recv_again(nq_udp *u, int error, int *tries) {
   if (error == EAGAIN || error == EWOULDBLOCK)
     return 0;
+  nq_udp_met(u, error);
   if (error != EINTR) /* an ICMP error of an earlier packet, or no memory: nothing that ends the socket */
     u->io.stats.rx_errors++;
   return ++*tries < NQ_UDP_RX_RETRIES;
@@ -308,6 +309,7 @@ static int failed(nq_udp *u, int error) {
     tx->again = 0;
     return 0;
   }
+  nq_udp_met(u, error);
   u->io.stats.tx_errors += unit.segments;
   if (error != EMSGSIZE) /* that one is for the search of the path's MTU */
     nq_io_failed(&u->io, error, 0, &unit.m->remote, unit.data, unit.m->segment);

@@ -63,4 +63,13 @@ unsigned nq_udp_take_errors(nq_udp *u) {
 }
 #endif
 
-void nq_udp_ask_errors(nq_io *io) { nq_udp_take_errors((nq_udp *)io); }
+/* A descriptor that was closed may be another socket by now. */
+void nq_udp_ask_errors(nq_io *io) {
+  nq_addr local;
+  nq_udp_take_errors((nq_udp *)io);
+  local.len = sizeof local.in6;
+  if (getsockname(io->fd, &local.sa, &local.len))
+    nq_udp_met((nq_udp *)io, errno);
+  else if (!nq_addr_equal(&local, &io->local))
+    io->broken = EBADF;
+}

@@ -2,6 +2,7 @@
 #ifndef NQ_UDP_IMPL_H
 #define NQ_UDP_IMPL_H
 
+#include <errno.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -145,6 +146,11 @@ int nq_udp_open(nq_io **out, void *shared, const nq_backend_options *o, const nq
 void nq_udp_want_errors(const nq_udp *u);
 /* Keeps what it was told; how many of them came by ICMP. */
 unsigned nq_udp_take_errors(nq_udp *u);
+/* An error of a call may say that the descriptor is not the socket any more. */
+static inline void nq_udp_met(nq_udp *u, int error) {
+  if (error == EBADF || error == ENOTSOCK)
+    u->io.broken = error;
+}
 /* nq_io_ops.ask_errors. */
 void nq_udp_ask_errors(nq_io *io);
 

@@ -77,6 +77,8 @@ typedef struct nq_conn {
   uint64_t calls; /* that wait for a reply */
   uint32_t fins; /* streams whose FIN is wanted, and not acknowledged */
   uint64_t assembly; /* bytes of incomplete messages */
+  uint64_t promised; /* ... that those which may go on will have when they are whole */
+  struct nq_stream *assemblers, *assemblers_tail; /* in the middle of a message, and have to wait for the others */
   uint64_t ping_sent; /* when */
   uint64_t idle; /* ns of silence after which it ends, as agreed with the peer; 0: never, or not agreed yet */
   uint64_t keep_alive, keep_alive_set; /* ns of silence before a PING: as limited, and shorter than that; as set now */

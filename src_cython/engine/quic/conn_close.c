@@ -132,7 +132,7 @@ static void tell_end(nq_conn *c, const char *reason) {
   uint32_t why = c->end.why;
   uint64_t code = c->end.code;
   end_streams(c, why == NQ_WHY_APP ? code : NQ_CODE_OK);
-  c->queued = c->assembly = 0;
+  c->queued = c->assembly = c->promised = 0;
   c->state = NQ_CONN_CLOSED;
   if (c->client || c->announced) { /* a server says nothing of clients that never got through */
     size_t len = strlen(reason);

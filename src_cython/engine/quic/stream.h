@@ -25,6 +25,7 @@ typedef struct nq_stream {
   struct nq_stream *send_next;   /* in c->sched */
   struct nq_stream *credit_next; /* in hub->credits */
   uint64_t credit;      /* wire bytes delivered in this batch */
+  uint64_t owed;        /* that the peer has back on the connection, and not yet on the stream */
   nq_sendq out;         /* what is not acknowledged */
   nq_mark *marks, **marks_tail; /* tracked writes, by offset */
   uint16_t preface; /* bytes at the start of out that do not leave alone: a name waits for what is written behind it */
@@ -41,6 +42,7 @@ typedef struct nq_stream {
   uint8_t acked_all; /* the protocol was told so */
   uint8_t fin_counted; /* in c->fins */
   uint8_t cancelled; /* reset before it had an ID: its end is told though its begin was not */
+  uint8_t owing; /* the protocol wants no more of it for now: its own credit is withheld */
   uint8_t late; /* the peer opened it while the connection was closing */
   uint8_t closed; /* its end was told */
   uint8_t stop_wanted, reset_wanted; /* STOP_SENDING, RESET_STREAM go out with the next write */

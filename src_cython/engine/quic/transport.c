@@ -23,6 +23,10 @@ static void quic_credit(nq_conn *c, int64_t id, uint64_t n) {
   ngtcp2_conn_extend_max_offset(c->quic, n);
 }
 
+static void quic_stream_credit(nq_conn *c, int64_t id, uint64_t n) {
+  ngtcp2_conn_extend_max_stream_offset(c->quic, id, n);
+}
+
 static void quic_more_streams(nq_conn *c, int uni) {
   if (uni)
     ngtcp2_conn_extend_max_streams_uni(c->quic, 1);
@@ -59,6 +63,7 @@ const nq_transport nq_transport_quic = {
     .stop = quic_stop,
     .reset = quic_reset,
     .credit = quic_credit,
+    .stream_credit = quic_stream_credit,
     .more_streams = quic_more_streams,
     .fin_acked = quic_fin_acked,
     .losses = quic_losses,

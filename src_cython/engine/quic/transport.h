@@ -18,6 +18,8 @@ typedef struct nq_transport {
   void (*reset)(struct nq_conn *c, int64_t id, uint64_t code);
   /* The peer may send n bytes more: on this stream (-1: it has ended), and on the connection. */
   void (*credit)(struct nq_conn *c, int64_t id, uint64_t n);
+  /* ... on this stream alone. */
+  void (*stream_credit)(struct nq_conn *c, int64_t id, uint64_t n);
   /* The peer may open one stream more. */
   void (*more_streams)(struct nq_conn *c, int uni);
   /* Whether the FIN of this stream, and all before it, was acknowledged. */

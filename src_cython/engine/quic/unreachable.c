@@ -108,11 +108,27 @@ static void by_address(nq_endpoint *ep, const nq_io_error *e) {
   nq_table_each(&hub->conns, compare, &s);
 }
 
+/* Somebody has closed the descriptor: nothing comes any more. It may be another one of the loop's by now. */
+static void broken(nq_endpoint *ep) {
+  nq_hub *hub = ep->hub;
+  char where[80];
+  int fd = ep->io->fd, others = 0;
+  ep->broken = ep->io->broken;
+  nq_hub_log(hub, 'E', "the socket was closed by somebody else: nothing is received on this address any more",
+             "\"local\":\"%s\",\"errno\":%d", nq_addr_format(&ep->io->local, where, sizeof where), ep->broken);
+  for (uint32_t i = 0; i < hub->n_endpoints; i++)
+    others += hub->endpoints[i] && hub->endpoints[i] != ep && hub->endpoints[i]->io->fd == fd;
+  if (!others)
+    hub->ops->unwatch(hub, fd);
+}
+
 void nq_unreachable(nq_hub *hub) {
   hub->failed = 0;
   for (uint32_t i = 0; i < hub->n_endpoints; i++) {
     nq_endpoint *ep = hub->endpoints[i];
     uint32_t n = ep ? ep->io->n_errors : 0;
+    if (ep && ep->io->broken != ep->broken)
+      broken(ep);
     for (uint32_t k = 0; k < n; k++) {
       const nq_io_error *e = &ep->io->errors[k];
       hub->stats.unreachable++;
