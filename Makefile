@@ -42,6 +42,7 @@ lint: venv-dev ## formatting, types and style of Python, Cython and C
 	PATH=.venv/bin:$$PATH check cython-lint .venv/bin/cython-lint src_cython; \
 	check 'floors of the engine' $(PY) scripts/check_layers.py; \
 	check 'floors of the binding' $(PY) scripts/check_binding.py; \
+	check 'sizes of files and functions' $(PY) scripts/check_sizes.py; \
 	check clang-format .venv/bin/clang-format --dry-run --Werror $(C_FILES); \
 	check zizmor .venv/bin/zizmor --quiet --offline .github; \
 	check 'workflow schema' .venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows $(WORKFLOWS); \

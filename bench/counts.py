@@ -2,7 +2,7 @@
 
     python -m bench.counts [--record] [--profile NAME] [--room 0.05]
 
-Runs `bench/engine/hot_path.c` (client and server in one process over the simulated network of tests/engine; the engine
+Runs `bench/engine/hot_path.c` (client and server in one process over the simulated network; the engine
 with -O3 and without link-time optimisation, the vendored release libraries) under valgrind's callgrind and compares
 with bench/counts.json. Exit code 1 when something takes more than 5 % more instructions than recorded. Recorded values
 are for the compiler and valgrind named in the file: with others the counts are shown, and nothing is compared. Exit

@@ -117,7 +117,7 @@ class Connection(_naquid.BaseConnection):
     __slots__ = ("_busy_poll", "_engine", "_known", "_peer", "_queues", "_reconnector")
 
     _engine: _naquid.Loop | None  # held since event_loop.acquire
-    _busy_poll: int  # what that was told
+    _busy_poll: int  # the argument of that call, which release() needs too
     _queues: set[asyncio.Queue[ConnectionState]]  # of the iterators that states() made
     _reconnector: Reconnector
     _known: dict[str, Any] | None  # _info() when last asked
@@ -288,7 +288,7 @@ class Connection(_naquid.BaseConnection):
                     raise
                 return stream
             except ConnectionLost:
-                if not self._lasting or self.is_open or self.is_closed:
+                if not self._reconnects or self.is_open or self.is_closed:
                     raise
 
     async def _serve(self, handler: Coroutine[Any, Any, Any], function: object) -> None:
@@ -315,8 +315,8 @@ class Connection(_naquid.BaseConnection):
     def _released(self) -> None:
         self._fact("remote")  # so that it is known from now on, too
         if not self.is_client:
-            _ = self.peer_name
-        if self._lasting:
+            _ = self.peer_name  # so that it is known from now on, too
+        if self._reconnects:
             self._reconnector.stop()
         engine = getattr(self, "_engine", None)
         if engine is not None:

@@ -60,6 +60,7 @@ class LoopStats(TypedDict):
     datagrams_dropped: int
     """Datagrams that came, and that there was no memory to deliver."""
     """Of connections that have ended."""
+    unreachable: int
     mtu_fallbacks: int
     """Paths that carried large packets no longer, so that smaller ones are sent (RFC 8899 4.3)."""
     send_buffer_bytes: int

@@ -56,7 +56,7 @@ class Server(_naquid.BaseServer):
     __slots__ = ("_busy_poll", "_ended", "_engine", "_others")
 
     _engine: _naquid.Loop | None  # held since event_loop.acquire
-    _busy_poll: int  # what that was told
+    _busy_poll: int  # the argument of that call, which release() needs too
     _ended: asyncio.Event
     _others: list[_naquid.BaseServer]  # those that listen on the further addresses of its name
 

@@ -73,6 +73,7 @@ cdef extern from "engine.h" nogil:
         NQ_EVF_LOCAL
         NQ_EVF_REMOTE
         NQ_EVF_LAST
+        NQ_EVF_DELIVERED
 
     enum:
         NQ_CALL_TIMEOUT
@@ -130,9 +131,8 @@ cdef extern from "engine.h" nogil:
     void nq_sim_free(nq_sim *s)
     const nq_backend nq_sim_backend
     int nq_sim_rebind_host(nq_sim *s, const nq_addr *host)
-    uint64_t nq_sim_next(const nq_sim *s)
     void nq_sim_advance(nq_sim *s, uint64_t to)
-    int nq_sim_arrived(const nq_sim_host *h)
+    uint64_t nq_sim_arrival(const nq_sim_host *h)
 
     # ---- limits.h ----
     ctypedef struct nq_limits:
@@ -230,6 +230,7 @@ cdef extern from "engine.h" nogil:
         uint64_t handshakes
         uint64_t lost_packets
         uint64_t datagrams_dropped
+        uint64_t unreachable
         uint64_t mtu_fallbacks
         uint64_t send_buffer_bytes
         int gso, gro, mmsg, ecn

@@ -1,4 +1,4 @@
-/* hot_path.c: the engine's hot path in one process over the simulated network of tests/engine, so that its instructions
+/* hot_path.c: the engine's hot path in one process over the simulated network, so that its instructions
  * can be counted (bench/counts.py) and its time taken without a kernel (bench/micro).
  *
  *     hot_path NAME OPERATIONS     runs it; prints one JSON line. NAME "list": the names

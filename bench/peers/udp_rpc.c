@@ -107,21 +107,132 @@ static void serve(void) {
   _exit(0);
 }
 
-static uint64_t payload(uint32_t connection, uint64_t number) { return (uint64_t)connection << 32 | number; }
+/* The client: its connections, and what came of their requests. */
+typedef struct client {
+  int socket;
+  line *lines;
+  uint32_t finished; /* connections all of whose requests were answered */
+  samples latency;
+  uint64_t errors, asked_again;
+} client;
 
-static void request(line *lines, uint32_t c, int slot) {
-  uint32_t left = requests - lines[c].answered, count = left < window ? left : window;
-  head h = {c, lines[c].answered, count, 0};
-  memcpy(out_room[slot], &h, sizeof h);
-  for (uint32_t k = 0; k < count; k++) {
-    record r = {h.first + k, payload(c, h.first + k)};
-    memcpy(out_room[slot] + 16 + k * 16, &r, 16);
+static void client_init(client *c) {
+  static struct sockaddr_in server = {.sin_family = AF_INET};
+  server.sin_port = htons(page->port);
+  server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  memset(c, 0, sizeof *c);
+  c->socket = open_socket();
+  for (int i = 0; i < BATCH; i++) {
+    out[i].msg_hdr.msg_name = &server;
+    out[i].msg_hdr.msg_namelen = sizeof server;
   }
-  out_iov[slot].iov_len = 16 + count * 16;
-  lines[c].stamp = clock_ns();
+  c->lines = calloc(connections, sizeof *c->lines);
+  samples_init(&c->latency, (size_t)connections * (requests / window + 1));
 }
 
-int main(int argc, char **argv) {
+static uint64_t payload(uint32_t connection, uint64_t number) { return (uint64_t)connection << 32 | number; }
+
+/* Writes a connection's next window as the n-th datagram that goes out. Returns how many there are then. */
+static int request(client *c, uint32_t connection, int n) {
+  line *l = &c->lines[connection];
+  uint32_t left = requests - l->answered, count = left < window ? left : window;
+  head h = {connection, l->answered, count, 0};
+  memcpy(out_room[n], &h, sizeof h);
+  for (uint32_t k = 0; k < count; k++) {
+    record r = {h.first + k, payload(connection, h.first + k)};
+    memcpy(out_room[n] + 16 + k * 16, &r, 16);
+  }
+  out_iov[n].iov_len = 16 + count * 16;
+  l->stamp = clock_ns();
+  return n + 1;
+}
+
+/* Sends the n datagrams when no other has room beside them. Returns how many there are then. */
+static int send_full(const client *c, int n) {
+  if (n < BATCH)
+    return n;
+  send_all(c->socket, n);
+  return 0;
+}
+
+static void ask_first(client *c) {
+  int n = 0;
+  for (uint32_t i = 0; i < connections; i++)
+    n = send_full(c, request(c, i, n));
+  send_all(c->socket, n);
+}
+
+/* Something was lost, nobody knows what: all connections that wait ask once more. */
+static void ask_again(client *c) {
+  int n = 0;
+  for (uint32_t i = 0; i < connections; i++) {
+    if (c->lines[i].answered == requests)
+      continue;
+    c->asked_again++;
+    n = send_full(c, request(c, i, n));
+  }
+  send_all(c->socket, n);
+}
+
+/* Compares what came in `got` datagrams; the connections that are not finished ask for more. */
+static void take_answers(client *c, int got) {
+  int n = 0;
+  for (int i = 0; i < got; i++) {
+    head h;
+    memcpy(&h, in_room[i], sizeof h);
+    if (h.connection >= connections || h.first != c->lines[h.connection].answered)
+      continue; /* an answer to what was asked twice */
+    for (uint32_t k = 0; k < h.count; k++) {
+      record r;
+      memcpy(&r, in_room[i] + 16 + k * 16, 16);
+      c->errors += r.number != h.first + k || r.payload != payload(h.connection, h.first + k);
+    }
+    samples_add(&c->latency, clock_ns() - c->lines[h.connection].stamp);
+    if ((c->lines[h.connection].answered += h.count) == requests)
+      c->finished++;
+    else
+      n = request(c, h.connection, n);
+  }
+  send_all(c->socket, n);
+}
+
+/* Asks until everything is answered or the time is over. Returns the seconds that it took. */
+static double ask_all(client *c) {
+  uint64_t start = clock_ns(), heard = start;
+  struct pollfd wait = {c->socket, POLLIN, 0};
+  ask_first(c);
+  while (c->finished < connections && (double)(clock_ns() - start) < limit * 1e9) {
+    int got = receive(c->socket);
+    if (got > 0) {
+      heard = clock_ns();
+      take_answers(c, got);
+      continue;
+    }
+    poll(&wait, 1, 10);
+    if (clock_ns() - heard < 100000000u)
+      continue;
+    heard = clock_ns();
+    ask_again(c);
+  }
+  return (double)(clock_ns() - start) / 1e9;
+}
+
+/* The line of JSON. Requests without an answer are errors. */
+static void report(client *c, double seconds) {
+  uint64_t answered = 0;
+  for (uint32_t i = 0; i < connections; i++)
+    answered += c->lines[i].answered;
+  c->errors += (uint64_t)connections * requests - answered;
+  printf("{\"peer\": \"UDP\", \"requests\": %llu, \"seconds\": %.6f, \"requests_per_second\": %.1f, \"p50_us\": %.1f, "
+         "\"p99_us\": %.1f, \"errors\": %llu, \"asked_again\": %llu, \"client_cpu_s\": %.3f, \"server_cpu_s\": %.3f",
+         (unsigned long long)answered, seconds, (double)answered / seconds, samples_percentile(&c->latency, 50),
+         samples_percentile(&c->latency, 99), (unsigned long long)c->errors, (unsigned long long)c->asked_again,
+         clock_cpu_seconds(), page->server_cpu);
+  samples_print(&c->latency);
+}
+
+/* 0: they are not understood. */
+static int read_options(int argc, char **argv) {
   for (int o; (o = getopt(argc, argv, "n:r:w:t:")) != -1;)
     switch (o) {
     case 'n':
@@ -137,12 +248,18 @@ int main(int argc, char **argv) {
       limit = atof(optarg);
       break;
     default:
-      return 2;
+      return 0;
     }
   if (window > FIT || !window) {
     fprintf(stderr, "udp_rpc: a window of 1 to %d\n", FIT);
-    return 2;
+    return 0;
   }
+  return 1;
+}
+
+int main(int argc, char **argv) {
+  if (!read_options(argc, argv))
+    return 2;
   page = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (page == MAP_FAILED)
     return 1;
@@ -150,77 +267,12 @@ int main(int argc, char **argv) {
     serve();
   while (!page->port)
     usleep(1000);
-  int s = open_socket();
-  struct sockaddr_in server = {.sin_family = AF_INET, .sin_port = htons(page->port)};
-  server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  for (int i = 0; i < BATCH; i++) {
-    out[i].msg_hdr.msg_name = &server;
-    out[i].msg_hdr.msg_namelen = sizeof server;
-  }
-  line *lines = calloc(connections, sizeof *lines);
-  samples latency;
-  samples_init(&latency, (size_t)connections * (requests / window + 1));
-  uint64_t start = clock_ns(), errors = 0, asked_again = 0, heard = start;
-  uint32_t finished = 0;
-  int n = 0;
-  for (uint32_t c = 0; c < connections; c++) {
-    request(lines, c, n);
-    if (++n == BATCH)
-      send_all(s, n), n = 0;
-  }
-  send_all(s, n);
-  struct pollfd wait = {s, POLLIN, 0};
-  while (finished < connections && (double)(clock_ns() - start) < limit * 1e9) {
-    int got = receive(s);
-    if (got <= 0) {
-      poll(&wait, 1, 10);
-      if (clock_ns() - heard < 100000000u)
-        continue;
-      heard = clock_ns(), n = 0; /* something was lost */
-      for (uint32_t c = 0; c < connections; c++) {
-        if (lines[c].answered == requests)
-          continue;
-        asked_again++;
-        request(lines, c, n);
-        if (++n == BATCH)
-          send_all(s, n), n = 0;
-      }
-      send_all(s, n);
-      continue;
-    }
-    heard = clock_ns(), n = 0;
-    for (int i = 0; i < got; i++) {
-      head h;
-      memcpy(&h, in_room[i], sizeof h);
-      if (h.connection >= connections || h.first != lines[h.connection].answered)
-        continue; /* an answer to what was asked twice */
-      for (uint32_t k = 0; k < h.count; k++) {
-        record r;
-        memcpy(&r, in_room[i] + 16 + k * 16, 16);
-        errors += r.number != h.first + k || r.payload != payload(h.connection, h.first + k);
-      }
-      samples_add(&latency, clock_ns() - lines[h.connection].stamp);
-      if ((lines[h.connection].answered += h.count) == requests)
-        finished++;
-      else
-        request(lines, h.connection, n++);
-    }
-    send_all(s, n);
-  }
-  double seconds = (double)(clock_ns() - start) / 1e9;
-  uint64_t answered = 0;
-  for (uint32_t c = 0; c < connections; c++)
-    answered += lines[c].answered;
-  errors += (uint64_t)connections * requests - answered;
+  client c;
+  client_init(&c);
+  double seconds = ask_all(&c);
   page->stop = true;
-  wait.fd = -1;
   int status;
   waitpid(-1, &status, 0);
-  printf("{\"peer\": \"UDP\", \"requests\": %llu, \"seconds\": %.6f, \"requests_per_second\": %.1f, \"p50_us\": %.1f, "
-         "\"p99_us\": %.1f, \"errors\": %llu, \"asked_again\": %llu, \"client_cpu_s\": %.3f, \"server_cpu_s\": %.3f",
-         (unsigned long long)answered, seconds, (double)answered / seconds, samples_percentile(&latency, 50),
-         samples_percentile(&latency, 99), (unsigned long long)errors, (unsigned long long)asked_again,
-         clock_cpu_seconds(), page->server_cpu);
-  samples_print(&latency);
-  return errors != 0;
+  report(&c, seconds);
+  return c.errors != 0;
 }

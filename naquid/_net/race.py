@@ -64,7 +64,7 @@ class Race(Generic[_Address, _Attempt]):
             self._failed(failure)
 
     def stop(self) -> None:
-        """Nobody waits for a connection any more."""
+        """No address is tried any more, and what runs is forgotten."""
         self.waiting.clear()
         self.running.clear()
 

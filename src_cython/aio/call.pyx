@@ -10,7 +10,7 @@ cdef enum:
     CALL_PENDING
     CALL_DONE
     CALL_FAILED
-    CALL_GONE       # the stream or connection went away; why is known when the whole batch was told
+    CALL_GONE       # the stream or connection went away; the reason is known once the whole batch is dispatched
     CALL_CANCELLED
 
 
@@ -33,7 +33,8 @@ cdef class Reply:
         return 0
 
     cdef int wake(self) except -1:
-        """Whoever waits goes on in this turn of the event loop; if there is no memory to say so, in a later one."""
+        """The tasks that wait go on in this turn of the event loop, or in a later one when there is no memory for
+        that now."""
         cdef Loop loop = self.rpc.loop
         try:
             if self.wakeup is not None:
@@ -48,7 +49,7 @@ cdef class Reply:
                 loop.woken = True
             self.callbacks = None
         except MemoryError:
-            self.late = loop.unwoken
+            self.next_unwoken = loop.unwoken
             loop.unwoken = self
             loop.wake_unwoken = wake_replies
         return 0
@@ -116,7 +117,7 @@ cdef class Reply:
             self.callbacks.append((fn, context))
 
     def cancel(self, msg=None):
-        """Forgets the call. Whoever cancels runs now; the task that waits comes after."""
+        """Forgets the call. The caller of this goes on; the task that waits runs after it."""
         if self.state != CALL_PENDING:
             return False
         self.forget()
@@ -130,8 +131,8 @@ cdef int wake_replies(Loop loop) except -1:
     cdef Reply following
     loop.unwoken = None
     while r is not None:
-        following = r.late
-        r.late = None
+        following = r.next_unwoken
+        r.next_unwoken = None
         r.wake()
         r = following
     if loop.unwoken is not None and loop.l != NULL:

@@ -7,7 +7,7 @@
 cdef object NO_MEMORY_AT_THE_END = errors.ConnectionLost("the connection has ended; there was no memory to say why")
 
 
-cdef class Life:
+cdef class Epoch:
     pass
 
 
@@ -57,9 +57,9 @@ cdef class BaseConnection(ConnCore):
                                                  (self.close_flags & en.NQ_EVF_REMOTE) != 0, self.opened)
         except MemoryError:
             self.close_error = NO_MEMORY_AT_THE_END
-        if self.lasting and not self.closing and not (self.why == en.NQ_WHY_APP and self.code == 0):
+        if self.reconnects and not self.closing and not (self.why == en.NQ_WHY_APP and self.code == 0):
             self.closed = False
-            self.life.error = self.close_error
+            self.epoch.error = self.close_error
         return 0
 
     cdef int ev_close(self, const en.nq_event *e) except -1:
@@ -72,7 +72,7 @@ cdef class BaseConnection(ConnCore):
         return self.ended()
 
     cdef int give_up(self) except -1:
-        """From here on the engine's object is nothing of ours."""
+        """Lets go of the engine's object, which sends no more events to this one."""
         if load_loop(&self.loop.l) != NULL:
             en.nq_conn_set_user(self.loop.l, self.handle, NULL)
             en.nq_conn_free(self.loop.l, self.handle)
@@ -83,7 +83,7 @@ cdef class BaseConnection(ConnCore):
         """The connection was lost and is to come back, or an attempt at that failed."""
         cdef bint was_open = self.opened
         self.opened = False
-        self.life = Life.__new__(Life)
+        self.epoch = Epoch.__new__(Epoch)
         if self.attempt is not None:
             self.attempted(self.close_error)
         if self.watched:
@@ -112,7 +112,7 @@ cdef class BaseConnection(ConnCore):
         return 0
 
     cdef bint is_up(self) noexcept:
-        return self.opened and not self.closed and (self.life is None or self.life.error is None)
+        return self.opened and not self.closed and (self.epoch is None or self.epoch.error is None)
 
     cdef int detached(self) except -1:
         if self.close_error is None:
@@ -179,7 +179,7 @@ cdef class BaseConnection(ConnCore):
         cdef HandlerEntry entry = <HandlerEntry>e.user
         cdef AioStream s = entry.cls.__new__(entry.cls)
         s.conn = self
-        s.life = self.life
+        s.epoch = self.epoch
         s.app = self.app
         s.name = entry.name
         if isinstance(s, BaseRpc):
@@ -229,7 +229,7 @@ cdef class BaseConnection(ConnCore):
         to_addr(&a, host, port)
         self.app = app
         self.quiet = quiet
-        self.life = Life.__new__(Life)
+        self.epoch = Epoch.__new__(Epoch)
         self.server = server
         self.connect(loop, &a, server_name, tls, app.hdmap, &limits.values, 0 if server is None else server.id,
                      version, True)
@@ -243,7 +243,7 @@ cdef class BaseConnection(ConnCore):
 
     def _survive(self):
         """From now on the loss of the connection is not its end: `_interrupted` is called."""
-        self.lasting = True
+        self.reconnects = True
 
     def _watch(self):
         self.watched = True
@@ -284,8 +284,8 @@ cdef class BaseConnection(ConnCore):
         return new_waiter(self.loop, self.open_waiters)
 
     def _refusal(self):
-        """For who waits for the handshake: the connection was completed and has ended before it could be used, and why.
-        None when it has not ended by the engine's word."""
+        """Why the connection ended, for a task that waits for the handshake and did not see it completed before. None
+        when the engine has not ended it."""
         if not self.closed or self.why == 0:
             return None
         return errors.from_close(self.why, self.code, self.reason, (self.close_flags & en.NQ_EVF_REMOTE) != 0, False)
@@ -325,7 +325,7 @@ cdef class BaseConnection(ConnCore):
             entry = self.app.rpcs.get(name)
             if entry is not None:
                 (<BaseRpc>s).use(entry)
-        s.life = self.life
+        s.epoch = self.epoch
         try:
             s.open_on(self, en.NQ_KIND_RAW if kind == 0 else en.NQ_KIND_RECORD if kind == 1 else en.NQ_KIND_RPC,
                       None if name is None else name.encode(), uni, to_ns(call_timeout, "call_timeout"))
@@ -375,7 +375,7 @@ cdef class BaseConnection(ConnCore):
             self.changed()
         if self.closed:  # code of the user's has closed the loop
             return
-        if self.lasting and not self.opened:  # no connection now that could be closed in order
+        if self.reconnects and not self.opened:  # no connection now that could be closed in order
             self.keep_own_close(number, reason)
             self.give_up()
             self.ended()
@@ -481,11 +481,11 @@ cdef class BaseConnection(ConnCore):
             return "closing"
         if self.is_up():
             return "open"
-        return "connecting" if self.attempt is not None or not self.lasting else "waiting"
+        return "connecting" if self.attempt is not None or not self.reconnects else "waiting"
 
     @property
-    def _lasting(self):
-        return self.lasting
+    def _reconnects(self):
+        return self.reconnects
 
     @property
     def _call_timeout(self):

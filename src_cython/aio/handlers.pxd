@@ -1,23 +1,26 @@
 # handlers.pxd: a Handlers object in the form the engine reads.
 
-# The handler of one stream name (or of raw or unidirectional streams): what the handler map's user points at.
+# The handler of one stream name, of raw streams or of unidirectional streams. The engine's handler map points at it.
 cdef class HandlerEntry:
-    cdef object cls       # Rpc, Stream or RawStream
-    cdef object name      # str or None
+    cdef object cls                  # The class of the streams: Rpc, Stream or RawStream.
+    cdef object name                 # The name of the streams, or None.
+    # What takes requests, or the stream itself. A BatchHandler takes the requests of a tick.
     cdef object handler
-    cdef object notify
+    cdef object notify               # What takes notifications, or None.
 
-# A Handlers object made ready for the engine. Shared by the connections that use it.
+# A Handlers object in the form of the engine. The connections that use it share it.
 cdef class AppCore:
-    cdef HandlerMap hdmap
-    cdef readonly dict rpcs           # name -> HandlerEntry
-    cdef readonly bint named          # there is a handler with a name
-    cdef object datagram_fn
-    cdef object connect_fn
-    cdef object disconnect_fn
-    cdef readonly set tasks           # handler tasks that run, of all its protocols
-    cdef readonly Py_ssize_t task_limit   # per RPC stream
-    cdef readonly double call_timeout     # seconds
-    cdef dict by_alpn                 # of a server with several protocols: ALPN name -> AppCore; None: it has one
+    cdef HandlerMap hdmap            # The names and kinds for the engine.
+    cdef readonly dict rpcs          # The RPC names: name -> HandlerEntry.
+    cdef readonly bint named         # There is a handler with a name.
+    cdef object datagram_fn          # The handler of datagrams, or None.
+    cdef object connect_fn           # The handler of new connections, or None.
+    cdef object disconnect_fn        # The handler of connections that have ended, or None.
+    cdef readonly set tasks          # The tasks of coroutine handlers that run, of all its protocols.
+    cdef readonly Py_ssize_t task_limit  # The coroutine handlers of one RPC stream that may run at once.
+    cdef readonly double call_timeout  # The timeout of calls in seconds, where none is given.
+    # Of a server with several protocols: ALPN name -> AppCore; None: it has one.
+    cdef dict by_alpn
+    # The handlers of a connection whose handshake is complete.
     cdef AppCore chosen(self, Loop loop, en.nq_handle conn)
     cdef object spawn(self, Loop loop, object coro)

@@ -2,14 +2,15 @@
 cdef class HandlerEntry
 
 cdef class BaseRpc(AioStream):
-    cdef uint32_t msgid                 # of the request being handled, 0: none
-    cdef Py_ssize_t tasks               # coroutine handlers that run
-    cdef double call_timeout            # seconds, of the calls of an outgoing stream
-    cdef BaseRpc heir                   # takes the calls since the connection was lost and came back
-    cdef uint32_t told                  # the last message ID that call_soon returned, of this one and its heirs
-    cdef int use(self, HandlerEntry entry) except -1
-    cdef bint comes_back(self) noexcept
-    cdef BaseRpc successor(self)
+    cdef uint32_t msgid              # The message ID of the request that is being handled, 0: none.
+    cdef Py_ssize_t tasks            # The coroutine handlers of this stream that run.
+    cdef double call_timeout         # The timeout of calls in seconds, of a stream that this side opened.
+    # The stream that takes the calls since the connection was lost and came back. None: there is none yet.
+    cdef BaseRpc successor
+    cdef uint32_t last_msgid         # The message ID that call_soon returned last, here or on a successor.
+    cdef int use(self, HandlerEntry entry) except -1  # Takes the handlers of an entry.
+    cdef bint comes_back(self) noexcept  # It ended because its connection was lost, which is or will be brought back.
+    cdef BaseRpc find_successor(self)  # Opens a successor when that is possible: see `successor`.
     cdef int start_call(self, object type, object payload, object cb, int kind, object timeout,
                         uint32_t *msgid) except -1
     cdef int call_failed(self, int rc) except -1
@@ -19,6 +20,6 @@ cdef class BaseRpc(AioStream):
 
 # A request whose reply comes later.
 cdef class Deferred:
-    cdef BaseRpc rpc
-    cdef uint32_t msgid
-    cdef int answer(self, int result, object payload) except -1
+    cdef BaseRpc rpc                 # The stream of the request.
+    cdef uint32_t msgid              # Its message ID. 0: it has its reply.
+    cdef int answer(self, int result, object payload) except -1  # Sends the reply.

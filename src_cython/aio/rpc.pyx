@@ -2,7 +2,6 @@
 # needs: core/arguments core/buffers core/callbacks core/calls core/errors core/rpc core/threads
 # needs: aio/batch aio/call aio/conn aio/handlers aio/stream
 
-
 cdef uint64_t timeout_ns(object seconds) except? 0:
     cdef uint64_t ns = to_ns(seconds, "timeout")
     if ns == 0:
@@ -185,25 +184,25 @@ cdef class BaseRpc(AioStream):
     # ---- calls of this side ----
 
     cdef bint comes_back(self) noexcept:
-        """Whether this stream of ours ended because its connection was lost, which is or will be brought back."""
+        """Whether this outgoing stream ended because its connection was lost, which is or will be brought back."""
         cdef BaseConnection conn = <BaseConnection>self.conn
-        return (self.outgoing and not self.ours and conn.lasting and not conn.closed and not conn.closing
-                and self.life is not None and self.life.error is not None)
+        return (self.outgoing and not self.closed_locally and conn.reconnects and not conn.closed and not conn.closing
+                and self.epoch is not None and self.epoch.error is not None)
 
-    cdef BaseRpc successor(self):
+    cdef BaseRpc find_successor(self):
         """The stream that stands for this one since its connection came back. None while the connection is away."""
         cdef BaseConnection conn = <BaseConnection>self.conn
-        if self.heir is not None and self.heir.is_lost():
-            self.told = self.heir.told
-            self.heir = None
-        if self.heir is None and conn.is_up():
-            self.heir = conn._open_stream(type(self), 2, self.name, False, self.call_timeout)
-            self.heir.on_request = self.on_request
-            self.heir.on_notify = self.on_notify
-            self.heir.told = self.told
+        if self.successor is not None and self.successor.is_lost():
+            self.last_msgid = self.successor.last_msgid
+            self.successor = None
+        if self.successor is None and conn.is_up():
+            self.successor = conn._open_stream(type(self), 2, self.name, False, self.call_timeout)
+            self.successor.on_request = self.on_request
+            self.successor.on_notify = self.on_notify
+            self.successor.last_msgid = self.last_msgid
             # `cancel` takes old ones for no new calls.
-            en.nq_rpc_last_msgid(peek(self.loop), self.heir.handle, self.told)
-        return self.heir
+            en.nq_rpc_last_msgid(peek(self.loop), self.successor.handle, self.last_msgid)
+        return self.successor
 
     cdef int start_call(self, object type, object payload, object cb, int kind, object timeout,
                         uint32_t *msgid) except -1:
@@ -236,10 +235,10 @@ cdef class BaseRpc(AioStream):
         cdef uint32_t msgid = 0
         if not callable(on_reply):
             raise TypeError("on_reply must be callable")
-        if self.closed and self.comes_back() and self.successor() is not None:
-            return self.heir.call_soon(type, payload, on_reply, timeout)
+        if self.closed and self.comes_back() and self.find_successor() is not None:
+            return self.successor.call_soon(type, payload, on_reply, timeout)
         self.start_call(type, payload, on_reply, CALL_CALLBACK, timeout, &msgid)
-        self.told = msgid
+        self.last_msgid = msgid
         return msgid
 
     def call(self, type, payload=b"", timeout=None):
@@ -258,8 +257,8 @@ cdef class BaseRpc(AioStream):
         if self.loop.aloop is None:
             raise self._gone()
         if self.closed and self.comes_back():
-            if self.successor() is not None:
-                return self.heir.call(type, payload, timeout)
+            if self.find_successor() is not None:
+                return self.successor.call(type, payload, timeout)
             if timeout is not None:
                 timeout_ns(timeout)
             return self._call_when_back(to_type(type, "request"), bytes(memoryview(payload)),
@@ -287,8 +286,8 @@ cdef class BaseRpc(AioStream):
         cdef list todo = payloads if isinstance(payloads, list) and not LISTS_CHANGE else list(payloads)
         if self.loop.aloop is None:
             raise self._gone()
-        if self.closed and self.comes_back() and self.successor() is not None:
-            return self.heir.call_many(type, todo, timeout, return_exceptions=return_exceptions)
+        if self.closed and self.comes_back() and self.find_successor() is not None:
+            return self.successor.call_many(type, todo, timeout, return_exceptions=return_exceptions)
         number = to_type(type, "request")
         if timeout is not None:
             ns = timeout_ns(timeout)
@@ -316,10 +315,10 @@ cdef class BaseRpc(AioStream):
     def close(self):
         """Closes both directions: what was sent is delivered, then FIN; calls in flight fail. Closing twice does
         nothing."""
-        if self.heir is not None:
-            self.heir.close()
+        if self.successor is not None:
+            self.successor.close()
         elif self.closed and self.comes_back():
-            self.ours = True  # and does not come back
+            self.closed_locally = True  # and does not come back
         else:
             AioStream.close(self)
 
@@ -330,8 +329,8 @@ cdef class BaseRpc(AioStream):
         cdef en.nq_loop *l
         if not isinstance(msgid, int):
             raise TypeError(f"a message ID is an int, not {type(msgid).__name__}")
-        if self.heir is not None:
-            return self.heir.cancel(msgid)
+        if self.successor is not None:
+            return self.successor.cancel(msgid)
         if self.closed or self.loop.l == NULL or not 1 <= msgid <= 0xffffffff:
             return False
         l = own(self.loop)
@@ -347,8 +346,8 @@ cdef class BaseRpc(AioStream):
         cdef View v
         cdef int rc
         cdef int number = to_type(type, "notify")
-        if self.closed and self.comes_back() and self.successor() is not None:
-            self.heir.notify(number, payload)
+        if self.closed and self.comes_back() and self.find_successor() is not None:
+            self.successor.notify(number, payload)
             return
         view_get(&v, payload)
         try:
@@ -389,7 +388,7 @@ cdef class BaseRpc(AioStream):
         if self.given_up:
             return errors.ConnectionLost(f"the RPC stream was given up: {errors.given_up(self.reset_code)}",
                                          code=self.reset_code)
-        if self.ours:
+        if self.closed_locally:
             return errors.ConnectionLost("the RPC stream is closed: this side has closed it")
         code = max(self.reset_code, self.stop_code, self.close_code)
         if code > 0 or self.reset_code == 0 or self.stop_code == 0:

@@ -1,7 +1,7 @@
 # server.pxd: listening addresses of the asyncio facade.
 cdef class BaseServer(EndpointCore):
-    cdef AppCore app
-    cdef object conn_class
-    cdef readonly set live          # its open connections
-    cdef list idle_waiters
-    cdef readonly bint closed
+    cdef AppCore app                 # The handlers of its connections.
+    cdef object conn_class           # The class of its connections.
+    cdef readonly set live           # Its open connections.
+    cdef list idle_waiters           # The futures of those that wait until no connection is open.
+    cdef readonly bint closed        # Its socket is closed.

@@ -1,57 +1,59 @@
 # stream.pxd: streams of the asyncio facade.
 
-# Received bytes in one growing block, a bytes object that nobody else sees: [head, head + len) of cap.
+# Received bytes in a block that grows, which is a bytes object that nobody else sees.
 cdef struct ByteBuf:
-    uint8_t *p
-    size_t cap
-    size_t head
-    size_t len
+    uint8_t *p                       # The memory of the block.
+    size_t cap                       # The size of the block.
+    size_t head                      # Where the bytes begin that were not read.
+    size_t len                       # The number of those bytes.
 
 cdef class AppCore
-cdef class Life
+cdef class Epoch
 
 # What all streams of the facade share: names, waiting, closing.
 cdef class AioStream(RpcCore):
-    cdef AppCore app
-    cdef Life life               # of the connection, when it may have several
-    cdef readonly object name    # str, or None for a stream without a name
-    cdef object handler          # of an incoming stream
-    cdef bint above              # the send queue is above the high watermark
-    cdef bint finished           # this side will send no more
-    cdef bint ours               # this side closed both directions, before the peer ended any
-    cdef bint deaf               # this side asked for no more, before the peer ended its side
-    cdef bint given_up           # this side could not go on with what came: reset_code is why
-    cdef int64_t reset_code      # of the peer's RESET_STREAM, -1
-    cdef int64_t stop_code       # of the peer's STOP_SENDING, -1
-    cdef int64_t close_code      # of the end of the stream, 0: in order
-    cdef bint paused
-    cdef object native           # capsule of the functions that take its events
-    cdef list open_waiters
-    cdef list read_waiters
-    cdef list write_waiters
-    cdef list close_waiters
-    cdef int stop_reading(self) except -1
-    cdef int wake_all(self) except -1
+    cdef AppCore app                 # The handlers of its connection.
+    cdef Epoch epoch                 # The connection it was opened on, when the connection object may have several.
+    cdef readonly object name        # The name of the stream, or None.
+    cdef object handler              # The handler of a stream that the peer opened.
+    cdef bint over_high              # The send queue is above the high watermark.
+    cdef bint finished               # This side will send no more.
+    cdef bint closed_locally         # This side closed both directions before the peer had ended any of them.
+    cdef bint read_closed            # This side asked for no more before the peer had ended its side.
+    cdef bint given_up               # This side could not go on with what came. reset_code says why.
+    cdef int64_t reset_code          # The code of the peer's RESET_STREAM, or -1.
+    cdef int64_t stop_code           # The code of the peer's STOP_SENDING, or -1.
+    cdef int64_t close_code          # The code of the end of the stream. 0: it ended in order.
+    cdef bint paused                 # The engine holds back what comes.
+    cdef object native               # The capsule of the functions of C that take its events, or None.
+    cdef list open_waiters           # The futures of those that wait for the stream ID.
+    cdef list read_waiters           # The futures of those that wait for something to read.
+    cdef list write_waiters          # The futures of those that wait for the send queue.
+    cdef list close_waiters          # The futures of those that wait for the end.
+    cdef int stop_reading(self) except -1  # Wakes those that wait for more, as none will come.
+    cdef int wake_all(self) except -1  # Wakes all that wait, as the stream has ended.
+    # Learns of an end that is in events of this turn which are not dispatched yet.
     cdef int look_ahead(self) except -1
-    cdef bint is_lost(self) noexcept
-    cdef object lost(self)
-    cdef int queue(self, object data) except -1
-    cdef object send_failure(self, int rc, str what)
-    cdef object read_failure(self)
+    cdef bint is_lost(self) noexcept  # The connection it was opened on is gone.
+    cdef object lost(self)           # A new exception that says why that connection is gone.
+    cdef int queue(self, object data) except -1  # Queues bytes or a record for sending.
+    cdef object send_failure(self, int rc, str what)  # The exception for what was not accepted for sending (rc).
+    cdef object read_failure(self)   # The exception for reading on. None: the stream has ended in order.
     cdef int pause(self) except -1
     cdef int resume(self) except -1
 
 cdef class BaseStream(AioStream):
-    cdef object records          # deque of bytes
-    cdef size_t held             # bytes in it
+    cdef object records              # The records that were not read: a deque of bytes.
+    cdef size_t held_bytes           # The sum of their sizes.
     cdef object take(self)
 
 cdef class BaseRawStream(AioStream):
-    cdef ByteBuf buf
-    cdef object block            # whose memory buf.p is
-    cdef size_t usual            # what the last block held: the next one is as large at once
-    cdef bint shared             # views of it were given away: what was read is not written over
-    cdef size_t want             # a reader needs this much at once: do not pause below it
-    cdef int room(self, size_t n) except -1
-    cdef int read_done(self, size_t n) except -1
+    cdef ByteBuf buf                 # The bytes that were not read.
+    cdef object block                # The bytes object whose memory that is.
+    # The number of bytes that the last block held. The next block has room for as many at once.
+    cdef size_t usual
+    cdef bint shared                 # Views of the block were given away, so that what was read is not written over.
+    cdef size_t want                 # The number of bytes that a reader needs at once. Receiving goes on up to it.
+    cdef int room(self, size_t n) except -1  # Makes room for n bytes more.
+    cdef int read_done(self, size_t n) except -1  # The first n bytes were read.
     cdef bytes take(self, size_t n)

@@ -77,13 +77,13 @@ cdef class AioStream(RpcCore):
 
     cdef int ev_stop(self, const en.nq_event *e) except -1:
         self.stop_code = <int64_t>e.code
-        self.above = False
+        self.over_high = False
         if self.write_waiters is not None:
             wake_waiters(self.loop, self.write_waiters, None)
         return 0
 
     cdef int ev_writable(self, const en.nq_event *e) except -1:
-        self.above = False
+        self.over_high = False
         if self.write_waiters is not None:
             wake_waiters(self.loop, self.write_waiters, None)
         return 0
@@ -112,7 +112,7 @@ cdef class AioStream(RpcCore):
         try:
             rc = send_view(own(self.loop), self.handle, data, &v)
             if rc > 0:
-                self.above = True
+                self.over_high = True
         finally:
             view_done(&v)
         if rc < 0:
@@ -156,11 +156,11 @@ cdef class AioStream(RpcCore):
 
     cdef bint is_lost(self) noexcept:
         """Whether the connection is gone, or is not the one any more that this stream was opened on."""
-        return self.conn.closed or (self.life is not None and self.life.error is not None)
+        return self.conn.closed or (self.epoch is not None and self.epoch.error is not None)
 
     cdef object lost(self):
-        if self.life is not None and self.life.error is not None:
-            return errors.again(self.life.error)
+        if self.epoch is not None and self.epoch.error is not None:
+            return errors.again(self.epoch.error)
         return (<BaseConnection>self.conn).lost()
 
     cdef object send_failure(self, int rc, str what):
@@ -169,7 +169,7 @@ cdef class AioStream(RpcCore):
         if rc == en.NQ_ERR_STALE or rc == en.NQ_ERR_STATE:
             if self.is_lost() or (<BaseConnection>self.conn).closing:
                 return self.lost()
-            if self.stop_code >= 0 and not self.ours:
+            if self.stop_code >= 0 and not self.closed_locally:
                 return errors.StreamReset(self.stop_code, "the peer stopped reading this stream")
             if self.given_up and not self.finished:
                 return errors.StreamReset(self.reset_code, errors.given_up(self.reset_code))
@@ -186,7 +186,7 @@ cdef class AioStream(RpcCore):
             return errors.StreamReset(self.reset_code, errors.given_up(self.reset_code))
         if self.fin:
             return None
-        if self.deaf and not self.is_lost():
+        if self.read_closed and not self.is_lost():
             return errors.StreamClosed("this side has closed the stream, or stopped reading it")
         if self.reset_code >= 0:
             return errors.StreamReset(self.reset_code, "the peer reset this stream")
@@ -209,8 +209,8 @@ cdef class AioStream(RpcCore):
         return 0
 
     cdef int stop_reading(self) except -1:
-        """Whoever waits for more is told that none will come."""
-        self.deaf = self.deaf or not (self.fin or self.reset_code >= 0)
+        """Wakes the tasks that wait for more, as none will come."""
+        self.read_closed = self.read_closed or not (self.fin or self.reset_code >= 0)
         if self.read_waiters is not None:
             wake_waiters(self.loop, self.read_waiters, None)
         return 0
@@ -235,7 +235,7 @@ cdef class AioStream(RpcCore):
             if self.closed and self.finished and self.stop_code < 0 and not self.is_lost():
                 return None
             raise self.send_failure(en.NQ_ERR_STALE, "draining a stream")
-        if not self.above:
+        if not self.over_high:
             return None
         if self.write_waiters is None:
             self.write_waiters = []
@@ -245,7 +245,7 @@ cdef class AioStream(RpcCore):
         """None at the end of the stream, else a future. Raises when it ended in another way."""
         if self.uni and self.outgoing:
             raise errors.StreamClosed("nothing can be read: this side opened the stream to send only")
-        if self.fin or self.closed or self.deaf or self.reset_code >= 0:
+        if self.fin or self.closed or self.read_closed or self.reset_code >= 0:
             failure = self.read_failure()
             if failure is not None:
                 raise failure
@@ -277,7 +277,7 @@ cdef class AioStream(RpcCore):
         Returns at once; `wait_closed()` waits. Closing twice does nothing.
         """
         if not self.closed:
-            self.ours = self.ours or not (self.fin or self.reset_code >= 0 or self.stop_code >= 0)
+            self.closed_locally = self.closed_locally or not (self.fin or self.reset_code >= 0 or self.stop_code >= 0)
             self.finished = True
             en.nq_stream_close(own(self.loop), self.handle)
             self.stop_reading()
@@ -290,7 +290,7 @@ cdef class AioStream(RpcCore):
         cdef uint64_t number = to_code(code)
         if not self.closed:
             self.finished = True
-            self.above = False
+            self.over_high = False
             en.nq_stream_reset(own(self.loop), self.handle, number)
             if self.write_waiters is not None:
                 wake_waiters(self.loop, self.write_waiters, None)
@@ -341,8 +341,8 @@ cdef class BaseStream(AioStream):
 
     cdef int ev_record(self, const en.nq_event *e) except -1:
         self.records.append(event_bytes(e))
-        self.held += e.len
-        if not self.paused and (self.held > PAUSE_BYTES or len(self.records) > PAUSE_RECORDS):
+        self.held_bytes += e.len
+        if not self.paused and (self.held_bytes > PAUSE_BYTES or len(self.records) > PAUSE_RECORDS):
             self.pause()
         if self.read_waiters:
             wake_waiters(self.loop, self.read_waiters, None)
@@ -352,8 +352,8 @@ cdef class BaseStream(AioStream):
         if not self.records:
             return None
         cdef bytes record = self.records.popleft()
-        self.held -= len(record)
-        if self.paused and self.held <= RESUME_BYTES and len(self.records) <= RESUME_RECORDS:
+        self.held_bytes -= len(record)
+        if self.paused and self.held_bytes <= RESUME_BYTES and len(self.records) <= RESUME_RECORDS:
             self.resume()
         return record
 

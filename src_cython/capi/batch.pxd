@@ -4,10 +4,11 @@
 cdef class CapiBatch(Requests):
     pass
 
-# The calls of one nq_rpc_call_many: the engine's `user` of each of them, with its place.
+# The calls of one nq_rpc_call_many.
 cdef class CapiMany:
-    cdef object on_replies       # None: it was called, or is not to be
-    cdef list results
-    cdef list payloads
-    cdef Py_ssize_t left
+    cdef object on_replies           # The callback. None: it was called, or is not to be called.
+    cdef list results                # The result of each call. None: it waits for its reply.
+    cdef list payloads               # The payload of each reply.
+    cdef Py_ssize_t left             # The number of calls that wait.
+    # The reply to call i, or its end without one.
     cdef int put(self, CapiRpc rpc, Py_ssize_t i, object result, object payload) except -1

@@ -52,7 +52,7 @@ cdef class CapiMany:
 
 
 cdef int rpc_send_many(nq_rpc_t rpc, int type, list payloads, CapiMany many, uint64_t timeout) except -1:
-    """In the loop's thread. payloads: nobody else's list."""
+    """In the loop's thread. payloads: a list that no other code has."""
     cdef ManyCalls calls = ManyCalls.__new__(ManyCalls)
     cdef CapiStream core
     cdef int rc

@@ -80,7 +80,8 @@ cdef class CapiPost(Posted):
         return 0
 
     cdef int refuse(self, Loop loop, object exc, object where) except -1:
-        """Nobody is there to be told at the call: reported, and it has its one reply."""
+        """A queued call failed, and its caller has gone on: the exception is reported, and the callback has its one
+        reply."""
         loop.failed(exc, where)
         self.cb(self.handle, R_ALLOC, b"")
         return 0

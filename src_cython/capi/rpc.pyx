@@ -99,11 +99,11 @@ cdef int rpc_gone(nq_rpc_t rpc, object cb) except -1:
     cdef CapiStream core
     if load_u64(&rpc.loop.owner) == PyThread_get_thread_ident() and alive(rpc):
         core = rpc.core
-        if core is not None and not core.told:
-            if core.late is None:
-                core.late = waiting
+        if core is not None and not core.close_reported:
+            if core.unsent is None:
+                core.unsent = waiting
             else:
-                core.late.append(cb)
+                core.unsent.append(cb)
             return 0
     if rpc.serial != 0 and (<CapiLoop>rpc.loop).post_op(CAPI_OP_GOAWAY, rpc, None, cb, 0, 0, 0):
         return 0

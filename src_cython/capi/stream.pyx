@@ -38,11 +38,11 @@ cdef class CapiStream(RpcCore):
         self.stream = h
         try:
             if entry.factory is not None:
-                self.made_by(entry)
+                self.use_factory(entry)
                 entry = self.entry
             h.framed = entry.framed
             h.headed = self.partial is not None
-            self.shown = True
+            self.open_reported = True
             accepted = True
             if entry.on_open is not None:
                 accepted = entry.on_open(h, box)
@@ -55,7 +55,7 @@ cdef class CapiStream(RpcCore):
             self.refuse(en.NQ_CODE_REFUSED)
         return 0
 
-    cdef int made_by(self, CapiEntry entry) except -1:
+    cdef int use_factory(self, CapiEntry entry) except -1:
         handler = entry.factory((<CapiConn>self.conn).conn)
         if handler is None:
             raise ValueError("the stream factory made no handler")
@@ -100,19 +100,19 @@ cdef class CapiStream(RpcCore):
 
     cdef int end(self) except -1:
         cdef CapiStreamHandle h = self.stream
-        if h is None or self.told:
+        if h is None or self.close_reported:
             return 0
-        self.told = True
+        self.close_reported = True
         try:
-            if self.shown and self.entry.on_close is not None:
+            if self.open_reported and self.entry.on_close is not None:
                 self.entry.on_close(h)
         except BaseException as exc:
             self.loop.failed(exc, self.entry.on_close)
         finally:
             store_int(&h.live, 0)
             h.core = None
-        if self.late is not None:
-            for cb in self.late:
+        if self.unsent is not None:
+            for cb in self.unsent:
                 try:
                     cb(h, R_GOAWAY, b"")
                 except BaseException as exc:
@@ -138,7 +138,7 @@ cdef class CapiStream(RpcCore):
 
     cdef int ev_data(self, const en.nq_event *e) except -1:
         cdef bytes chunk
-        if self.refused or self.told:
+        if self.refused or self.close_reported:
             return 0
         chunk = event_bytes(e)
         if self.entry.reader is None:
@@ -220,7 +220,7 @@ cdef int stream_form(CapiStreamHandle s, object data, CapiMark mark) except -1:
     if not here(s):
         return handle_post(s, CAPI_OP_SEND, data if s.framed else bytes_of(data), mark)
     core = s.core
-    if core.refused or core.told:
+    if core.refused or core.close_reported:
         return 0
     if s.framed:
         data = core.entry.writer(s, data)

@@ -56,7 +56,7 @@ cdef class Calls:
         Py_INCREF(cb)
         return n
 
-    cdef CallNode *again(self, RpcCore s, object cb) except NULL:
+    cdef CallNode *shared_node(self, RpcCore s, object cb) except NULL:
         """The user of one call more: while a stream's calls have one callback, they have one node."""
         cdef CallNode *n = s.calling
         if n != NULL and n.cb == <void *>cb:
@@ -85,9 +85,9 @@ cdef class Calls:
         n.left -= 1
         return 0 if n.left else self.release(n)
 
-    cdef int told(self, CallNode *n, const en.nq_event *e) except -1:
-        """A reply, or the end of a call without one. What is to be told is made before the node is forgotten: if there
-        is no memory for it, that is told, for which none is needed."""
+    cdef int deliver(self, CallNode *n, const en.nq_event *e) except -1:
+        """A reply, or the end of a call without one. The payload is made before the node is forgotten: without memory
+        for it the call ends with R_ALLOC, for which none is needed."""
         cdef RpcCore s = <RpcCore>n.stream
         cdef object cb = <object>n.cb
         cdef int kind = n.kind
@@ -111,8 +111,8 @@ cdef class Calls:
         self.forget(n)
         return s.ev_reply(cb, kind, local, result, payload)
 
-    cdef int gone(self, Loop loop) except -1:
-        """Whoever waits hears of it; a row is told once."""
+    cdef int end_all(self, Loop loop) except -1:
+        """Ends every call that waits with R_GOAWAY; a row ends with one event."""
         cdef Py_ssize_t i
         cdef uint32_t waiting
         cdef CallNode *n
@@ -138,7 +138,7 @@ cdef class Calls:
                 while waiting:
                     waiting -= 1
                     try:
-                        self.told(n, &gone)
+                        self.deliver(n, &gone)
                     except BaseException as exc:
                         loop.failed(exc, cb)
             b = b.next

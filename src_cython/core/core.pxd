@@ -4,29 +4,32 @@ cdef class StreamCore
 
 # Anything the engine holds a pointer to. While `linked`, the loop owns one reference to it in the engine's name.
 cdef class Core:
-    cdef Loop loop  # never None: a closed loop stands in before there is one
-    cdef en.nq_handle handle
-    cdef bint linked
-    cdef PyObject *link_prev
-    cdef PyObject *link_next
+    # The loop it belongs to. It is never None: before there is one, a closed loop stands here.
+    cdef Loop loop
+    cdef en.nq_handle handle         # The engine's handle of what it stands for.
+    cdef bint linked                 # The engine has a pointer to it, and the loop the reference that goes with that.
+    cdef PyObject *link_prev         # The object before it in the loop's list of linked objects.
+    cdef PyObject *link_next         # The object behind it in that list.
     cdef object __weakref__
-    # Connections, and endpoints in the place of connections that are not accepted yet.
+    # Events of connections. Those of a connection that is not accepted yet go to its endpoint.
     cdef int ev_open(self, const en.nq_event *e) except -1
     cdef int ev_close(self, const en.nq_event *e) except -1
     cdef int ev_freed(self, const en.nq_event *e) except -1
     cdef int ev_datagram(self, const en.nq_event *e) except -1
     cdef int ev_pong(self, const en.nq_event *e) except -1
-    cdef int ev_alarm(self, const en.nq_event *e) except -1  # alarms
-    # STREAM_OPEN of a stream the peer opened: a new object for it (the loop links it), or None to refuse it.
-    # e.user is what the handler map was given.
+    cdef int ev_alarm(self, const en.nq_event *e) except -1  # The deadline of an alarm has passed.
+    # The peer opened a stream: a new object for it, which the loop links, or None to refuse it. e.user is what the
+    # handler map was given for its name.
     cdef StreamCore accept_stream(self, const en.nq_event *e)
-    # The engine let go without an event: the loop was closed. The object is unlinked already.
+    # The loop was closed, so that no event tells of the end. The object is unlinked already.
     cdef int detached(self) except -1
 
-# A task posted from any thread. Override run; e.handle is 0 when the handle it was posted for is stale.
+# A task that any thread posts and the loop's thread runs. run is to be overridden; e.handle is 0 when the handle that
+# the task was posted for is stale.
 cdef class Posted:
-    cdef object fn
-    cdef tuple args
-    cdef int told                # by its run, by gone, or to the thread that posted it: whoever sets it first
+    cdef object fn                   # The function that is called.
+    cdef tuple args                  # Its arguments.
+    # Set once, by whoever tells the outcome of the task: its run, gone(), or the thread that posted it.
+    cdef int claimed
     cdef int run(self, Loop loop, const en.nq_event *e) except -1
-    cdef int gone(self) except -1  # the loop was closed before its turn came
+    cdef int gone(self) except -1    # The loop was closed before the task's turn came.

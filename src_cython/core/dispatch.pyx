@@ -69,6 +69,8 @@ cdef int stream_event(Loop loop, const en.nq_event *e) except -1:
         en.nq_stream_set_user(loop.l, e.handle, NULL)
         loop.unlink(s)
         s.closed = True
+        if not s.opened and s.conn is not None and s.conn.opening is not None:
+            s.conn.opening.discard(s)
         s.ev_close(e)
     return 0
 
@@ -110,7 +112,7 @@ cdef int dispatch_event(Loop loop, const en.nq_event *e) except -1:
             (<RpcCore>p).ev_request(e)
     elif kind == en.NQ_EV_RPC_REPLY:
         if e.user != NULL:
-            return loop.calls.told(<CallNode *>e.user, e)
+            return loop.calls.deliver(<CallNode *>e.user, e)
     elif kind == en.NQ_EV_STREAM_DATA:
         p = en.nq_stream_user(loop.l, e.handle)
         if p != NULL:
@@ -141,7 +143,7 @@ cdef int dispatch_event(Loop loop, const en.nq_event *e) except -1:
         if e.user != NULL:
             task = <Posted>e.user
             loop.posted.discard(task)
-            if not swap_int(&task.told, 1):
+            if not swap_int(&task.claimed, 1):
                 task.run(loop, e)
     elif kind == en.NQ_EV_RETURNED:
         take_returned(loop.l)

@@ -307,7 +307,7 @@ cdef class Loop:
             self.posted.discard(p)
             if rc != en.NQ_ERR_STATE:
                 engine_error(self, rc, "posting a task")
-            return swap_int(&p.told, 1) != 0  # close_now may have found it and told it
+            return swap_int(&p.claimed, 1) != 0  # or close_now has found it and called gone()
         return True
 
     # ---- asyncio ----
@@ -489,7 +489,7 @@ cdef class Loop:
         cdef Core c
         cdef Posted p
         self.detach()
-        with cython.critical_section(self):  # whoever posts is done with the engine's loop, or finds none
+        with cython.critical_section(self):  # a thread that posts is done with the engine's loop, or finds none
             store_loop(&self.l, NULL)
         store_int(&self.close_wanted, 0)
         with nogil:
@@ -507,11 +507,11 @@ cdef class Loop:
                 c.detached()
             except BaseException as exc:
                 self.failed(exc, c)
-        self.calls.gone(self)
+        self.calls.end_all(self)
         waiting = list(self.posted)
         self.posted.clear()
         for p in waiting:
-            if not swap_int(&p.told, 1):
+            if not swap_int(&p.claimed, 1):
                 try:
                     p.gone()
                 except BaseException as exc:

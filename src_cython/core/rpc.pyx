@@ -104,7 +104,7 @@ cdef class RpcCore(StreamCore):
         cdef CallNode *node
         cdef int rc
         if kind == CALL_CALLBACK:
-            node = self.loop.calls.again(self, cb)
+            node = self.loop.calls.shared_node(self, cb)
         else:
             node = self.loop.calls.node(self, cb, kind)
         rc = en.nq_rpc_call(l, self.handle, <int16_t>type, v.p, v.n, timeout, <void *>node, msgid)

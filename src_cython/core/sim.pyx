@@ -6,6 +6,17 @@ from contextvars import ContextVar
 # The host that is asked for in this context, or None. Clients of naquid.capi are made there.
 sim_host = ContextVar("naquid_sim_host", default=None)
 
+cdef uint64_t next_of(Loop loop):
+    """When an attached loop has something to do, which may have passed; UINT64_MAX: never, or it is not attached."""
+    cdef uint64_t left
+    if loop.l == NULL or loop.aloop is None:
+        return UINT64_MAX
+    left = en.nq_loop_deadline_in(loop.l)
+    return min(en.nq_sim_arrival(&loop.place), UINT64_MAX if left == UINT64_MAX else loop.place.sim.now + left)
+
+
+# Neither is cleared before a loop that the garbage collector finds with it: the loop's sockets are freed in the Sim.
+@cython.no_gc_clear
 cdef class Sim:
     """A simulated network with a clock of its own, in ns. What uses it is run by one thread."""
 
@@ -35,12 +46,9 @@ cdef class Sim:
     def next(self):
         """When something is to be done next: a packet arrives, or an attached loop has a deadline. None: never."""
         cdef Loop loop
-        cdef uint64_t at = en.nq_sim_next(&self.s)
-        cdef uint64_t left
+        cdef uint64_t at = UINT64_MAX
         for loop in self.loops:
-            left = UINT64_MAX if loop.l == NULL or loop.aloop is None else en.nq_loop_deadline_in(loop.l)
-            if left != UINT64_MAX and self.s.now + left < at:
-                at = self.s.now + left
+            at = min(at, next_of(loop))
         return None if at == UINT64_MAX else at
 
     def advance(self, uint64_t to):
@@ -52,8 +60,7 @@ cdef class Sim:
         cdef Loop loop
         cdef list found = []
         for loop in self.loops:
-            if loop.l != NULL and loop.aloop is not None and (
-                    en.nq_sim_arrived(&loop.place) or en.nq_loop_deadline_in(loop.l) == 0):
+            if next_of(loop) <= self.s.now:
                 found.append(loop)
         return found
 
@@ -85,6 +92,7 @@ cdef class Sim:
         return n
 
 
+@cython.no_gc_clear
 cdef class SimHost:
     """A host of the network with these numeric addresses, at most one of each family. any: its sockets may be bound to
     every other address, too."""

@@ -19,6 +19,7 @@ class Busy:
 
     def __init__(self) -> None:
         self.app = naquid.Handlers()
+        self.begun = 0
         self.ended: list[BaseException | None] = []
         self.conns: list[naquid.Connection] = []
         self.gone: list[Any] = []
@@ -31,6 +32,7 @@ class Busy:
         self.app.datagram(lambda conn, data: None)
 
     async def _waits(self, rpc: naquid.Rpc, type: int, payload: bytes) -> bytes:
+        self.begun += 1
         try:
             return await rpc.call(1, payload)
         except naquid.Error as error:
@@ -38,6 +40,7 @@ class Busy:
             raise
 
     async def _flood(self, stream: naquid.Stream) -> None:
+        self.begun += 1
         try:
             while True:
                 await stream.send(bytes(50_000))
@@ -71,7 +74,8 @@ class Busy:
 
         jobs = [flood(), drink(), ask("echo"), ask("never"), ask("waits"), datagrams()]
         tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(job) for job in jobs]
-        await asyncio.sleep(0.05)
+        await until(lambda: self.begun >= 3)
+        await asyncio.sleep(0.05)  # windows and queues fill
         assert not any(task.done() for task in tasks)
         return tasks
 

@@ -152,124 +152,153 @@ def test_a_call_queued_for_a_client_that_is_destroyed(world: Any) -> None:
     assert got[1] == NQ_EGOAWAY
 
 
-def test_every_function_from_every_thread(world: Any, unraisable: list[BaseException]) -> None:
-    """While connections come and go: nothing crashes, every call is answered exactly once."""
-    known: dict[str, list[Any]] = {"conn": [], "rpc": [], "stream": [], "alarm": []}
-    counts = {"calls": 0, "replies": 0}
-    lock = threading.Lock()
+class Shared:
+    """What all threads use at once: the newest handles of each kind, of both sides, and what was counted."""
 
-    def keep(kind: str, handle: Any) -> None:
-        handles = known[kind]
+    def __init__(self) -> None:
+        self.handles: dict[str, list[Any]] = {"conn": [], "rpc": [], "stream": [], "alarm": []}
+        self.lock = threading.Lock()
+        self.calls = 0
+        self.replies = 0
+        self.closed = 0
+
+    def keep(self, kind: str, handle: Any) -> None:
+        handles = self.handles[kind]
         handles.append(handle)
         if len(handles) > 200:
             del handles[:100]
 
-    def fill(m: Any) -> None:
+    def pick(self, kind: str) -> Any:
+        handles = self.handles[kind][:]  # others make the list shorter
+        return random.choice(handles) if handles else None
+
+    # ---- what both sides do ----
+
+    def fill(self, m: Any) -> None:
         nq_hdmap_rpc_handler(
             m,
             "rpc",
             nq_rpc_handler_t(
-                on_rpc_open=lambda r, p: keep("rpc", r), on_rpc_request=lambda r, t, i, d: nq_rpc_reply(r, i, d)
+                on_rpc_open=lambda r, p: self.keep("rpc", r), on_rpc_request=lambda r, t, i, d: nq_rpc_reply(r, i, d)
             ),
         )
-        handler = nq_stream_handler_t(on_stream_open=lambda s, p: keep("stream", s), on_stream_record=lambda s, d: None)
+        handler = nq_stream_handler_t(
+            on_stream_open=lambda s, p: self.keep("stream", s), on_stream_record=lambda s, d: None
+        )
         nq_hdmap_stream_handler(m, "s", handler)
 
-    def on_open(conn: Any, pctx: Any) -> None:
-        keep("conn", conn)
+    def on_open(self, conn: Any, pctx: Any) -> None:
+        self.keep("conn", conn)
         nq_conn_rpc(conn, "rpc")
         nq_conn_stream(conn, "s")
 
-    conf = nq_svconf_t(on_open=on_open, idle_timeout=nq_time_sec(20), shutdown_timeout=nq_time_msec(500))
-    world.serve(fill, conf)
-    client = world.client(fill)
-    stop = threading.Event()
+    def on_close(self, conn: Any, error: int, detail: Any, remote: bool) -> int:
+        """Of the client alone."""
+        self.closed += 1
+        return nq_time_msec(random.choice([0, 1, 5]))
 
-    def replied(rpc: Any, result: int, data: bytes) -> None:
-        with lock:
-            counts["replies"] += 1
+    # ---- what foreign threads do ----
 
-    def pick(kind: str) -> Any:
-        handles = known[kind][:]  # others make the list shorter
-        return random.choice(handles) if handles else None
+    def replied(self, rpc: Any, result: int, data: bytes) -> None:
+        with self.lock:
+            self.replies += 1
 
-    def call(rpc: Any) -> None:
-        with lock:
-            counts["calls"] += 1
+    def call(self, rpc: Any) -> None:
+        with self.lock:
+            self.calls += 1
         if random.random() < 0.5:
-            nq_rpc_call(rpc, 1, b"data", replied)
+            nq_rpc_call(rpc, 1, b"data", self.replied)
         else:
-            nq_rpc_call_ex(rpc, 1, b"data", nq_rpc_opt_t(replied, nq_time_msec(50)))
+            nq_rpc_call_ex(rpc, 1, b"data", nq_rpc_opt_t(self.replied, nq_time_msec(50)))
 
-    def alarm(make: Any) -> Any:
+    def alarm(self, make: Any) -> Any:
         def run(handle: Any) -> None:
             made = make(handle)
-            keep("alarm", made)
+            self.keep("alarm", made)
             capi.nq_alarm_set(made, nq_time_now() + nq_time_msec(random.randrange(20)), lambda box: None)
 
         return run
 
-    actions: list[tuple[str, Any]] = [
-        ("rpc", call), ("rpc", call), ("rpc", lambda r: nq_rpc_notify(r, 1, b"x")),
-        ("rpc", lambda r: nq_rpc_reply(r, 5, b"x")), ("rpc", lambda r: capi.nq_rpc_error(r, 5, b"x")),
-        ("rpc", lambda r: nq_rpc_task(r, lambda r: None)), ("rpc", alarm(capi.nq_rpc_alarm)),
-        ("rpc", capi.nq_rpc_is_valid), ("rpc", capi.nq_rpc_sid), ("rpc", capi.nq_rpc_outgoing),
-        ("rpc", lambda r: nq_conn_is_valid(capi.nq_rpc_conn(r), lambda c, reason: None)),
-        ("stream", lambda s: nq_stream_send(s, b"record")), ("stream", alarm(capi.nq_stream_alarm)),
-        ("stream", lambda s: nq_stream_send_ex(s, b"x", nq_stream_opt_t(on_ack=lambda n, d: None))),
-        ("stream", lambda s: capi.nq_stream_task(s, lambda s: None)), ("stream", capi.nq_stream_conn),
-        ("stream", capi.nq_stream_is_valid), ("stream", capi.nq_stream_sid), ("stream", capi.nq_stream_outgoing),
-        ("conn", nq_conn_is_valid), ("conn", nq_conn_flush), ("conn", capi.nq_conn_fd),
-        ("conn", capi.nq_conn_reconnect_wait), ("conn", capi.nq_conn_is_client),
-        ("conn", lambda c: nq_conn_rpc(c, "rpc")), ("conn", lambda c: nq_conn_stream(c, "s")),
-        ("conn", lambda c: nq_conn_modify_hdmap(c, fill)),
-        ("alarm", capi.nq_alarm_is_valid), ("alarm", capi.nq_alarm_destroy),
-    ]  # fmt: skip
-    rare: list[tuple[str, Any]] = [
-        ("rpc", nq_rpc_close), ("stream", capi.nq_stream_close), ("conn", nq_conn_close),
-        ("conn", capi.nq_conn_reset), ("conn", lambda c: capi.nq_conn_reachability_change(c, NQ_REACHABLE_WIFI)),
-    ]  # fmt: skip
-    failures: list[BaseException] = []
+    def usual_actions(self) -> list[tuple[str, Any]]:
+        """The kind of handle that each takes, and the action."""
+        return [
+            ("rpc", self.call), ("rpc", self.call), ("rpc", lambda r: nq_rpc_notify(r, 1, b"x")),
+            ("rpc", lambda r: nq_rpc_reply(r, 5, b"x")), ("rpc", lambda r: capi.nq_rpc_error(r, 5, b"x")),
+            ("rpc", lambda r: nq_rpc_task(r, lambda r: None)), ("rpc", self.alarm(capi.nq_rpc_alarm)),
+            ("rpc", capi.nq_rpc_is_valid), ("rpc", capi.nq_rpc_sid), ("rpc", capi.nq_rpc_outgoing),
+            ("rpc", lambda r: nq_conn_is_valid(capi.nq_rpc_conn(r), lambda c, reason: None)),
+            ("stream", lambda s: nq_stream_send(s, b"record")), ("stream", self.alarm(capi.nq_stream_alarm)),
+            ("stream", lambda s: nq_stream_send_ex(s, b"x", nq_stream_opt_t(on_ack=lambda n, d: None))),
+            ("stream", lambda s: capi.nq_stream_task(s, lambda s: None)), ("stream", capi.nq_stream_conn),
+            ("stream", capi.nq_stream_is_valid), ("stream", capi.nq_stream_sid), ("stream", capi.nq_stream_outgoing),
+            ("conn", nq_conn_is_valid), ("conn", nq_conn_flush), ("conn", capi.nq_conn_fd),
+            ("conn", capi.nq_conn_reconnect_wait), ("conn", capi.nq_conn_is_client),
+            ("conn", lambda c: nq_conn_rpc(c, "rpc")), ("conn", lambda c: nq_conn_stream(c, "s")),
+            ("conn", lambda c: nq_conn_modify_hdmap(c, self.fill)),
+            ("alarm", capi.nq_alarm_is_valid), ("alarm", capi.nq_alarm_destroy),
+        ]  # fmt: skip
 
-    def foreign() -> None:
+    def rare_actions(self) -> list[tuple[str, Any]]:
+        """Those that end what they act on, or move it."""
+        return [
+            ("rpc", nq_rpc_close), ("stream", capi.nq_stream_close), ("conn", nq_conn_close),
+            ("conn", capi.nq_conn_reset), ("conn", lambda c: capi.nq_conn_reachability_change(c, NQ_REACHABLE_WIFI)),
+        ]  # fmt: skip
+
+
+class ForeignThreads:
+    """Threads that own neither a client nor a server, and act on any handle until they are joined."""
+
+    def __init__(self, shared: Shared, count: int) -> None:
+        self.shared = shared
+        self.failures: list[BaseException] = []
+        self.stop = threading.Event()
+        self.threads = [threading.Thread(target=self.run) for _ in range(count)]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self) -> None:
         try:
-            while not stop.is_set():
-                kind, action = random.choice(rare if random.random() < 0.01 else actions)
-                handle = pick(kind)
+            usual, rare = self.shared.usual_actions(), self.shared.rare_actions()
+            while not self.stop.is_set():
+                kind, action = random.choice(rare if random.random() < 0.01 else usual)
+                handle = self.shared.pick(kind)
                 if handle is not None:
                     action(handle)
                 if random.random() < 0.05:
                     time.sleep(0.001)
         except BaseException as error:
-            failures.append(error)
+            self.failures.append(error)
 
-    threads = [threading.Thread(target=foreign) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    closed = [0]
+    def join(self) -> None:
+        self.stop.set()
+        for thread in self.threads:
+            thread.join()
 
-    def on_close(conn: Any, error: int, detail: Any, remote: bool) -> int:
-        closed[0] += 1
-        return nq_time_msec(random.choice([0, 1, 5]))
 
+def test_every_function_from_every_thread(world: Any, unraisable: list[BaseException]) -> None:
+    """While connections come and go: nothing crashes, every call is answered exactly once."""
+    shared = Shared()
+    conf = nq_svconf_t(on_open=shared.on_open, idle_timeout=nq_time_sec(20), shutdown_timeout=nq_time_msec(500))
+    world.serve(shared.fill, conf)
+    client = world.client(shared.fill)
+    foreign = ForeignThreads(shared, 3)
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         if client._loop._live_conns < 8:
-            world.connect(client, on_open=on_open, on_close=on_close)
+            world.connect(client, on_open=shared.on_open, on_close=shared.on_close)
         for _ in range(5):
             nq_client_poll(client)
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    foreign.join()
+    assert foreign.failures == []
     world.clients.clear()
     nq_client_destroy(client)
     capi.nq_server_join(world.servers.pop())
     unexpected = [e for e in unraisable if not isinstance(e, BufferError)]
     assert unexpected == []
-    assert closed[0] > 0
-    assert counts["calls"] > 100
-    assert counts["replies"] == counts["calls"]
+    assert shared.closed > 0
+    assert shared.calls > 100
+    assert shared.replies == shared.calls
     gc.collect()
 
 

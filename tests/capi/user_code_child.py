@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import user_code
@@ -193,141 +194,188 @@ def valid(handle: Any) -> bool:
 
 # ---- the functions, with one argument of each kind: (function, its arguments with code of the user's in one) ----
 
+Case = tuple[str, Callable[..., Any], tuple[Any, ...]]
+Cases = Iterator[Case]
 
-def cases(name: str, w: World, act: Act) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, ...]]]:
-    get = user_code.buffer(get=act)
-    release = user_code.buffer(release=act)
-    rpc, conn = w.handles["rpc"], w.handles["conn"]
-    opts = {"callback": w.on_reply, "timeout": 0, "on_ack": ignore, "on_retransmit": ignore}
 
-    def options(evil: str, value: Any = None) -> Any:
-        return Options(evil, act, opts if value is None else opts | {evil: value})
+def options(w: World, evil: str, act: Act) -> Any:
+    return Options(evil, act, {"callback": w.on_reply, "timeout": 0, "on_ack": ignore, "on_retransmit": ignore})
 
-    def writes(result: Any) -> Callable[[Any], Any]:
-        def write(data: Any) -> Any:
-            if callable(result):
-                return result()
-            return result
 
-        return write
+def acting(act: Act) -> Callable[..., None]:
+    """A callback that acts, whatever it is given."""
 
-    def acting_writer() -> bytes:
+    def callback(*args: Any) -> None:
+        act()
+
+    return callback
+
+
+def send_cases(stream_name: str, w: World, act: Act) -> Cases:
+    stream = w.handles[stream_name]
+    yield "get", nq_stream_send, (stream, user_code.buffer(get=act))
+    yield "release", nq_stream_send, (stream, user_code.buffer(release=act))
+    yield "gc", nq_stream_send, (stream, b"x")
+
+
+def send_ex_cases(stream_name: str, w: World, act: Act) -> Cases:
+    stream = w.handles[stream_name]
+    yield "get", nq_stream_send_ex, (stream, user_code.buffer(get=act), nq_stream_opt_t(on_ack=ignore))
+    yield "release", nq_stream_send_ex, (stream, user_code.buffer(release=act), nq_stream_opt_t(on_ack=ignore))
+    yield "on_ack", nq_stream_send_ex, (stream, b"x", options(w, "on_ack", act))
+    yield "on_retransmit", nq_stream_send_ex, (stream, b"x", options(w, "on_retransmit", act))
+    yield "gc", nq_stream_send_ex, (stream, b"x", nq_stream_opt_t(on_ack=ignore))
+
+
+def writers(act: Act) -> Iterator[tuple[str, Callable[[Any], Any]]]:
+    """Each stream_writer, by where it acts: in the writer, which returns bytes or None, or in what it returns."""
+    sized = Sized(b"x")
+    sized.act = act
+    results = {"len": sized, "get": user_code.buffer(get=act), "release": user_code.buffer(release=act)}
+
+    def writer(data: Any) -> bytes:
         act()
         return b"x"
 
-    def acting_end() -> None:
-        act()
+    yield "writer", writer
+    yield "end", acting(act)
+    for way, result in results.items():
+        yield way, lambda data, result=result: result
+    yield "gc", lambda data: b"x"
 
-    def many(*items: Any) -> tuple[Any, ...]:
-        return (rpc, 1, [b"a", *items, b"c"], w.on_replies)
+
+def framed_cases(w: World, act: Act) -> Cases:
+    for way, write in writers(act):
+        w.write = write
+        yield way, nq_stream_send, (w.handles["framed"], b"x")
+
+
+def framed_ex_cases(w: World, act: Act) -> Cases:
+    for way, write in writers(act):
+        w.write = write
+        yield way, nq_stream_send_ex, (w.handles["framed"], b"x", nq_stream_opt_t(on_ack=ignore))
+
+
+def call_cases(w: World, act: Act) -> Cases:
+    rpc = w.handles["rpc"]
+    yield "index", nq_rpc_call, (rpc, Index(act), b"x", w.on_reply)
+    yield "get", nq_rpc_call, (rpc, 1, user_code.buffer(get=act), w.on_reply)
+    yield "release", nq_rpc_call, (rpc, 1, user_code.buffer(release=act), w.on_reply)
+    yield "gc", nq_rpc_call, (rpc, 1, b"x", w.on_reply)
+
+
+def call_ex_cases(w: World, act: Act) -> Cases:
+    rpc = w.handles["rpc"]
+    yield "index", nq_rpc_call_ex, (rpc, Index(act), b"x", nq_rpc_opt_t(callback=w.on_reply))
+    yield "get", nq_rpc_call_ex, (rpc, 1, user_code.buffer(get=act), nq_rpc_opt_t(callback=w.on_reply))
+    yield "release", nq_rpc_call_ex, (rpc, 1, user_code.buffer(release=act), nq_rpc_opt_t(callback=w.on_reply))
+    yield "timeout", nq_rpc_call_ex, (rpc, 1, b"x", options(w, "timeout", act))
+    yield "timeout index", nq_rpc_call_ex, (rpc, 1, b"x", nq_rpc_opt_t(w.on_reply, Index(act, 0)))  # type: ignore[arg-type]
+    yield "callback", nq_rpc_call_ex, (rpc, 1, b"x", options(w, "callback", act))
+    yield "gc", nq_rpc_call_ex, (rpc, 1, b"x", nq_rpc_opt_t(callback=w.on_reply))
+
+
+def call_many_cases(w: World, act: Act) -> Cases:
+    rpc = w.handles["rpc"]
+
+    def with_item(item: Any) -> tuple[Any, ...]:
+        return (rpc, 1, [b"a", item, b"c"], w.on_replies)
 
     def lazily() -> Iterator[bytes]:
         yield b"a"
         act()
         yield b"b"
 
-    def log_acts(*args: Any) -> None:
-        act()
+    yield "index", nq_rpc_call_many, (rpc, Index(act), [b"a", b"b", b"c"], w.on_replies)
+    yield "get", nq_rpc_call_many, with_item(user_code.buffer(get=act))
+    yield "release", nq_rpc_call_many, with_item(user_code.buffer(release=act))
+    yield "iterator", nq_rpc_call_many, (rpc, 1, lazily(), w.on_replies)
+    yield "timeout index", nq_rpc_call_many, (rpc, 1, [b"a"], w.on_replies, Index(act, 0))
+    yield "gc", nq_rpc_call_many, with_item(b"b")
+    yield "none gc", nq_rpc_call_many, (rpc, 1, [], w.on_replies)
 
-    if name in ("send", "headed"):
-        stream = w.handles["plain" if name == "send" else "headed"]
-        yield "get", nq_stream_send, (stream, get)
-        yield "release", nq_stream_send, (stream, release)
-        yield "gc", nq_stream_send, (stream, b"x")
-    elif name in ("send_ex", "headed_ex"):
-        stream = w.handles["plain" if name == "send_ex" else "headed"]
-        yield "get", nq_stream_send_ex, (stream, get, nq_stream_opt_t(on_ack=ignore))
-        yield "release", nq_stream_send_ex, (stream, release, nq_stream_opt_t(on_ack=ignore))
-        yield "on_ack", nq_stream_send_ex, (stream, b"x", options("on_ack"))
-        yield "on_retransmit", nq_stream_send_ex, (stream, b"x", options("on_retransmit"))
-        yield "gc", nq_stream_send_ex, (stream, b"x", nq_stream_opt_t(on_ack=ignore))
-    elif name in ("framed", "framed_ex"):
-        stream = w.handles["framed"]
-        sized = Sized(b"x")
-        sized.act = act
-        results = {"writer": acting_writer, "end": acting_end, "len": sized, "get": get, "release": release}
-        for way, result in results.items():
-            w.write = writes(result)
-            if name == "framed":
-                yield way, nq_stream_send, (stream, b"x")
-            else:
-                yield way, nq_stream_send_ex, (stream, b"x", nq_stream_opt_t(on_ack=ignore))
-        w.write = writes(b"x")
-        if name == "framed":
-            yield "gc", nq_stream_send, (stream, b"x")
-        else:
-            yield "gc", nq_stream_send_ex, (stream, b"x", nq_stream_opt_t(on_ack=ignore))
-    elif name == "call":
-        yield "index", nq_rpc_call, (rpc, Index(act), b"x", w.on_reply)
-        yield "get", nq_rpc_call, (rpc, 1, get, w.on_reply)
-        yield "release", nq_rpc_call, (rpc, 1, release, w.on_reply)
-        yield "gc", nq_rpc_call, (rpc, 1, b"x", w.on_reply)
-    elif name == "call_ex":
-        yield "index", nq_rpc_call_ex, (rpc, Index(act), b"x", nq_rpc_opt_t(callback=w.on_reply))
-        yield "get", nq_rpc_call_ex, (rpc, 1, get, nq_rpc_opt_t(callback=w.on_reply))
-        yield "release", nq_rpc_call_ex, (rpc, 1, release, nq_rpc_opt_t(callback=w.on_reply))
-        yield "timeout", nq_rpc_call_ex, (rpc, 1, b"x", options("timeout"))
-        yield "timeout index", nq_rpc_call_ex, (rpc, 1, b"x", nq_rpc_opt_t(w.on_reply, Index(act, 0)))  # type: ignore[arg-type]
-        yield "callback", nq_rpc_call_ex, (rpc, 1, b"x", options("callback"))
-        yield "gc", nq_rpc_call_ex, (rpc, 1, b"x", nq_rpc_opt_t(callback=w.on_reply))
-    elif name == "many":
-        yield "index", nq_rpc_call_many, (rpc, Index(act), [b"a", b"b", b"c"], w.on_replies)
-        yield "get", nq_rpc_call_many, many(get)
-        yield "release", nq_rpc_call_many, many(release)
-        yield "iterator", nq_rpc_call_many, (rpc, 1, lazily(), w.on_replies)
-        yield "timeout index", nq_rpc_call_many, (rpc, 1, [b"a"], w.on_replies, Index(act, 0))
-        yield "gc", nq_rpc_call_many, many(b"b")
-        yield "none gc", nq_rpc_call_many, (rpc, 1, [], w.on_replies)
-    elif name == "notify":
-        yield "index", nq_rpc_notify, (rpc, Index(act), b"x")
-        yield "get", nq_rpc_notify, (rpc, 1, get)
-        yield "release", nq_rpc_notify, (rpc, 1, release)
-        yield "gc", nq_rpc_notify, (rpc, 1, b"x")
-    elif name in ("reply", "error"):
-        fn = nq_rpc_reply if name == "reply" else nq_rpc_error
-        yield "index", fn, (rpc, Index(act), b"x")
-        yield "get", fn, (rpc, 1, get)
-        yield "release", fn, (rpc, 1, release)
-        yield "gc", fn, (rpc, 1, b"x")
-    elif name == "open":
-        evil = Name("plain")
-        evil.act = act
-        for fn in (nq_conn_stream, nq_conn_rpc):  # type: ignore[assignment]
-            yield f"name {fn.__name__}", fn, (conn, evil)
-            yield f"gc {fn.__name__}", fn, (conn, "plain")
-            nq_log_config(nq_logconf_t(callback=log_acts))
-            yield f"log {fn.__name__}", fn, (conn, "nobody has it")
-            nq_log_config(nq_logconf_t(callback=lambda text: 1 // 0))
-            sys.unraisablehook = log_acts
-            yield f"hook {fn.__name__}", fn, (conn, "nobody has it")
-    elif name == "hdmap":
-        hdmap = nq_client_hdmap(w.client)
-        fields = {"on_rpc_request": ignore, "on_rpc_notify": None, "on_rpc_open": None, "on_rpc_close": None}
-        handler = Options("timeout", act, fields | {"timeout": 0, "use_large_msgid": False})
-        yield "timeout", nq_hdmap_rpc_handler, (hdmap, "new", handler)
-        yield "gc", nq_hdmap_rpc_handler, (hdmap, "rpc", nq_rpc_handler_t(on_rpc_request=ignore))
-        yield "modifier", nq_conn_modify_hdmap, (conn, log_acts)
-        yield "modify gc", nq_conn_modify_hdmap, (conn, ignore)
-    elif name == "other":
-        yield "reachability", nq_conn_reachability_change, (conn, Index(act))
-        yield "flush gc", nq_conn_flush, (conn,)
-        yield "alarm", nq_alarm_set, (nq_rpc_alarm(rpc), Index(act), ignore)
-        yield "alarm gc", nq_alarm_set, (nq_rpc_alarm(rpc), 1, ignore)
-        yield "new alarm gc", nq_rpc_alarm, (rpc,)
-        yield "valid", nq_rpc_is_valid, (rpc, log_acts)
-        yield "task gc", nq_rpc_task, (rpc, ignore)
-        yield "close gc", nq_rpc_close, (rpc,)
-        yield "conn gc", nq_rpc_conn, (rpc,)
-    elif name == "connect":
-        addr, conf = nq_addr_t("127.0.0.1", port=9), nq_clconf_t(insecure=True)
-        yield "gc", nq_client_connect, (w.client, addr, conf)
-        named = nq_addr_t("localhost", port=9)
-        yield "name gc", nq_client_connect, (w.client, named, conf)
-        w.client._warned = False
-        nq_log_config(nq_logconf_t(callback=log_acts))
-        yield "log", nq_client_connect, (w.client, addr, conf)
-    else:
+
+def message_cases(fn: Callable[..., Any], w: World, act: Act) -> Cases:
+    """Of a function that takes an RPC stream, a number and bytes."""
+    rpc = w.handles["rpc"]
+    yield "index", fn, (rpc, Index(act), b"x")
+    yield "get", fn, (rpc, 1, user_code.buffer(get=act))
+    yield "release", fn, (rpc, 1, user_code.buffer(release=act))
+    yield "gc", fn, (rpc, 1, b"x")
+
+
+def open_cases(w: World, act: Act) -> Cases:
+    conn = w.handles["conn"]
+    evil = Name("plain")
+    evil.act = act
+    functions: list[Callable[..., Any]] = [nq_conn_stream, nq_conn_rpc]
+    for fn in functions:
+        yield f"name {fn.__name__}", fn, (conn, evil)
+        yield f"gc {fn.__name__}", fn, (conn, "plain")
+        nq_log_config(nq_logconf_t(callback=acting(act)))
+        yield f"log {fn.__name__}", fn, (conn, "nobody has it")
+        nq_log_config(nq_logconf_t(callback=lambda text: 1 // 0))
+        sys.unraisablehook = acting(act)
+        yield f"hook {fn.__name__}", fn, (conn, "nobody has it")
+
+
+def hdmap_cases(w: World, act: Act) -> Cases:
+    conn, hdmap = w.handles["conn"], nq_client_hdmap(w.client)
+    fields = {"on_rpc_request": ignore, "on_rpc_notify": None, "on_rpc_open": None, "on_rpc_close": None}
+    handler = Options("timeout", act, fields | {"timeout": 0, "use_large_msgid": False})
+    yield "timeout", nq_hdmap_rpc_handler, (hdmap, "new", handler)
+    yield "gc", nq_hdmap_rpc_handler, (hdmap, "rpc", nq_rpc_handler_t(on_rpc_request=ignore))
+    yield "modifier", nq_conn_modify_hdmap, (conn, acting(act))
+    yield "modify gc", nq_conn_modify_hdmap, (conn, ignore)
+
+
+def other_cases(w: World, act: Act) -> Cases:
+    rpc, conn = w.handles["rpc"], w.handles["conn"]
+    yield "reachability", nq_conn_reachability_change, (conn, Index(act))
+    yield "flush gc", nq_conn_flush, (conn,)
+    yield "alarm", nq_alarm_set, (nq_rpc_alarm(rpc), Index(act), ignore)
+    yield "alarm gc", nq_alarm_set, (nq_rpc_alarm(rpc), 1, ignore)
+    yield "new alarm gc", nq_rpc_alarm, (rpc,)
+    yield "valid", nq_rpc_is_valid, (rpc, acting(act))
+    yield "task gc", nq_rpc_task, (rpc, ignore)
+    yield "close gc", nq_rpc_close, (rpc,)
+    yield "conn gc", nq_rpc_conn, (rpc,)
+
+
+def connect_cases(w: World, act: Act) -> Cases:
+    addr, conf = nq_addr_t("127.0.0.1", port=9), nq_clconf_t(insecure=True)
+    yield "gc", nq_client_connect, (w.client, addr, conf)
+    named = nq_addr_t("localhost", port=9)
+    yield "name gc", nq_client_connect, (w.client, named, conf)
+    w.client._warned = False
+    nq_log_config(nq_logconf_t(callback=acting(act)))
+    yield "log", nq_client_connect, (w.client, addr, conf)
+
+
+CASES: dict[str, Callable[[World, Act], Cases]] = {
+    "send": partial(send_cases, "plain"),
+    "send_ex": partial(send_ex_cases, "plain"),
+    "headed": partial(send_cases, "headed"),
+    "headed_ex": partial(send_ex_cases, "headed"),
+    "framed": framed_cases,
+    "framed_ex": framed_ex_cases,
+    "call": call_cases,
+    "call_ex": call_ex_cases,
+    "many": call_many_cases,
+    "notify": partial(message_cases, nq_rpc_notify),
+    "reply": partial(message_cases, nq_rpc_reply),
+    "error": partial(message_cases, nq_rpc_error),
+    "open": open_cases,
+    "hdmap": hdmap_cases,
+    "other": other_cases,
+    "connect": connect_cases,
+}
+
+
+def cases(name: str, w: World, act: Act) -> Cases:
+    if name not in CASES:
         raise ValueError(name)
+    return CASES[name](w, act)
 
 
 def run(port: int, name: str, wanted: int, act_name: str, step: int) -> str | None:

@@ -187,24 +187,6 @@ def test_cert(tmp_path: Path) -> None:
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
 
 
-def test_cert_keeps_the_authority(tmp_path: Path) -> None:
-    text = run("cert", "--out", tmp_path).fine().out
-    assert f"--ca {tmp_path / 'ca.pem'}" in text
-    ca, cert = (tmp_path / "ca.pem").read_bytes(), (tmp_path / "cert.pem").read_bytes()
-    run("cert", "--out", tmp_path).fine()
-    assert (tmp_path / "ca.pem").read_bytes() == ca
-    assert (tmp_path / "cert.pem").read_bytes() != cert
-
-
-def test_cert_cannot_be_written(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.touch()
-    run("cert", "--out", file).failed(str(file))
-    for name in ("ca.pem", "ca-key.pem"):
-        (tmp_path / name).write_text("nonsense")
-    run("cert", "--out", tmp_path).failed("choose another folder")
-
-
 # ---- completion ----
 
 

@@ -5,15 +5,14 @@
  * programs as -runs=N says. */
 #include <string.h>
 
-#include "app/wire.h"
 #include "hostile_peer.h"
 #include "hostile_side.h"
+#include "hostile_writer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define MAX_PROGRAM 4096
 #define STEP 6
-#define OFFSETS 32 /* streams whose bytes are sent in order */
 
 enum { OP_FRAME, OP_NOW, OP_TICK, OP_WAIT, OP_SIDE, OP_HONEST, OP_PACKET, OP_SEND, OP_RAW, OP_HOLD, OP_PEER, OPS };
 
@@ -23,10 +22,8 @@ typedef struct machine {
   hostile *p;
   int server; /* the hostile peer is one */
   ngtcp2_transport_params params;
-  hostile_frames frames;     /* of the next packet */
+  hostile_writer w;          /* its frames are those of the next packet; its bytes, what is left of the program */
   hostile_frames last, held; /* datagrams: for once more, and for later */
-  uint64_t offsets[OFFSETS];
-  const uint8_t *at, *end;
 } machine;
 
 static nq_tls *server_tls, *client_tls;
@@ -73,207 +70,13 @@ static void stop(void) {
 }
 #endif
 
-/* ---- frames ---- */
-
-/* A value from two bytes: small ones, those at limits, and any magnitude. */
-static uint64_t value(const uint8_t b[2]) {
-  static const uint64_t limits[] = {64,
-                                    128,
-                                    300,
-                                    1024,
-                                    2048,
-                                    4096,
-                                    1 << 14,
-                                    1 << 16,
-                                    1 << 18,
-                                    1 << 19,
-                                    (1 << 20),
-                                    1 << 24,
-                                    1 << 30,
-                                    24 << 20,
-                                    4095 * 4,
-                                    UINT64_C(1) << 60,
-                                    UINT64_C(1) << 61,
-                                    UINT64_C(1) << 62};
-  uint64_t v;
-  if (b[0] < 128)
-    return b[0] < 64 ? b[1] : (uint64_t)(b[0] & 63) << 8 | b[1];
-  if (b[0] < 224)
-    v = limits[b[0] % (sizeof limits / sizeof *limits)] + b[1] - 128;
-  else
-    v = (UINT64_C(1) << (b[0] & 31) * 2) + b[1] - 1;
-  return v & ((UINT64_C(1) << 62) - 1);
-}
-
-static uint64_t stream_id(uint8_t b) { return b < 240 ? b % OFFSETS : (uint64_t)(b - 239) << b % 60; }
-
-/* Bytes of a stream in the order that they are sent in: from the program, or messages that are right. */
-static void put_stream(machine *m, const uint8_t v[5]) {
-  static const char *const names[] = {"rpc", "rec", "raw", "no"};
-  uint8_t data[400];
-  size_t n = 0, len = v[3] < 200 ? v[3] % 40 : (size_t)(v[3] - 199) * 6;
-  uint64_t id = v[1] % OFFSETS, *offset = &m->offsets[id];
-  switch (v[2] % 8) {
-  case 0:
-  case 1:
-    memcpy(data, names[v[3] % 4], strlen(names[v[3] % 4]) + 1);
-    n = strlen(names[v[3] % 4]) + 1;
-    len = 0;
-    break;
-  case 2:
-    n = nq_wire_rpc_put(data, (int16_t)(1 + v[4] % 4), 1 + v[3] % 8, (uint32_t)len);
-    break;
-  case 3:
-    n = nq_wire_rpc_put(data, (int16_t)(0 - v[4] % 3), 1 + v[3] % 8, (uint32_t)len);
-    break;
-  case 4:
-    n = nq_wire_rpc_put(data, 7, 0, (uint32_t)len);
-    break;
-  case 5:
-    n = nq_wire_length_put(data, (uint32_t)len);
-    break;
-  case 6:
-    n = nq_wire_length_put(data, (uint32_t)value(v + 3));
-    len = len % 8;
-    break;
-  default:
-    data[n++] = v[4];
-  }
-  for (; len; len--)
-    data[n++] = m->at < m->end ? m->at[len % (size_t)(m->end - m->at)] : 0;
-  hostile_stream_frame(&m->frames, id, *offset, data, n, v[2] >= 248 || v[2] / 8 == 5);
-  *offset += n;
-}
-
-static void put_new_cid(machine *m, const uint8_t v[5]) {
-  hostile_frames *f = &m->frames;
-  uint64_t seq = value(v + 1);
-  uint8_t cid[37] = {(uint8_t)(v[4] < 250 ? 8 : v[4] - 236), 9, 9, 9, v[4] == 249};
-  memcpy(cid + 5, &seq, 4);
-  memcpy(cid + 1 + cid[0] % 20, &seq, 8); /* the token differs, too */
-  HOSTILE_FRAME(f, 0x18, seq, v[3] < 128 ? (v[3] < 64 ? 0 : seq) : value(v + 3));
-  hostile_bytes(f, cid, 1u + cid[0] % 21 + 16);
-}
-
-static void put_ack(machine *m, const uint8_t v[5]) {
-  HOSTILE_FRAME(&m->frames, v[4] & 64 ? 3 : 2, value(v + 1), v[3], v[4] & 3);
-  HOSTILE_FRAME(&m->frames, v[3] & 15);
-  for (int i = 0; i < (v[4] & 3); i++)
-    HOSTILE_FRAME(&m->frames, v[3] >> 4 & 7, v[3] & 7);
-  if (v[4] & 64)
-    HOSTILE_FRAME(&m->frames, v[3], v[2], v[1]);
-}
-
-static void put_data(machine *m, uint64_t n) {
-  for (; n; n--)
-    hostile_bytes(&m->frames, m->at < m->end ? m->at + n % (uint64_t)(m->end - m->at) : (const uint8_t *)"", 1);
-}
-
-static void put_frame(machine *m, const uint8_t v[5]) {
-  hostile_frames *f = &m->frames;
-  uint64_t id = stream_id(v[1]), n = value(v + 2);
-  switch (v[0] % 32) {
-  case 0:
-    HOSTILE_FRAME(f, 0x01);
-    break;
-  case 1:
-    hostile_ack_frame(f, &m->p->space[v[1] < 200 ? HOSTILE_1RTT : v[1] % 3]);
-    break;
-  case 2:
-    put_ack(m, v);
-    break;
-  case 3: /* RESET_STREAM, mostly of the right size */
-    HOSTILE_FRAME(f, 0x04, id, v[4], v[3] < 200 && id < OFFSETS ? m->offsets[id] : n);
-    break;
-  case 4:
-    HOSTILE_FRAME(f, 0x05, id, n);
-    break;
-  case 5:
-    HOSTILE_FRAME(f, 0x06, n, v[4]);
-    put_data(m, v[4]);
-    break;
-  case 6:
-    HOSTILE_FRAME(f, 0x07, v[4] % 64);
-    put_data(m, v[4] % 64);
-    break;
-  case 7: /* STREAM anywhere, with each combination of bits */
-    HOSTILE_FRAME(f, 0x08u | v[4] % 8, id);
-    if (v[4] & 4)
-      HOSTILE_FRAME(f, n);
-    if (v[4] & 2)
-      HOSTILE_FRAME(f, v[4] >> 3);
-    put_data(m, v[4] >> 3);
-    break;
-  case 8:
-    HOSTILE_FRAME(f, 0x10, n);
-    break;
-  case 9:
-    HOSTILE_FRAME(f, 0x11, id, n);
-    break;
-  case 10:
-    HOSTILE_FRAME(f, 0x12u | (v[1] & 1), n);
-    break;
-  case 11:
-    HOSTILE_FRAME(f, v[4] & 1 ? 0x14 : 0x16u | (v[1] & 1), n);
-    break;
-  case 12:
-    HOSTILE_FRAME(f, 0x15, id, n);
-    break;
-  case 13:
-    put_new_cid(m, v);
-    break;
-  case 14:
-    HOSTILE_FRAME(f, 0x19, v[1] < 200 ? v[1] % 16 : n);
-    break;
-  case 15:
-    HOSTILE_FRAME(f, 0x1a);
-    hostile_bytes(f, "abcdefgh", 8);
-    break;
-  case 16:
-    HOSTILE_FRAME(f, 0x1b);
-    hostile_bytes(f, v[1] < 200 ? m->p->challenge : (const uint8_t *)"abcdefgh", 8);
-    break;
-  case 17:
-    if (v[4] & 1)
-      HOSTILE_FRAME(f, 0x1d, n, v[1] % 32);
-    else
-      HOSTILE_FRAME(f, 0x1c, n, v[4], v[1] % 32);
-    put_data(m, v[1] % 32);
-    break;
-  case 18:
-    HOSTILE_FRAME(f, 0x1e);
-    break;
-  case 19:
-    HOSTILE_FRAME(f, 0x30u | (v[1] & 1));
-    if (v[1] & 1)
-      HOSTILE_FRAME(f, v[4]);
-    put_data(m, v[4]);
-    break;
-  case 20:
-    HOSTILE_FRAME(f, n);
-    break;
-  case 21:
-    for (int i = v[1]; i--;)
-      HOSTILE_FRAME(f, 0);
-    break;
-  case 22: /* generous limits */
-    HOSTILE_FRAME(f, 0x10, 1u << 30, 0x12, 1000, 0x13, 1000, 0x11, id, 1u << 30);
-    break;
-  case 23:
-    put_data(m, v[1] % 40);
-    break;
-  default:
-    put_stream(m, v);
-  }
-}
-
 /* ---- packets and datagrams ---- */
 
 static void put_packet(machine *m, uint8_t level, uint8_t flags) {
   hostile_level l = level < 220 ? HOSTILE_1RTT : level % 2 ? HOSTILE_HANDSHAKE : HOSTILE_INITIAL;
-  hostile_packet(m->p, l, &m->frames,
+  hostile_packet(m->p, l, &m->w.frames,
                  (flags >= 192 ? 1u << flags % 8 : 0u) | (l == HOSTILE_INITIAL ? HOSTILE_PAD : 0u));
-  m->frames.len = 0;
+  m->w.frames.len = 0;
 }
 
 static void send_datagram(machine *m) {
@@ -301,11 +104,11 @@ static void hold(machine *m, const uint8_t v[5]) {
     break;
   case 3:
     if (p->len)
-      p->data[value(v + 1) % p->len] ^= v[3];
+      p->data[hostile_value(v + 1) % p->len] ^= v[3];
     break;
   default:
     if (p->len)
-      p->len -= value(v + 1) % p->len;
+      p->len -= hostile_value(v + 1) % p->len;
   }
 }
 
@@ -314,7 +117,7 @@ static void put_raw(machine *m, const uint8_t v[5]) {
   uint8_t head[64] = {(uint8_t)(v[1] | (v[0] & 1 ? 0xc0 : 0x40))};
   size_t n = 1;
   if (v[0] & 2) {
-    hostile_retry(m->p, m->at, (size_t)(m->end - m->at) % 64);
+    hostile_retry(m->p, m->w.at, (size_t)(m->w.end - m->w.at) % 64);
     return;
   }
   if (v[0] & 1) {
@@ -330,8 +133,8 @@ static void put_raw(machine *m, const uint8_t v[5]) {
     n += m->p->scid.datalen;
   }
   hostile_raw(m->p, head, n);
-  for (size_t i = v[3]; i && m->at < m->end; i--)
-    hostile_raw(m->p, m->at + i % (size_t)(m->end - m->at), 1);
+  for (size_t i = v[3]; i && m->w.at < m->w.end; i--)
+    hostile_raw(m->p, m->w.at + i % (size_t)(m->w.end - m->w.at), 1);
 }
 
 static void new_peer(machine *m) {
@@ -339,7 +142,7 @@ static void new_peer(machine *m) {
   if (m->p)
     hostile_free(m->p);
   hostile_side_address(&m->x, &to);
-  memset(m->offsets, 0, sizeof m->offsets);
+  memset(m->w.offsets, 0, sizeof m->w.offsets);
   m->p = hostile_new(&m->net, m->server ? server_ctx : client_ctx, m->server, &to, &m->params);
 }
 
@@ -366,7 +169,7 @@ static void peer_op(machine *m, const uint8_t v[5]) {
     hostile_read(p);
     break;
   default:
-    p->space[HOSTILE_1RTT].next_pn += value(v + 1);
+    p->space[HOSTILE_1RTT].next_pn += hostile_value(v + 1);
   }
 }
 
@@ -396,10 +199,10 @@ static void step(machine *m, const uint8_t v[STEP]) {
       1000, 100000, 1000000, 26000000, 100000000, 1000000000, UINT64_C(11000000000), UINT64_C(31000000000)};
   switch (v[0] % OPS) {
   case OP_FRAME:
-    put_frame(m, v + 1);
+    hostile_write_frame(&m->w, m->p, v + 1);
     break;
   case OP_NOW: /* a frame in a packet of its own, which is taken in at once */
-    put_frame(m, v + 1);
+    hostile_write_frame(&m->w, m->p, v + 1);
     put_packet(m, v[0], 0);
     send_datagram(m);
     if (v[0] & 1)
@@ -464,12 +267,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   start();
   if (size < 2 || size > MAX_PROGRAM)
     return 0;
-  memset(&m, 0, offsetof(machine, frames));
-  memset(m.offsets, 0, sizeof m.offsets);
-  m.frames.len = m.last.len = m.held.len = 0;
+  memset(&m, 0, offsetof(machine, w));
+  m.w.frames.len = m.last.len = m.held.len = 0;
   m.server = data[0] & 1;
-  m.at = data + 2;
-  m.end = data + size;
+  m.w.at = data + 2;
+  m.w.end = data + size;
   nq_sim_init(&m.net, 7);
   m.net.delay = 0;
   set_params(&m.params, data[1] & 7);
@@ -480,9 +282,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (m.server)
     hostile_side_connect(&m.x);
   hostile_shake(m.p, (hostile_point)((data[0] >> 1) % 8 < 5 ? (data[0] >> 1) % 8 : HOSTILE_CONFIRMED), tick, &m);
-  while (m.end - m.at >= STEP) {
-    const uint8_t *v = m.at;
-    m.at += STEP;
+  while (m.w.end - m.w.at >= STEP) {
+    const uint8_t *v = m.w.at;
+    m.w.at += STEP;
     step(&m, v);
   }
   send_datagram(&m);

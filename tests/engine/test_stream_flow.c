@@ -448,6 +448,63 @@ static void test_assembly_bound(void) {
   sim_world_close(&f);
 }
 
+/* A stream that is reset before it had an ID leaves nothing behind: no place in the queue, no ID, no word to the peer.
+ */
+static void test_cancelled_opens(void) {
+  for (int first_connect = 0; first_connect < 2; first_connect++) {
+    sim_world f;
+    sim_world_open(&f, 23);
+    f.w.s.limits.max_streams_bidi = 1;
+    sim_world_listen(&f);
+    f.w.s.echo = 0;
+    f.w.c.limits.max_pending_opens = 8;
+    nq_handle busy = 0, waits[8];
+    if (first_connect)
+      sim_world_connect(&f);
+    else
+      f.conn = world_connect(&f.w, "localhost");
+    if (first_connect) {
+      busy = world_stream(&f.w, f.conn, NQ_KIND_RECORD, "rec");
+      nq_stream_send(f.w.c.l, busy, (const uint8_t *)"busy", 4);
+      world_run(&f.w, 100);
+      REQUIRE(f.w.s.count[NQ_EV_STREAM_OPEN] == 1);
+    }
+    uint32_t closed = f.w.c.count[NQ_EV_STREAM_CLOSE];
+    for (int round = 0; round < 50; round++) { /* in every order */
+      for (int i = 0; i < 8; i++) {
+        waits[i] = world_stream(&f.w, f.conn, i % 2 ? NQ_KIND_RECORD : NQ_KIND_RPC, i % 2 ? "rec" : "rpc");
+        if (i % 2)
+          nq_stream_send(f.w.c.l, waits[i], (const uint8_t *)"never sent", 10);
+        else
+          CHECK_EQ(nq_rpc_call(f.w.c.l, waits[i], 1, NULL, 0, 0, NULL, NULL), 0);
+      }
+      for (int i = 0; i < 8; i++) {
+        nq_handle s = waits[(i * 5 + round) % 8];
+        CHECK_EQ(nq_stream_reset(f.w.c.l, s, 9), 0);
+        CHECK_EQ(nq_stream_close(f.w.c.l, s), 0);
+        CHECK(nq_stream_send(f.w.c.l, s, (const uint8_t *)"x", 1) < 0);
+      }
+      side_tick(&f.w.c, 0);
+    }
+    side_tick(&f.w.c, 0);
+    CHECK_EQ(f.w.c.count[NQ_EV_STREAM_CLOSE], closed + 400);
+    CHECK_EQ(f.w.c.stream_code, 9);
+    CHECK_EQ(f.w.c.gone, 200);
+    CHECK_EQ(world_stats(f.w.c.l).streams, (uint64_t)first_connect);
+    CHECK_EQ(world_stats(f.w.c.l).pending_calls, 0);
+    CHECK_EQ(nq_conn_get(&f.w.c.l->hub, f.conn)->queued, 0);
+    if (first_connect)
+      nq_stream_close(f.w.c.l, busy);
+    nq_handle next = world_stream(&f.w, f.conn, NQ_KIND_RECORD, "rec");
+    nq_stream_send(f.w.c.l, next, (const uint8_t *)"next", 4);
+    world_run(&f.w, 200);
+    CHECK_EQ(nq_stream_id(f.w.c.l, next), first_connect ? 4 : 0);
+    CHECK_EQ(f.w.s.count[NQ_EV_STREAM_OPEN], 1 + (uint32_t)first_connect);
+    CHECK_EQ(f.w.s.count[NQ_EV_STREAM_RESET], 0);
+    sim_world_close(&f);
+  }
+}
+
 int main(void) {
   RUN(test_pause);
   RUN(test_paused_to_the_end);
@@ -457,6 +514,7 @@ int main(void) {
   RUN(test_credits_come_back);
   RUN(test_pending_opens);
   RUN(test_open_before_connected);
+  RUN(test_cancelled_opens);
   RUN(test_assembly_bound);
   CHECK_DONE();
 }

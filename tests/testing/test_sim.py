@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import socket
 import threading
 import time
+import weakref
 from typing import Any
 
 import pytest
 
 import naquid
+from naquid import _naquid, capi
 from naquid.testing import Authority, SimConditions, SimDeadlock, SimNetwork
 
 SERVER = "10.0.0.1"
@@ -511,3 +514,42 @@ def test_a_closed_network(place: Place) -> None:
     network.close()
     with contextlib.closing(network), pytest.raises(RuntimeError, match="the SimNetwork is closed"):
         network.run(main())
+
+
+def test_a_loop_that_was_forgotten_goes_with_its_network() -> None:
+    sim = _naquid.Sim(1)
+    loop = _naquid.Loop(sim=_naquid.SimHost(sim, ["10.0.0.1"]))
+    assert sim.loops == [loop]
+    gone = weakref.ref(loop)
+    del sim, loop
+    gc.collect()
+    assert gone() is None
+
+
+def test_clients_of_the_c_api(place: Place) -> None:
+    """They are polled, and live where they were made; servers have threads, and are refused."""
+
+    async def main() -> list[object]:
+        seen: list[object] = []
+        with network.host("10.0.0.2"):
+            client = capi.nq_client_create(1, 1)
+            with pytest.raises(RuntimeError, match=r"use naquid\.serve"):
+                capi.nq_server_create(1)
+        assert client is not None
+        conf = capi.nq_clconf_t(on_open=lambda conn, pctx: seen.append("open"), idle_timeout=capi.nq_time_sec(5))
+        conf.on_close = lambda conn, error, detail, remote: seen.append(detail.code)
+        async with place.serve(idle_timeout=60.0) as server:
+            assert capi.nq_client_connect(client, capi.nq_addr_t(SERVER, ca=place.ca, port=4433), conf)
+            start = now()
+            while len(seen) < 2:
+                capi.nq_client_poll(client)
+                await asyncio.sleep(0.001)
+                if seen and len(seen) == 1 and server.connections:
+                    (conn,) = server.connections
+                    assert conn.remote_address is None or conn.remote_address[0] == "10.0.0.2"
+            assert now() - start == pytest.approx(5, abs=0.1)
+        capi.nq_client_destroy(client)
+        return seen
+
+    with SimNetwork() as network:
+        assert network.run(main()) == ["open", 25]

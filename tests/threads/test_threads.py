@@ -80,151 +80,179 @@ def test_handlers_of_workers_overlap(net: Any, threads: Any, polled: Any) -> Non
     capi.nq_server_join(server)
 
 
-def test_workers_clients_and_strangers(net: Any, threads: Any) -> None:
-    """Workers, clients in threads of their own, and threads that own nothing; what they share is Python objects. Each
-    call has one reply, each connection's context is its own, and nothing is left."""
-    lock = threading.Lock()
-    counts = {"calls": 0, "replies": 0, "closed": 0}
-    handles: list[Any] = []  # of both sides; shared without a lock, as an application may
-    served: dict[int, int] = {}
-    stop = threading.Event()
-    unraisable: list[object] = []
+class Shared:
+    """What workers, clients and foreign threads use at once: the handles of both sides, and what was counted. The list
+    of handles has no lock, as an application's may have none."""
 
-    def count(name: str) -> None:
-        with lock:
-            counts[name] += 1
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.counts = {"calls": 0, "replies": 0, "closed": 0}
+        self.handles: list[Any] = []
+        self.served: dict[int, int] = {}  # requests, by the thread that answered them
+        self.stop = threading.Event()
 
-    def request(rpc: Any, type: int, msgid: int, data: bytes) -> None:
-        served[threading.get_ident()] = served.get(threading.get_ident(), 0) + 1
+    def count(self, name: str) -> None:
+        with self.lock:
+            self.counts[name] += 1
+
+    def keep(self, handle: Any) -> None:
+        self.handles.append(handle)
+        if len(self.handles) > 300:
+            del self.handles[:150]
+
+    # ---- handlers ----
+
+    def fill(self, m: Any) -> None:
+        capi.nq_hdmap_rpc_handler(
+            m, "rpc", capi.nq_rpc_handler_t(on_rpc_open=lambda r, p: self.keep(r), on_rpc_request=self.request)
+        )
+        capi.nq_hdmap_stream_handler(
+            m, "s",
+            capi.nq_stream_handler_t(on_stream_open=lambda s, p: self.keep(s), on_stream_record=lambda s, d: None),
+        )  # fmt: skip
+
+    def request(self, rpc: Any, type: int, msgid: int, data: bytes) -> None:
+        self.served[threading.get_ident()] = self.served.get(threading.get_ident(), 0) + 1
         conn = capi.nq_rpc_conn(rpc)
         side = "client" if capi.nq_conn_is_client(conn) else "server"
         capi.nq_rpc_reply(rpc, msgid, data if capi.nq_conn_ctx(conn)[0] == side else b"wrong")
 
-    def keep(handle: Any) -> None:
-        handles.append(handle)
-        if len(handles) > 300:
-            del handles[:150]
-
-    def fill(m: Any) -> None:
-        capi.nq_hdmap_rpc_handler(
-            m, "rpc", capi.nq_rpc_handler_t(on_rpc_open=lambda r, p: keep(r), on_rpc_request=request)
-        )
-        capi.nq_hdmap_stream_handler(
-            m, "s",
-            capi.nq_stream_handler_t(on_stream_open=lambda s, p: keep(s), on_stream_record=lambda s, d: None),
-        )  # fmt: skip
-
-    def server_open(conn: Any, pctx: Any) -> None:
+    def server_open(self, conn: Any, pctx: Any) -> None:
         pctx[0] = ["server", object()]
-        keep(conn)
+        self.keep(conn)
 
-    def client_open(conn: Any, pctx: Any) -> None:
+    def client_open(self, conn: Any, pctx: Any) -> None:
         pctx[0] = ["client", object()]
-        keep(conn)
+        self.keep(conn)
         for _ in range(2):
             capi.nq_conn_rpc(conn, "rpc")
             capi.nq_conn_stream(conn, "s")
 
-    def replied(rpc: Any, result: int, data: bytes) -> None:
-        count("replies")
-        if result == capi.NQ_OK and data != b"payload":
-            raise AssertionError(data)
+    def client_closed(self, conn: Any, error: int, detail: Any, remote: bool) -> int:
+        self.count("closed")
+        return capi.nq_time_msec(random.choice([0, 1, 5]))
 
-    def call(rpc: Any) -> None:
-        count("calls")
-        options = capi.nq_rpc_opt_t(replied, capi.nq_time_msec(200))
-        if random.random() < 0.5:
-            capi.nq_rpc_call(rpc, 1, b"payload", replied)
+
+class Actions:
+    """What a foreign thread does with a handle: something at random, which now and then ends what it acts on."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+
+    def on(self, handle: Any) -> None:
+        if isinstance(handle, capi.nq_conn_t):
+            self.on_conn(handle)
+        elif isinstance(handle, capi.nq_rpc_t):
+            self.on_rpc(handle)
         else:
-            capi.nq_rpc_call_ex(rpc, 1, b"payload", options)
+            self.on_stream(handle)
 
-    def own_map(conn: Any) -> None:
-        maps: list[Any] = []
-
-        def modify(m: Any) -> None:
-            maps.append(m)
-            fill(m)
-
-        capi.nq_conn_modify_hdmap(conn, modify)
-        for m in maps:
-            serve_echo(m)
-
-    def context(handle: Any) -> None:
-        read = capi.nq_conn_ctx if isinstance(handle, capi.nq_conn_t) else None
-        if read is not None:
-            found = read(handle)
-            assert found is None or found[0] in ("server", "client")
-
-    def rpc_action(rpc: Any) -> None:
+    def on_rpc(self, rpc: Any) -> None:
+        call = self.call
         random.choice([
             call, call, call, lambda r: capi.nq_rpc_notify(r, 1, b"x"), lambda r: capi.nq_rpc_reply(r, 60_000, b"x"),
             lambda r: capi.nq_rpc_task(r, lambda r: None), capi.nq_rpc_sid, capi.nq_rpc_ctx, capi.nq_rpc_outgoing,
-            lambda r: capi.nq_rpc_is_valid(r, lambda r, why: None), lambda r: context(capi.nq_rpc_conn(r)), alarm,
+            lambda r: capi.nq_rpc_is_valid(r, lambda r, why: None), lambda r: check_context(capi.nq_rpc_conn(r)),
+            self.alarm,
         ])(rpc)  # fmt: skip
         if random.random() < 0.01:
             capi.nq_rpc_close(rpc)
 
-    def alarm(rpc: Any) -> None:
-        made = capi.nq_rpc_alarm(rpc)
-        capi.nq_alarm_set(made, capi.nq_time_now() + capi.nq_time_msec(random.randrange(10)), lambda box: None)
-        if random.random() < 0.5:
-            capi.nq_alarm_destroy(made)
-
-    def stream_action(stream: Any) -> None:
+    def on_stream(self, stream: Any) -> None:
         random.choice([
             lambda s: capi.nq_stream_send(s, b"record"), capi.nq_stream_sid, capi.nq_stream_ctx,
             lambda s: capi.nq_stream_send_ex(s, b"x", capi.nq_stream_opt_t(on_ack=lambda n, d: None)),
-            lambda s: context(capi.nq_stream_conn(s)), lambda s: capi.nq_stream_task(s, capi.nq_stream_sid),
+            lambda s: check_context(capi.nq_stream_conn(s)), lambda s: capi.nq_stream_task(s, capi.nq_stream_sid),
         ])(stream)  # fmt: skip
         if random.random() < 0.01:
             capi.nq_stream_close(stream)
 
-    def conn_action(conn: Any) -> None:
+    def on_conn(self, conn: Any) -> None:
         random.choice([
-            context, context, capi.nq_conn_flush, capi.nq_conn_fd, capi.nq_conn_reconnect_wait, own_map,
-            lambda c: capi.nq_conn_rpc(c, "rpc"), lambda c: capi.nq_conn_stream(c, "s"),
+            check_context, check_context, capi.nq_conn_flush, capi.nq_conn_fd, capi.nq_conn_reconnect_wait,
+            self.own_map, lambda c: capi.nq_conn_rpc(c, "rpc"), lambda c: capi.nq_conn_stream(c, "s"),
             lambda c: capi.nq_conn_is_valid(c, lambda c, why: None),
         ])(conn)  # fmt: skip
         if random.random() < 0.01:
             random.choice([capi.nq_conn_close, capi.nq_conn_reset])(conn)
 
-    def stranger() -> None:
-        while not stop.is_set():
-            known = list(handles)  # the others change it meanwhile
-            for handle in random.sample(known, min(20, len(known))):
-                if isinstance(handle, capi.nq_conn_t):
-                    conn_action(handle)
-                elif isinstance(handle, capi.nq_rpc_t):
-                    rpc_action(handle)
-                else:
-                    stream_action(handle)
-            time.sleep(0.002)
+    def call(self, rpc: Any) -> None:
+        self.shared.count("calls")
+        options = capi.nq_rpc_opt_t(self.replied, capi.nq_time_msec(200))
+        if random.random() < 0.5:
+            capi.nq_rpc_call(rpc, 1, b"payload", self.replied)
+        else:
+            capi.nq_rpc_call_ex(rpc, 1, b"payload", options)
 
-    def closed(conn: Any, error: int, detail: Any, remote: bool) -> int:
-        count("closed")
-        return capi.nq_time_msec(random.choice([0, 1, 5]))
+    def replied(self, rpc: Any, result: int, data: bytes) -> None:
+        self.shared.count("replies")
+        if result == capi.NQ_OK and data != b"payload":
+            raise AssertionError(data)
 
-    def own_client(port: int) -> None:
-        while not stop.is_set():
-            client = net.client(fill)
-            end = time.monotonic() + random.uniform(0.2, 0.6)
-            while time.monotonic() < end and not stop.is_set():
-                if client._loop._live_conns < 4:
-                    net.connect(client, port, on_open=client_open, on_close=closed)
-                capi.nq_client_poll(client)
-            capi.nq_client_destroy(client)
+    def alarm(self, rpc: Any) -> None:
+        made = capi.nq_rpc_alarm(rpc)
+        capi.nq_alarm_set(made, capi.nq_time_now() + capi.nq_time_msec(random.randrange(10)), lambda box: None)
+        if random.random() < 0.5:
+            capi.nq_alarm_destroy(made)
 
+    def own_map(self, conn: Any) -> None:
+        maps: list[Any] = []
+
+        def modify(m: Any) -> None:
+            maps.append(m)
+            self.shared.fill(m)
+
+        capi.nq_conn_modify_hdmap(conn, modify)
+        for m in maps:
+            serve_echo(m)
+
+
+def check_context(handle: Any) -> None:
+    """A connection's context is that of a side, once there is one."""
+    if isinstance(handle, capi.nq_conn_t):
+        found = capi.nq_conn_ctx(handle)
+        assert found is None or found[0] in ("server", "client")
+
+
+def act_on_handles(shared: Shared) -> None:
+    """What a foreign thread does until it is to stop."""
+    actions = Actions(shared)
+    while not shared.stop.is_set():
+        known = list(shared.handles)  # the others change it meanwhile
+        for handle in random.sample(known, min(20, len(known))):
+            actions.on(handle)
+        time.sleep(0.002)
+
+
+def run_clients(net: Any, shared: Shared, port: int) -> None:
+    """What a client's thread does until it is to stop: one client after another, each with a few connections."""
+    while not shared.stop.is_set():
+        client = net.client(shared.fill)
+        end = time.monotonic() + random.uniform(0.2, 0.6)
+        while time.monotonic() < end and not shared.stop.is_set():
+            if client._loop._live_conns < 4:
+                net.connect(client, port, on_open=shared.client_open, on_close=shared.client_closed)
+            capi.nq_client_poll(client)
+        capi.nq_client_destroy(client)
+
+
+def test_workers_clients_and_foreign_threads(net: Any, threads: Any) -> None:
+    """Workers, clients in threads of their own, and threads that own nothing; what they share is Python objects. Each
+    call has one reply, each connection's context is its own, and nothing is left."""
+    shared = Shared()
+    counts, served, handles = shared.counts, shared.served, shared.handles
+    unraisable: list[object] = []
     hook, sys.unraisablehook = sys.unraisablehook, lambda event: unraisable.append(event.exc_value)
     try:
-        server, port = net.serve(4, fill, on_open=server_open)
+        server, port = net.serve(4, shared.fill, on_open=shared.server_open)
         for _ in range(2):
-            threads.start(own_client, port)
-            threads.start(stranger)
+            threads.start(run_clients, net, shared, port)
+            threads.start(act_on_handles, shared)
         end = time.monotonic() + 30 * SECONDS
         time.sleep(SECONDS)
         while not (counts["replies"] and len(served) > 1) and time.monotonic() < end:
             time.sleep(0.01)
-        stop.set()
+        shared.stop.set()
         threads.join()
         capi.nq_server_join(server)
     finally:

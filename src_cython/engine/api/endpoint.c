@@ -48,7 +48,7 @@ static void end_if_here(void *ctx, nq_handle h, void *obj) {
   (void)h;
   nq_conn *c = obj;
   if (c->ep == ctx && c->connected)
-    nq_conn_end(c, NQ_WHY_SYSTEM, 0, "the local endpoint was closed", 0, NULL);
+    nq_conn_close_now(c, NQ_WHY_SYSTEM, "the local endpoint was closed");
 }
 
 static void forget_if_here(void *ctx, nq_handle h, void *obj) {

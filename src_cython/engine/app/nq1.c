@@ -84,6 +84,7 @@ static void emit(nq_stream *s, const nq_frame *f, const uint8_t *data) {
     if (!nq_calls_take(&nq1(s)->calls, f->msgid, &user))
       return; /* late, or an answer to nothing */
     hub->calls--;
+    s->c->calls--;
   }
   nq_event *e = nq_events_push(&hub->batch, kind, s->h);
   e->type = f->type;

@@ -25,6 +25,17 @@ int nq_addr_is_wildcard(const nq_addr *a) {
   return IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr) || !memcmp(&a->in6.sin6_addr, mapped, sizeof mapped);
 }
 
+void nq_addr_to_loopback(nq_addr *a) {
+  if (!nq_addr_is_wildcard(a))
+    return;
+  if (a->sa.sa_family == AF_INET)
+    a->in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  else if (IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr))
+    a->in6.sin6_addr = in6addr_loopback;
+  else /* ::ffff:127.0.0.1 */
+    memcpy(&a->in6.sin6_addr.s6_addr[12], &(uint32_t){htonl(INADDR_LOOPBACK)}, 4);
+}
+
 /* The scope of an address, a number or the name of an interface; 0 when it is neither. */
 static uint32_t parse_scope(const char *s) {
   uint64_t n = 0;

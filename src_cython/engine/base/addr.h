@@ -21,6 +21,9 @@ int nq_addr_equal(const nq_addr *a, const nq_addr *b);
 /* Whether a socket bound to it receives what is sent to every address of the machine: 0.0.0.0, ::, or the former as an
  * IPv6 socket writes it, ::ffff:0.0.0.0. 0 for no address. */
 int nq_addr_is_wildcard(const nq_addr *a);
+/* Whoever sends to a wildcard address reaches this machine, which answers from another one: makes it the loopback
+ * address of its family, with the port as it was. What is no wildcard stays as it is. */
+void nq_addr_to_loopback(nq_addr *a);
 /* Reads "127.0.0.1" or "fe80::1%eth0", with a port. 0, or -1 when host is no numeric address. */
 int nq_addr_parse(nq_addr *a, const char *host, uint16_t port);
 /* Writes "127.0.0.1:80", "[::1]:80" or, for no address, "-"; always terminated. Returns buf. */

@@ -27,6 +27,7 @@ struct nq_sim_socket {
   nq_sim_host *host; /* NULL: of no host, and bound to one address */
   nq_sim_socket *next;
   int wildcard; /* bound to every address of its host; of IPv6: of both families */
+  int exact; /* bound to one address, and not in the mapped form: nothing is to be translated */
   nq_addr plain; /* what it is bound to, not in the mapped form */
   uint64_t busy; /* until when the link towards it sends */
   nq_sim_packet *got; /* handed out by the last recv */
@@ -146,7 +147,7 @@ static nq_addr unmapped(const nq_addr *a) {
 }
 
 /* Whether the socket is bound to this address, which is none of the mapped form. */
-static int bound(const nq_sim_socket *e, const nq_addr *to) {
+static inline int bound(const nq_sim_socket *e, const nq_addr *to) {
   if (!e->wildcard)
     return nq_addr_equal(&e->plain, to);
   if (nq_addr_port(&e->io.local) != nq_addr_port(to))
@@ -231,8 +232,7 @@ static void fly(nq_sim *s, nq_sim_packet *p) {
 
 /* How long a packet waits before a link of limited rate. 0: the queue is full. */
 static int wait_for_link(nq_sim *s, nq_sim_socket *to, size_t len, uint64_t *queued) {
-  *queued = 0;
-  if (!s->rate || !to)
+  if (!to)
     return 1;
   if (to->busy < s->now)
     to->busy = s->now;
@@ -244,14 +244,18 @@ static int wait_for_link(nq_sim *s, nq_sim_socket *to, size_t len, uint64_t *que
 }
 
 static void post(nq_sim *s, const uint8_t *data, size_t len, const nq_addr *from, const nq_addr *to) {
-  nq_addr outer = outside(s, from), inner = *to;
-  uint64_t queued;
+  nq_addr outer = *from, inner = *to;
+  uint64_t queued = 0;
+  int nowhere = 0;
   s->sent++;
   if (s->sniff)
     s->sniff(s->sniff_ctx, data, len, from, to);
-  int nowhere = !inside(s, &inner);
-  if (s->cut || nowhere || same_host(&s->cut_to, to) || happens(s, s->loss) || (s->mtu && len > s->mtu) ||
-      !wait_for_link(s, s->rate ? find(s, &inner) : NULL, len, &queued)) {
+  if (s->nats) {
+    outer = outside(s, from);
+    nowhere = !inside(s, &inner);
+  }
+  if (s->cut || nowhere || (s->cut_to.len && same_host(&s->cut_to, to)) || happens(s, s->loss) ||
+      (s->mtu && len > s->mtu) || (s->rate && !wait_for_link(s, find(s, &inner), len, &queued))) {
     s->lost++;
     return;
   }
@@ -298,13 +302,13 @@ void nq_sim_advance(nq_sim *s, uint64_t to) {
   }
 }
 
-int nq_sim_arrived(const nq_sim_host *h) {
-  for (const nq_sim_packet *p = h->sim->flight; p && p->due <= h->sim->now; p = p->next) {
+uint64_t nq_sim_arrival(const nq_sim_host *h) {
+  for (const nq_sim_packet *p = h->sim->flight; p; p = p->next) {
     const nq_sim_socket *e = find(h->sim, &p->to);
     if (e && e->host == h)
-      return 1;
+      return p->due;
   }
-  return 0;
+  return UINT64_MAX;
 }
 
 /* ---- sockets ---- */
@@ -317,9 +321,17 @@ static void drop_got(nq_sim_socket *e) {
   }
 }
 
+/* Datagram n as the socket has it: to which of its addresses, and of IPv4 in the mapped form where it is of IPv6. */
+static void translate(nq_sim_socket *e, const nq_sim_packet *p, int n) {
+  int v6 = e->io.local.sa.sa_family == AF_INET6;
+  e->from[n] = v6 ? mapped(&p->from) : p->from;
+  e->to[n] = v6 ? mapped(&p->to) : p->to;
+  e->v[n].remote = &e->from[n];
+  e->v[n].local = &e->to[n];
+}
+
 static int io_recv(nq_io *io, const nq_datagram **out) {
   nq_sim_socket *e = (nq_sim_socket *)io;
-  int v6 = io->local.sa.sa_family == AF_INET6;
   drop_got(e);
   int n = 0;
   nq_sim_packet *before = NULL;
@@ -332,9 +344,9 @@ static int io_recv(nq_io *io, const nq_datagram **out) {
     nq_sim_packet *p = take(e->s, at, before);
     p->next = e->got;
     e->got = p;
-    e->from[n] = v6 ? mapped(&p->from) : p->from;
-    e->to[n] = v6 ? mapped(&p->to) : p->to;
-    e->v[n] = (nq_datagram){.data = p->data, .len = (uint32_t)p->len, .remote = &e->from[n], .local = &e->to[n]};
+    e->v[n] = (nq_datagram){.data = p->data, .len = (uint32_t)p->len, .remote = &p->from, .local = &io->local};
+    if (!e->exact)
+      translate(e, p, n);
     io->stats.rx_bytes += p->len;
     n++;
   }
@@ -360,13 +372,17 @@ static int source(const nq_sim_socket *e, const nq_addr *remote, const nq_addr *
 static void io_push(nq_io *io, size_t len, size_t segment, const nq_addr *remote, const nq_addr *local, uint8_t ecn) {
   (void)ecn;
   nq_sim_socket *e = (nq_sim_socket *)io;
-  nq_addr to = unmapped(remote), from;
-  if (!source(e, &to, e->wildcard ? local : NULL, &from)) {
-    io->stats.tx_errors++;
-    return;
+  nq_addr to, from;
+  if (!e->exact) {
+    to = unmapped(remote);
+    remote = &to;
+    if (!source(e, &to, e->wildcard ? local : NULL, &from)) {
+      io->stats.tx_errors++;
+      return;
+    }
   }
   for (size_t off = 0; off < len; off += segment) {
-    post(e->s, e->room + off, len - off < segment ? len - off : segment, &from, &to);
+    post(e->s, e->room + off, len - off < segment ? len - off : segment, e->exact ? &io->local : &from, remote);
     io->stats.tx_datagrams++;
   }
   io->stats.tx_bytes += len;
@@ -384,7 +400,7 @@ static void io_close(nq_io *io) {
 }
 
 static nq_sim_socket *socket_on(nq_sim *s, nq_sim_host *h, const nq_addr *local) {
-  static const nq_io_ops ops = {io_recv, io_room, io_push, io_flush, io_close};
+  static const nq_io_ops ops = {io_recv, io_room, io_push, io_flush, io_close, NULL};
   nq_sim_socket *e = calloc(1, sizeof *e);
   if (!e)
     return NULL;
@@ -395,6 +411,7 @@ static nq_sim_socket *socket_on(nq_sim *s, nq_sim_host *h, const nq_addr *local)
   e->io.fd = -1;
   e->io.local = *local;
   e->plain = unmapped(local);
+  e->exact = !e->wildcard && nq_addr_equal(local, &e->plain);
   e->next = s->sockets;
   s->sockets = e;
   return e;

@@ -59,7 +59,7 @@ int nq_sim_rebind_host(nq_sim *s, const nq_addr *host);
 uint64_t nq_sim_next(const nq_sim *s);
 /* Moves the clock on, never back. What arrives where nothing listens is lost. */
 void nq_sim_advance(nq_sim *s, uint64_t to);
-/* 1 when a packet has arrived at a socket of the host. */
-int nq_sim_arrived(const nq_sim_host *h);
+/* When the next packet arrives at a socket of the host, which may have passed; UINT64_MAX: none is on its way. */
+uint64_t nq_sim_arrival(const nq_sim_host *h);
 
 #endif

@@ -15,6 +15,7 @@
 #include "quic/closing.h"
 #include "quic/receive.h"
 #include "quic/stream_in.h"
+#include "quic/unreachable.h"
 #include "tls/random.h"
 
 #define NQ_BUSY_DATAGRAMS 8 /* a receive that found this many is worth repeating before the next wait */
@@ -218,7 +219,7 @@ static void run_resumed(nq_loop *l) {
 }
 
 static int something_waits(const nq_loop *l) {
-  return l->hub.batch.n || l->hub.dirty || l->hub.resumed || l->hub.deferred || l->hub.dead_streams ||
+  return l->hub.batch.n || l->hub.dirty || l->hub.failed || l->hub.resumed || l->hub.deferred || l->hub.dead_streams ||
          l->hub.dead_conns || l->hub.pool.returned || atomic_load_explicit(&l->inbox.woken, memory_order_acquire);
 }
 
@@ -269,6 +270,10 @@ static int look(nq_loop *l, int64_t ns) {
     if (!ep)
       continue;
     ep->readable |= w->ready[i].readable;
+    if (w->ready[i].failed && ep->io->ops->ask_errors) {
+      ep->io->ops->ask_errors(ep->io);
+      l->hub.failed |= ep->io->n_errors != 0;
+    }
     if (w->ready[i].writable && ep->watching_write)
       nq_burst_flush(ep);
   }
@@ -331,6 +336,8 @@ int nq_loop_poll(nq_loop *l, int64_t max_wait) {
       got = receive(l);
   }
   l->traffic |= got;
+  if (l->hub.failed)
+    nq_unreachable(&l->hub);
   if (nq_timers_next(&l->hub.timers) <= l->hub.now)
     run_timers(l);
   nq_inbox_run(l);

@@ -30,6 +30,8 @@ static void quic_more_streams(nq_conn *c, int uni) {
     ngtcp2_conn_extend_max_streams_bidi(c->quic, 1);
 }
 
+static int quic_fin_acked(nq_conn *c, int64_t id) { return ngtcp2_ext_fin_acked(c->quic, id); }
+
 static size_t quic_losses(nq_conn *c, int64_t id) { return ngtcp2_conn_get_stream_loss_count2(c->quic, id); }
 
 /* RFC 9000 9.2: the connection goes on from the new socket at once. */
@@ -58,6 +60,7 @@ const nq_transport nq_transport_quic = {
     .reset = quic_reset,
     .credit = quic_credit,
     .more_streams = quic_more_streams,
+    .fin_acked = quic_fin_acked,
     .losses = quic_losses,
     .write = nq_conn_write,
     .on_timer = nq_conn_on_timer,
