@@ -9,13 +9,15 @@
 #include "tls/hmac.h"
 #include "tls/tls_impl.h"
 
-int nq_tls_derive(uint8_t out[32], const nq_tls *t, const char *label, const uint8_t *info, size_t len) {
-  EVP_PKEY *key = SSL_CTX_get0_privatekey(t->ctx);
+int nq_tls_derive(uint8_t out[32], nq_tls *t, const char *label, const uint8_t *info, size_t len) {
+  nq_credentials *c = nq_credentials_current(t); /* other threads may be reading a renewed key */
+  EVP_PKEY *key = SSL_CTX_get0_privatekey(c->ctx);
   uint8_t *der = NULL, secret[32];
+  int n = key ? i2d_PrivateKey(key, &der) : 0;
+  nq_credentials_unref(c);
+  ERR_clear_error();
   if (!key)
     return 1;
-  int n = i2d_PrivateKey(key, &der);
-  ERR_clear_error();
   if (n <= 0)
     return -1;
   int rv = nq_tls_hmac(secret, der, (size_t)n, (const uint8_t *)label, strlen(label));
