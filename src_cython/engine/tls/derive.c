@@ -10,13 +10,13 @@
 #include "tls/tls_impl.h"
 
 int nq_tls_derive(uint8_t out[32], nq_tls *t, const char *label, const uint8_t *info, size_t len) {
-  nq_credentials *c = nq_credentials_current(t); /* other threads may be reading a renewed key */
-  EVP_PKEY *key = SSL_CTX_get0_privatekey(c->ctx);
+  nq_credentials *now = nq_credentials_current(t);
+  EVP_PKEY *key = SSL_CTX_get0_privatekey(now->ctx);
   uint8_t *der = NULL, secret[32];
-  int n = key ? i2d_PrivateKey(key, &der) : 0;
-  nq_credentials_unref(c);
+  int n = key ? i2d_PrivateKey(key, &der) : 0, none = !key;
   ERR_clear_error();
-  if (!key)
+  nq_credentials_unref(now);
+  if (none)
     return 1;
   if (n <= 0)
     return -1;
