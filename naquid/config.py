@@ -38,7 +38,7 @@ class Limits:
     handshake_timeout: float = 10.0
     """From the first packet to a completed handshake. Seconds, 0.001 to 3600."""
     idle_timeout: float = 30.0
-    """Silence after which a connection is dropped (RFC 9000 10.1; the smaller of both sides). Seconds, 0.001 to
+    """Silence after which a connection is dropped (RFC 9000 10.1; the smaller of both sides); 0 never. Seconds, 0 to
     604800."""
     keep_alive: float = 0.0
     """Send a PING after this much silence; 0 never. Seconds, 0 to 86400."""

@@ -37,9 +37,10 @@ def serve(
     first: `serve({"nq/1": app, "chat/2": other})`. Each name then has handlers of its own, and clients say by
     `connect(..., alpn=...)` which they want. Where a name does not begin with "nq/" and its handlers have no names,
     streams are bare bytes, as other QUIC implementations expect.
-    host: a numeric address or a name of this machine ("0.0.0.0": all of IPv4, "::": all of both); of a name with several
-    addresses, as "localhost", it listens on each. port: 0 lets the system choose; `Server.port` tells. cert, key: path,
-    PEM bytes, DER bytes or PKCS#12; required, here or in `ServerConfig.tls`; key may be left out when cert holds it.
+    host: a numeric address or a name of this machine ("0.0.0.0": all of IPv4, "::": all of both); of a name with
+    several addresses, as "localhost", it listens on each. port: 0 lets the system choose; `Server.port` tells. cert,
+    key: path, PEM bytes, DER bytes or PKCS#12; required, here or in `ServerConfig.tls`; key may be left out when cert
+    holds it.
     password: opens an encrypted key or PKCS#12, a str, bytes, or a callable that returns one of these. Files that are
     replaced while the server runs are read again for the clients that come after.
 

@@ -108,6 +108,7 @@ cdef extern from "engine.h" nogil:
     int nq_addr_equal(const nq_addr *a, const nq_addr *b)
     int nq_addr_parse(nq_addr *a, const char *host, uint16_t port)
     char *nq_addr_format(const nq_addr *a, char *buf, size_t cap)
+    int nq_addr_is_mapped(const nq_addr *a)
     uint16_t nq_addr_port(const nq_addr *a)
 
     # ---- io/sim.h ----

@@ -1,4 +1,4 @@
-"""getaddrinfo in threads that nobody waits for: one that hangs holds up neither a timeout nor the end of the program."""
+"""getaddrinfo in threads that nobody waits for: one that hangs delays neither a timeout nor the end of a program."""
 
 from __future__ import annotations
 

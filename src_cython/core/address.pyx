@@ -12,8 +12,8 @@ cdef int to_addr(en.nq_addr *a, str host, int port) except -1:
     return 0
 
 
-cdef object from_addr(const en.nq_addr *a):
-    """(host, port), or None."""
+cdef object peer_addr(const en.nq_addr *a):
+    """(host, port), or None. An IPv4 address that a socket of both families writes as IPv6 is shown as what it is."""
     cdef char buf[128]
     if a.len == 0:
         return None
@@ -21,11 +21,11 @@ cdef object from_addr(const en.nq_addr *a):
     return host.strip("[]"), int(port)
 
 
-cdef object peer_addr(const en.nq_addr *a):
-    """As from_addr; an IPv4 address that a socket of both families writes as IPv6 (RFC 4291 2.5.5.2) as what it is."""
-    address = from_addr(a)
-    if address is not None and address[0].startswith("::ffff:") and "." in address[0]:
-        return address[0][7:], address[1]
+cdef object from_addr(const en.nq_addr *a):
+    """As peer_addr, but with the family of the socket: what to_addr makes the same address of."""
+    address = peer_addr(a)
+    if address is not None and en.nq_addr_is_mapped(a):
+        return "::ffff:" + address[0], address[1]
     return address
 
 

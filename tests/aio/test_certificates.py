@@ -117,18 +117,18 @@ def test_an_encrypted_key(run_once: Variant, password: Any) -> None:
 def test_a_wrong_password(run_once: Variant) -> None:
     cert, key = make("leaf")
 
-    async def refused(match: str, password: Any, **given: Any) -> None:
+    async def refused(match: str, password: Any, **given: Any) -> None:  # also of types that are no passwords
         with pytest.raises(naquid.ConfigError, match=match):
             await naquid.serve(naquid.Handlers(), HOST, password=password, **given)
 
     async def main() -> None:
-        locked = {"cert": pem(cert), "key": key_pem(key, SECRET)}
+        locked: dict[str, Any] = {"cert": pem(cert), "key": key_pem(key, SECRET)}
         await refused("is encrypted; give password", None, **locked)
         await refused("the password does not open key", "wrong", **locked)
         await refused("password must be a str, bytes or a callable", lambda: 3, **locked)
         await refused("password must be a str, bytes, a callable", 3, **locked)
         with pytest.raises(ZeroDivisionError):  # the user's own
-            await naquid.serve(naquid.Handlers(), HOST, password=lambda: 1 // 0, **locked)
+            await naquid.serve(naquid.Handlers(), HOST, password=lambda: str(1 // 0), **locked)
         assert SECRET not in repr(naquid.TlsConfig(password=SECRET))
 
     run_once(main)

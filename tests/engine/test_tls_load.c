@@ -1,5 +1,6 @@
 // needs: tls/context.c tls/session.c tls/identity.c tls/load.c tls/roots.c tls/verify.c tls/keylog.c tls/reason.c
-// needs: tls/files.c tls/strength.c tls/alert.c tls/random.c tls/hmac.c base/environ.c base/fork.c certs.c quic_pair.c
+// needs: tls/files.c tls/places.c tls/strength.c tls/names.c tls/alert.c tls/random.c tls/hmac.c
+// needs: base/environ.c base/fork.c certs.c quic_pair.c
 /* Certificates, keys and roots in every form, what is refused and how it is said; the key log. */
 #include "tls_util.h"
 

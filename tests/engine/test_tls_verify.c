@@ -1,6 +1,8 @@
 // needs: tls/context.c tls/session.c tls/identity.c tls/load.c tls/roots.c tls/verify.c tls/keylog.c tls/reason.c
-// needs: tls/files.c tls/strength.c tls/alert.c tls/random.c tls/hmac.c base/environ.c base/fork.c certs.c quic_pair.c
+// needs: tls/files.c tls/places.c tls/strength.c tls/names.c tls/alert.c tls/random.c tls/hmac.c
+// needs: base/environ.c base/fork.c certs.c quic_pair.c
 /* Chains that were verified are remembered: for how long, for which names, and for no other chain. */
+#include "tls/names.h"
 #include "tls_util.h"
 
 #include <openssl/evp.h>
@@ -210,7 +212,7 @@ static void test_weak_chains(void) {
                               {.cn = "old root", .is_ca = 1, .sha1 = 1},
                               {.cn = "narrow", .is_ca = 1, .path_length = 1}};
   const struct {
-    int ca;           /* Which of those. */
+    int ca; /* Which of those. */
     nq_test_spec sub; /* An intermediate, when it has a name. */
     nq_test_spec leaf;
     unsigned alert; /* 0: it is good. */
@@ -267,6 +269,39 @@ static void test_the_kind_of_a_name(void) {
   nq_test_cert_free(c);
 }
 
+/* ---- names ---- */
+
+typedef struct names {
+  char text[256];
+  int most; /* How many are wanted; below 0: all. */
+} names;
+
+static int take(void *u, int kind, const uint8_t *name, size_t n) {
+  names *all = u;
+  size_t len = strlen(all->text);
+  if (!all->most--)
+    return 7;
+  if (kind == NQ_TLS_NAME_IP)
+    snprintf(all->text + len, sizeof all->text - len, "%d:%zu ", kind, n);
+  else
+    snprintf(all->text + len, sizeof all->text - len, "%d:%.*s ", kind, (int)n, (const char *)name);
+  return 0;
+}
+
+static void test_names(void) {
+  nq_test_cert *c = nq_test_make_leaf(ca, "one.example,*.two.example", "127.0.0.1,::1", 0);
+  names all = {"", -1}, one = {"", 1}, none = {"", -1};
+  CHECK_EQ(nq_tls_names(c->der, c->der_len, take, &all), 0);
+  CHECK_EQ(strcmp(all.text, "0:naquid test 1:one.example 1:*.two.example 2:4 2:16 "), 0);
+  CHECK_EQ(nq_tls_names(c->der, c->der_len, take, &one), 7);
+  CHECK_EQ(strcmp(one.text, "0:naquid test "), 0);
+  CHECK_EQ(nq_tls_names(c->der, c->der_len - 1, take, &none), -1);
+  CHECK_EQ(nq_tls_names(ca->der, ca->der_len, take, &none), 0); /* without alternative names */
+  CHECK_EQ(strcmp(none.text, "0:naquid test CA "), 0);
+  CHECK_EQ(ERR_peek_error(), 0);
+  nq_test_cert_free(c);
+}
+
 int main(void) {
   setup();
   RUN(test_memory);
@@ -277,6 +312,7 @@ int main(void) {
   RUN(test_clients);
   RUN(test_weak_chains);
   RUN(test_the_kind_of_a_name);
+  RUN(test_names);
   teardown();
   CHECK_DONE();
 }

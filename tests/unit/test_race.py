@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 import naquid
+from naquid._naquid import parse_address
 from naquid._net.race import Race
 from naquid._net.resolve import interleave, reachable_from
 
@@ -90,3 +91,9 @@ def test_what_a_socket_reaches() -> None:
     both = [("::1", 1), ("10.0.0.1", 1)]
     assert reachable_from(["0.0.0.0"], both) == both[1:]
     assert reachable_from(["::"], both) == [both[0], ("::ffff:10.0.0.1", 1)]
+
+
+def test_numeric_addresses() -> None:
+    assert parse_address("::ffff:10.0.0.1", 7) == ("::ffff:10.0.0.1", 7)  # the family of a socket is kept
+    assert parse_address("10.0.0.1", 7) == ("10.0.0.1", 7)
+    assert parse_address("10.0.0.1\0", 7) is None

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "tls/roots.h"
+#include "tls/places.h"
 
 #ifdef __APPLE__
 #define st_mtim st_mtimespec
@@ -57,7 +57,10 @@ static void add_path(looking *k, const char *path) {
     closedir(d);
 }
 
-static void add_root_path(void *k, const char *path) { add_path(k, path); }
+static int add_root_dir(void *k, const char *dir) {
+  add_path(k, dir);
+  return 0;
+}
 
 void nq_files_look(nq_files_state *s, const nq_tls_options *o) {
   looking k = {.settled = 1};
@@ -67,8 +70,12 @@ void nq_files_look(nq_files_state *s, const nq_tls_options *o) {
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     if (!all[i]->data)
       add_path(&k, all[i]->path);
-  if (nq_files_use_roots(o))
-    nq_roots_places(add_root_path, &k);
+  if (nq_files_use_roots(o)) {
+    nq_places p;
+    nq_places_find(&p);
+    add_path(&k, p.file);
+    nq_places_dirs(&p, add_root_dir, &k);
+  }
   SHA256_Final(s->sum, &k.sum);
   s->settled = k.settled;
 }

@@ -203,6 +203,15 @@ int nq_load_is_pkcs12(const nq_load_source *s) {
   return CBS_get_asn1(&in, &pfx, CBS_ASN1_SEQUENCE) && CBS_get_asn1_uint64(&pfx, &version) && version == 3;
 }
 
+static int is_wrong_password(uint32_t e) {
+#ifdef OPENSSL_IS_AWSLC
+  if (ERR_GET_LIB(e) == ERR_LIB_PKCS12) /* it has no other error */
+    return 1;
+#endif
+  return ERR_GET_LIB(e) == ERR_LIB_CIPHER ||
+         (ERR_GET_LIB(e) == ERR_LIB_PKCS8 && ERR_GET_REASON(e) == PKCS8_R_INCORRECT_PASSWORD);
+}
+
 /* Both parts; *key is NULL when it holds none. */
 static int open_pkcs12(EVP_PKEY **key, STACK_OF(X509) * certs, const nq_load_source *s, const nq_tls_options *o,
                        char *err, size_t errlen) {
@@ -213,9 +222,7 @@ static int open_pkcs12(EVP_PKEY **key, STACK_OF(X509) * certs, const nq_load_sou
     return nq_reason_fail(err, errlen, "the password has a NUL in it: PKCS#12 cannot have been encrypted with it");
   if (PKCS12_get_key_and_certs(key, certs, &in, o->password ? o->password : ""))
     return 0;
-  uint32_t e = ERR_peek_last_error();
-  if (ERR_GET_REASON(e) == PKCS8_R_INCORRECT_PASSWORD || ERR_GET_LIB(e) == ERR_LIB_PKCS12 ||
-      ERR_GET_LIB(e) == ERR_LIB_CIPHER)
+  if (is_wrong_password(ERR_peek_last_error()))
     return nq_reason_fail(err, errlen, o->password ? "the password does not open %s" : "%s is encrypted; give password",
                           s->name);
   return nq_reason_fail(err, errlen, "%s is PKCS#12 that cannot be read: %s", s->name, nq_reason_text());

@@ -9,9 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/environ.h"
 #include "tls/files.h"
 #include "tls/load.h"
+#include "tls/places.h"
 #include "tls/reason.h"
 
 /* ---- trust anchors ---- */
@@ -101,93 +101,14 @@ int nq_roots_load(X509_STORE **out, const nq_tls_options *o, char *err, size_t e
 
 /* ---- the system's roots ---- */
 
-static const char *const bundles[] = {
-    "/etc/ssl/certs/ca-certificates.crt",                /* Debian, Ubuntu, Arch, Gentoo, Alpine */
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", /* Fedora, RHEL */
-    "/etc/pki/tls/certs/ca-bundle.crt",                  /* older ones of those */
-    "/etc/ssl/ca-bundle.pem",                            /* openSUSE */
-    "/etc/pki/tls/cacert.pem",                           /* OpenELEC */
-    "/etc/ssl/cert.pem",                                 /* macOS, Alpine, the BSDs */
-    "/usr/local/etc/ssl/cert.pem",                       /* FreeBSD */
-    "/usr/local/share/certs/ca-root-nss.crt",            /* FreeBSD, older */
-    "/etc/openssl/certs/ca-certificates.crt",            /* NetBSD */
-};
-static const char *const dirs[] = {
-    "/etc/ssl/certs",
-    "/etc/pki/tls/certs",
-    "/apex/com.android.conscrypt/cacerts",
-    "/system/etc/security/cacerts",
-};
-
 static pthread_mutex_t roots_lock = PTHREAD_MUTEX_INITIALIZER;
 static X509_STORE *roots;                 /* holds a reference */
 static nq_files_state roots_state;        /* of what roots was made from */
 static char roots_missing[NQ_FILES_SAID]; /* of what was named then and could not be read */
 
-/* Where the roots are. The two variables do not know each other, as in OpenSSL: the one that is unset keeps its
- * default, and what one names and is not there is passed over. */
-typedef struct places {
-  const char *file, *dir; /* What the variables name, else the defaults; NULL: none. */
-  int own_file, own_dir;  /* Whether a variable named it. */
-} places;
-
-static void find_roots(places *p) {
-  p->file = nq_environ_get("SSL_CERT_FILE");
-  p->dir = nq_environ_get("SSL_CERT_DIR");
-  p->own_file = p->file != NULL;
-  p->own_dir = p->dir != NULL;
-  for (size_t i = 0; i < sizeof bundles / sizeof *bundles && !p->file; i++)
-    if (access(bundles[i], R_OK) == 0)
-      p->file = bundles[i];
-  if (!p->own_file && p->file)
-    return; /* the default bundle holds what the default directory does */
-  for (size_t i = 0; i < sizeof dirs / sizeof *dirs && !p->dir; i++)
-    if (access(dirs[i], R_OK | X_OK) == 0)
-      p->dir = dirs[i];
-}
-
-/* Calls each with every directory of a list; it ends when that returns something else than 0, which is returned. */
-static int for_dirs(const char *list, int (*each)(void *u, const char *dir), void *u) {
-  char dir[4096];
-  for (;;) {
-    size_t len = strcspn(list, ":");
-    if (len && len < sizeof dir) {
-      memcpy(dir, list, len);
-      dir[len] = 0;
-      int rv = each(u, dir);
-      if (rv)
-        return rv;
-    }
-    if (!list[len])
-      return 0;
-    list += len + 1;
-  }
-}
-
-typedef struct visit {
-  void (*each)(void *u, const char *path);
-  void *u;
-} visit;
-
-static int visit_dir(void *u, const char *dir) {
-  visit *v = u;
-  v->each(v->u, dir);
-  return 0;
-}
-
-void nq_roots_places(void (*each)(void *u, const char *path), void *u) {
-  places p;
-  visit v = {each, u};
-  find_roots(&p);
-  if (p.file)
-    each(u, p.file);
-  if (p.dir)
-    for_dirs(p.dir, visit_dir, &v);
-}
-
 typedef struct reading {
   X509_STORE *store;
-  const places *p;
+  const nq_places *p;
   size_t n; /* places that gave certificates */
   char *missing, *err;
   size_t cap, errlen;
@@ -222,7 +143,7 @@ static int read_file(reading *r) {
 static int read_roots(reading *r) {
   int rv = r->p->file ? read_file(r) : 0;
   if (!rv && r->p->dir)
-    rv = for_dirs(r->p->dir, read_dir, r);
+    rv = nq_places_dirs(r->p, read_dir, r);
   ERR_clear_error();
   if (!rv && !r->n) {
     char why[NQ_FILES_SAID + 8] = "";
@@ -240,9 +161,9 @@ static int read_roots(reading *r) {
 
 /* Reads the roots into a store of its own. Called with the lock held. */
 static int renew(const nq_files_state *state, char *err, size_t errlen) {
-  places p;
+  nq_places p;
   char missing[sizeof roots_missing] = "";
-  find_roots(&p);
+  nq_places_find(&p);
   reading r = {X509_STORE_new(), &p, 0, missing, err, sizeof missing, errlen};
   if (!r.store)
     return nq_reason_lack(err, errlen, ENOMEM, "the system's trusted roots");

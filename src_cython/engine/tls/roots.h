@@ -11,7 +11,5 @@ int nq_roots_load(X509_STORE **out, const nq_tls_options *o, char *err, size_t e
 /* The same for the system's roots: read once, and again only when the files or the environment have changed. What
  * SSL_CERT_FILE or SSL_CERT_DIR names and cannot be read is told in missing, a sentence or "". */
 int nq_roots_system(X509_STORE **out, char *missing, size_t cap, char *err, size_t errlen);
-/* Calls each with every file and directory that the system's roots are read from now. */
-void nq_roots_places(void (*each)(void *u, const char *path), void *u);
 
 #endif
