@@ -176,8 +176,10 @@ static int cb_stream_credit(ngtcp2_conn *q, int64_t id, uint64_t max, void *user
   (void)id;
   (void)max;
   (void)user;
-  if (stream_user)
-    nq_sched_add(stream_user);
+  if (!stream_user)
+    return 0;
+  nq_stream_unblock(stream_user);
+  nq_sched_add(stream_user);
   return 0;
 }
 

@@ -144,6 +144,7 @@ void nq_conn_packet(nq_conn *c, const nq_datagram *d) {
     return;
   }
   c->lost_until = 0;
+  c->lost_error = 0;
   if (c->pinging == NQ_PING_SENT)
     look_for_pong(c, &before);
   if (c->handshaken && !c->announced)

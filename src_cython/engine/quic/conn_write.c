@@ -14,6 +14,14 @@
 #define NQ_FILLED (NQ_MTU_BASE - 64) /* a packet below it had room for all frames that ngtcp2 had for it */
 #define NQ_PACE_RTT (2 * NGTCP2_MILLISECONDS) /* below it our timers are too coarse to pace with */
 
+/* The stream whose turn it is waits for MAX_STREAM_DATA. */
+static void wait_credit(nq_conn *c) {
+  nq_stream *s = c->sched.first;
+  nq_sched_next(&c->sched, 0);
+  c->n_blocked += !s->blocked;
+  s->blocked = 1;
+}
+
 /* One packet. ngtcp2 may want several calls until it is full (WRITE_MORE). */
 static ngtcp2_ssize write_packet(nq_conn *c, ngtcp2_path *path, ngtcp2_pkt_info *pi, uint8_t *dest, size_t room) {
   ngtcp2_conn *q = c->quic;
@@ -73,7 +81,7 @@ static ngtcp2_ssize write_packet(nq_conn *c, ngtcp2_path *path, ngtcp2_pkt_info 
       if (!ngtcp2_conn_get_max_data_left2(q))
         blocked = 1; /* the whole connection: the streams keep their turns */
       else
-        nq_sched_next(&c->sched, 0); /* until MAX_STREAM_DATA */
+        wait_credit(c);
       continue;
     case NGTCP2_ERR_STREAM_SHUT_WR:
     case NGTCP2_ERR_STREAM_NOT_FOUND:
@@ -129,11 +137,11 @@ static void look_for_ping(nq_conn *c, uint64_t in_flight) {
   }
 }
 
-/* Whoever waits for the peer keeps the connection: for credit (RFC 9000 4.1), for acknowledgements, for room for a
- * stream, for the reply to a call. Then, at the latest, half of the time is over when a PING is sent. */
+/* Whoever waits for the peer keeps the connection: for credit (RFC 9000 4.1), for room for a stream, for the reply
+ * to a call. Then, at the latest, half of the time is over when a PING is sent. */
 static void keep_alive(nq_conn *c) {
   uint64_t t = c->keep_alive;
-  if (c->idle && (c->queued || c->calls || c->n_opening || c->fins) && (!t || t > c->idle / 2))
+  if (c->idle && (c->n_blocked || c->sched.first || c->calls || c->n_opening) && (!t || t > c->idle / 2))
     t = c->idle / 2;
   if (t == c->keep_alive_set)
     return;

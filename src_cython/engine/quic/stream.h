@@ -41,6 +41,7 @@ typedef struct nq_stream {
   uint8_t over_high; /* the send queue has been above its high mark, and not yet below the low one */
   uint8_t acked_all; /* the protocol was told so */
   uint8_t fin_counted; /* in c->fins */
+  uint8_t blocked; /* in c->n_blocked */
   uint8_t cancelled; /* reset before it had an ID: its end is told though its begin was not */
   uint8_t owing; /* the protocol wants no more of it for now: its own credit is withheld */
   uint8_t late; /* the peer opened it while the connection was closing */
@@ -79,6 +80,12 @@ static inline void nq_stream_credit(nq_stream *s, uint64_t n) {
     s->credit_next = hub->credits;
     hub->credits = s;
   }
+}
+
+/* It has credit, or nothing to send any more. */
+static inline void nq_stream_unblock(nq_stream *s) {
+  s->c->n_blocked -= s->blocked;
+  s->blocked = 0;
 }
 
 /* Held bytes go on at the start of the next tick. */

@@ -39,6 +39,7 @@ void nq_stream_ended(nq_stream *s, uint64_t code) {
   if (s->in_resumed)
     unlink_resumed(s);
   nq_stream_fin_settled(s);
+  nq_stream_unblock(s);
   if (!s->write_reset)
     c->queued -= nq_sendq_queued(&s->out);
   nq_stream_marks_end(s);

@@ -61,6 +61,7 @@ void nq_stream_fin_settled(nq_stream *s) {
 
 void nq_stream_drop_queue(nq_stream *s) {
   nq_stream_fin_settled(s);
+  nq_stream_unblock(s);
   s->c->queued -= nq_sendq_queued(&s->out);
   nq_sendq_clear(&s->out, &s->c->hub->pool);
   s->over_high = 0;

@@ -43,16 +43,18 @@ void nq_conn_unreachable(nq_conn *c, int error) {
   nq_conn_end(c, NQ_WHY_SYSTEM, (uint64_t)error, reason, 0, NULL);
 }
 
+/* That this machine cannot send is no news of the peer: it may be on its way from one network to another. */
 static void doubt(nq_conn *c, const nq_io_error *e) {
-  if (c->lost_until)
+  if (c->lost_until || (!e->told && c->lost_error == e->error)) /* once until something is heard again */
     return;
   char where[80];
+  nq_hub_log(c->hub, 'I', "a datagram did not get through", "\"remote\":\"%s\",\"errno\":%d,\"icmp\":%d",
+             nq_addr_format(&e->remote, where, sizeof where), e->error, e->told);
   c->lost_error = e->error;
+  if (!e->told)
+    return;
   c->lost_until = c->hub->now + 2 * ngtcp2_conn_get_pto2(c->quic);
   c->probing = 1;
-  nq_hub_log(c->hub, 'I', "a datagram did not get through; the connection ends unless its peer is heard",
-             "\"remote\":\"%s\",\"errno\":%d,\"icmp\":%d", nq_addr_format(&e->remote, where, sizeof where), e->error,
-             e->told);
   nq_conn_mark(c);
 }
 

@@ -1,7 +1,7 @@
 /* unreachable.h: what becomes of connections whose datagrams do not get through, as the system or somebody on the way
- * says. In a handshake nothing else will come: it ends. Later it may be a mistake, a moment's trouble or a lie (RFC
- * 9000 21.1.1.1: ICMP is not authenticated): the connection asks its peer by a PING, and ends only after two probe
- * timeouts in which nothing was heard. */
+ * says. In a handshake nothing else will come: it ends. Later it may be a mistake, a moment's trouble or a lie (ICMP is
+ * not authenticated): where somebody on the way says so, the connection asks its peer by a PING, and ends only after
+ * two probe timeouts in which nothing was heard. What this machine could not send is logged. */
 #ifndef NQ_UNREACHABLE_H
 #define NQ_UNREACHABLE_H
 
