@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .bridge import StreamReader, StreamWriter, open_connection, start_server
     from .client import connect
     from .config import ClientConfig, Limits, ServerConfig, TlsConfig
-    from .connection import Connection, ConnectionState, ConnectionStats
+    from .connection import Connection, ConnectionState, ConnectionStats, PeerName
     from .endpoint import Endpoint
     from .event_loop import LoopStats, loop_stats
     from .handlers import Handlers
@@ -95,6 +95,7 @@ __all__ = [
     "Limits",
     "LoopStats",
     "MessageTooBig",
+    "PeerName",
     "QueueFull",
     "RawStream",
     "ResolveError",

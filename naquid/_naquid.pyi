@@ -56,6 +56,7 @@ EUSER: int
 
 _Buffer = bytes | bytearray | memoryview
 _Blob = str | PathLike[str] | bytes | bytearray | memoryview
+_Password = str | bytes | bytearray | memoryview | Callable[[], str | bytes]
 _S = TypeVar("_S", Rpc, Stream, RawStream)
 _Ts = TypeVarTuple("_Ts")
 
@@ -144,9 +145,16 @@ class Tls:
         groups: str | None = None,
         ciphersuites: str | None = None,
         keylog: str | PathLike[str] | None = None,
+        password: _Password | None = None,
     ) -> None: ...
     @property
     def server(self) -> bool: ...
+    @property
+    def insecure(self) -> bool: ...
+    @property
+    def trouble(self) -> str: ...
+
+def certificate_names(der: bytes) -> list[tuple[str, bytes]]: ...
 
 @disjoint_base
 class EngineLimits:
@@ -304,6 +312,8 @@ class BaseConnection(ConnCore):
     def used_names(self) -> bool: ...
     @property
     def peer_certificates(self) -> list[bytes]: ...
+    @property
+    def _peer_verified(self) -> bool: ...
     @property
     def max_datagram_size(self) -> int: ...
     @property

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from .client import connect
-from .config import Blob, ClientConfig, ServerConfig
+from .config import Blob, ClientConfig, Password, ServerConfig
 from .errors import ConnectionError, ConnectionReset, StreamClosed, StreamError, StreamReset
 from .handlers import Handlers
 from .raw_stream import RawStream
@@ -59,6 +59,7 @@ async def start_server(
     limit: int = LIMIT,
     cert: Blob | None = None,
     key: Blob | None = None,
+    password: Password | None = None,
     config: ServerConfig | None = None,
 ) -> Server:
     """Listens, and calls `client_connected_cb(reader, writer)` for each raw stream that a client opens, as
@@ -79,7 +80,7 @@ async def start_server(
         app.raw_stream(handler)
     else:
         app.raw_stream(name)(handler)
-    return await serve(app, host, port, cert=cert, key=key, config=config)
+    return await serve(app, host, port, cert=cert, key=key, password=password, config=config)
 
 
 async def _until_closed(callback: Awaitable[None], stream: RawStream) -> None:

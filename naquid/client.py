@@ -7,17 +7,20 @@ import logging
 from collections.abc import Generator
 from functools import lru_cache
 from types import NoneType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _naquid, event_loop
 from ._net.race import Race
-from ._net.resolve import Address, reachable_from, resolve
+from ._net.resolve import Address, host_name, reachable_from, resolve
 from ._net.tls_cache import client_context
 from .config import Blob, ClientConfig, check_blob, check_host, check_type
 from .connection import Connection, opened
 from .errors import ConfigError, HandshakeFailed
 from .handlers import Handlers, compile_for
 from .reconnect import Reconnector
+
+if TYPE_CHECKING:
+    from .server import Server
 
 __all__ = ["Connecting", "connect"]
 
@@ -64,7 +67,7 @@ class Connecting:
         config: ClientConfig | None,
         insecure: bool,
         alpn: str | None = None,
-        server: _naquid.BaseServer | None = None,
+        server: Server | None = None,
     ) -> None:
         check_host(host)
         if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
@@ -108,6 +111,7 @@ class Connecting:
             insecure=self._insecure,
             cert=settings.cert,
             key=settings.key,
+            password=settings.password,
             alpn=settings.alpn if self._alpn is None else (self._alpn,),
             groups=settings.groups,
             ciphersuites=settings.ciphersuites,
@@ -118,16 +122,16 @@ class Connecting:
         else:
             app = compile_for(self._alpn, self._app, config.call_timeout, config.limits.max_handler_tasks)
         limits = config.limits._engine()
-        attempts = _Attempts(config, app, tls, config.server_name or self._host, limits, self._server)
+        attempts = _Attempts(config, app, tls, host_name(config.server_name or self._host), limits, self._server)
         connection = await attempts.run(await self._resolve())
         if config.reconnect is not None:
             connection._keep(Reconnector(config.reconnect, self._resolve))
         return connection
 
     async def _resolve(self) -> list[Address]:
-        addresses = await resolve(self._host, self._port)
-        bound = self._server.address if self._server is not None else None
-        return addresses if bound is None else reachable_from(bound[0], addresses)
+        addresses = await resolve(self._host, self._port, self._config.limits.handshake_timeout)
+        bound = self._server.addresses if self._server is not None else ()
+        return reachable_from([host for host, _ in bound], addresses) if bound else addresses
 
 
 @lru_cache(maxsize=64)
@@ -156,7 +160,7 @@ class _Attempts:
         tls: _naquid.Tls,
         name: str,
         limits: _naquid.EngineLimits,
-        server: _naquid.BaseServer | None,
+        server: Server | None,
     ) -> None:
         self.config = config
         self.app = app
@@ -180,7 +184,7 @@ class _Attempts:
                 self.limits,
                 not alone,
                 self.config.version,
-                self.server,
+                None if self.server is None else self.server._reaching(address[0]),
             )
         except BaseException:
             connection._released()

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from types import MappingProxyType, NoneType
 
 from . import _naquid
-from .errors import ConfigError
+from ._net.resolve import host_name
+from .errors import ConfigError, ResolveError
 from .reconnect import Backoff
 
-__all__ = ["Blob", "ClientConfig", "Limits", "ServerConfig", "TlsConfig"]
+__all__ = ["Blob", "ClientConfig", "Limits", "Password", "ServerConfig", "TlsConfig"]
 
 Blob = str | os.PathLike[str] | bytes
-"""A certificate or key: a path, PEM bytes, DER bytes, or PEM text."""
+"""A certificate or key: a path, PEM bytes, DER bytes, PKCS#12 bytes, or PEM text."""
+
+Password = str | bytes | Callable[[], str | bytes]
+"""What an encrypted key is opened with, or a function that returns it."""
 
 ALPN = ("nq/1",)
 MAX_BUSY_POLL = 10_000  # µs: the rest of the event loop waits meanwhile
@@ -34,7 +38,7 @@ class Limits:
     handshake_timeout: float = 10.0
     """From the first packet to a completed handshake. Seconds, 0.001 to 3600."""
     idle_timeout: float = 30.0
-    """Silence after which a connection is dropped (RFC 9000 10.1; the smaller of both sides). Seconds, 0.001 to
+    """Silence after which a connection is dropped (RFC 9000 10.1; the smaller of both sides); 0 never. Seconds, 0 to
     604800."""
     keep_alive: float = 0.0
     """Send a PING after this much silence; 0 never. Seconds, 0 to 86400."""
@@ -117,14 +121,23 @@ def _engine_limits(limits: Limits) -> _naquid.EngineLimits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TlsConfig:
-    """TLS 1.3 settings that a server and a client share. Certificates and keys are `Blob`s."""
+    """TLS 1.3 settings that a server and a client share. Certificates and keys are `Blob`s.
+
+    A file is read when it is used: a server or a client that runs for long takes the renewed certificate, key or `ca`
+    for the connections that begin after it was replaced. What cannot be used then (a certificate whose key is not there
+    yet) is not, until the files change again: the last good ones are.
+    """
 
     cert: Blob | None = None
     """This side's certificate, leaf first and then its chain. A server needs one; a client for mutual TLS."""
     key: Blob | None = None
-    """The private key of `cert`."""
+    """The private key of `cert`; None when the PEM or PKCS#12 file of `cert` holds it."""
+    password: Password | None = field(default=None, repr=False)
+    """Opens an encrypted `key`, or PKCS#12: a str, bytes, or a callable without arguments that returns one of these; it
+    is called once for each context that is made."""
     ca: Blob | None = None
-    """Trust anchors, one or more. None: a client trusts the system's roots."""
+    """Trust anchors, one or more: a file, or a directory every file of which counts. None: a client trusts the system's
+    roots, and what SSL_CERT_FILE and SSL_CERT_DIR name, as Python's `ssl` does."""
     alpn: tuple[str, ...] = ALPN
     """Application protocols in order of preference (RFC 7301)."""
     groups: str | None = None
@@ -145,6 +158,7 @@ class TlsConfig:
         object.__setattr__(self, "alpn", tuple(self.alpn))
         for name in ("cert", "key", "ca"):
             check_blob(name, getattr(self, name))
+        check_password(self.password)
         for name in ("groups", "ciphersuites"):
             check_type(name, getattr(self, name), (str, NoneType), "a string or None")
         check_type("keylog", self.keylog, (str, os.PathLike, NoneType), "a path or None")
@@ -217,6 +231,11 @@ class ClientConfig:
         check_type("server_name", self.server_name, (str, NoneType), "a host name or None")
         if self.server_name == "":
             raise ConfigError("server_name is empty: it must be a host name, or None for the one given to connect()")
+        if self.server_name is not None:
+            try:
+                host_name(self.server_name)
+            except ResolveError as error:
+                raise ConfigError(f"server_name: {error}") from None
         check_type("attempt_delay", self.attempt_delay, (int, float), "a number of seconds")
         check_type("version", self.version, int, "0, 1 or 0x6b3343cf")
         if not 0.01 <= self.attempt_delay <= 60:
@@ -230,6 +249,15 @@ class ClientConfig:
 def check_blob(name: str, value: object) -> None:
     """Raises ConfigError unless value can be a certificate or key, or None."""
     check_type(name, value, (str, os.PathLike, bytes, bytearray, memoryview, NoneType), "a path, PEM or DER bytes")
+
+
+def check_password(password: object) -> None:
+    """Raises ConfigError unless it can be the password of a key, or None."""
+    if not (callable(password) or isinstance(password, (str, bytes, bytearray, memoryview, NoneType))):
+        raise ConfigError(
+            "password must be a str, bytes, a callable that returns one of these, or None, "
+            f"not {type(password).__name__}"
+        )
 
 
 def check_host(host: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import socket
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from types import TracebackType
@@ -16,7 +17,7 @@ from .reconnect import Reconnector
 from .rpc import Rpc
 from .stream import Stream
 
-__all__ = ["Connection", "ConnectionState", "ConnectionStats"]
+__all__ = ["Connection", "ConnectionState", "ConnectionStats", "PeerName"]
 
 _RAW, _RECORD, _RPC = 0, 1, 2
 _S = TypeVar("_S", Rpc, Stream, RawStream)
@@ -62,6 +63,47 @@ class ConnectionStats:
     group: str
 
 
+@dataclass(frozen=True, slots=True)
+class PeerName:
+    """Whom a verified certificate is for. Its text is the common name or, without one, the first of the others."""
+
+    common_name: str
+    """Of the certificate's subject, the most specific one; "" when it has none."""
+    dns_names: tuple[str, ...]
+    """Subject alternative names (RFC 5280 4.2.1.6) that are host names, as they stand there: "*.example.com"."""
+    ip_addresses: tuple[str, ...]
+    """Those that are addresses."""
+    email_addresses: tuple[str, ...]
+    """Those that are addresses of electronic mail."""
+    uris: tuple[str, ...]
+    """Those that are URIs, such as "spiffe://example.org/service"."""
+
+    def __str__(self) -> str:
+        others = (*self.dns_names, *self.uris, *self.email_addresses, *self.ip_addresses)
+        return self.common_name or (others[0] if others else "")
+
+
+def _names(certificate: bytes) -> PeerName | None:
+    try:
+        pairs = _naquid.certificate_names(certificate)
+    except ValueError:
+        return None
+    found: dict[str, list[str]] = {kind: [] for kind in ("common", "dns", "ip", "email", "uri")}
+    for kind, name in pairs:
+        if kind == "ip":
+            if len(name) in (4, 16):
+                found[kind].append(socket.inet_ntop(socket.AF_INET if len(name) == 4 else socket.AF_INET6, name))
+        else:
+            found[kind].append(name.decode("utf-8", "backslashreplace"))
+    return PeerName(
+        found["common"][-1] if found["common"] else "",
+        tuple(found["dns"]),
+        tuple(found["ip"]),
+        tuple(found["email"]),
+        tuple(found["uri"]),
+    )
+
+
 class Connection(_naquid.BaseConnection):
     """A connection. `naquid.connect` makes one; a server's handlers get theirs.
 
@@ -72,13 +114,14 @@ class Connection(_naquid.BaseConnection):
     stream and new calls wait until then. `on_disconnect` and `on_connect` are called at each loss and each return.
     """
 
-    __slots__ = ("_busy_poll", "_engine", "_known", "_queues", "_reconnector")
+    __slots__ = ("_busy_poll", "_engine", "_known", "_peer", "_queues", "_reconnector")
 
     _engine: _naquid.Loop | None  # held since event_loop.acquire
     _busy_poll: int  # the argument of that call, which release() needs too
     _queues: set[asyncio.Queue[ConnectionState]]  # of the iterators that states() made
     _reconnector: Reconnector
     _known: dict[str, Any] | None  # _info() when last asked
+    _peer: PeerName | None  # of a certificate that was looked at
 
     async def open_rpc(self, name: str, *, call_timeout: float | None = None) -> Rpc:
         """Opens an RPC stream of this name. Waits while the peer's stream limit is reached (RFC 9000 4.6).
@@ -192,6 +235,16 @@ class Connection(_naquid.BaseConnection):
         """The application protocol that was agreed on (RFC 7301), "" before the handshake is completed."""
         return self._fact("alpn") or ""
 
+    @property
+    def peer_name(self) -> PeerName | None:
+        """Whom the peer's certificate is for: on a server with `TlsConfig.verify_client` the client's, on a client the
+        server's. None when the peer showed none, or none that was verified (`insecure`). The last one known once
+        closed; of a connection that came back (`ClientConfig.reconnect`) that of the peer it has now."""
+        chain = self.peer_certificates if self._peer_verified else []
+        if chain:
+            self._peer = _names(chain[0])
+        return getattr(self, "_peer", None)
+
     async def __aenter__(self) -> Connection:
         return self
 
@@ -261,6 +314,8 @@ class Connection(_naquid.BaseConnection):
 
     def _released(self) -> None:
         self._fact("remote")  # so that it is known from now on, too
+        if not self.is_client:
+            _ = self.peer_name  # so that it is known from now on, too
         if self._reconnects:
             self._reconnector.stop()
         engine = getattr(self, "_engine", None)

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from types import TracebackType
 
 from .client import Connecting
-from .config import ALPN, Blob, ClientConfig, ServerConfig
+from .config import ALPN, Blob, ClientConfig, Password, ServerConfig
 from .connection import Connection
 from .event_loop import LoopStats
 from .handlers import Apps, Handlers
@@ -22,8 +22,8 @@ class Endpoint:
             conn = await endpoint.connect("peer.example", 8443, ca="ca.pem")
 
     host: a numeric address or a name of this machine; an address of IPv4 reaches IPv4 only, "::" reaches both. port: 0
-    lets the system choose. cert, key: path, PEM bytes or DER bytes; without both it takes no connections and is a
-    client with a port of its own choice. app: handlers of the connections it takes, or a dict of them by ALPN name as
+    lets the system choose. cert, key, password: as for `serve`; without them it takes no connections and is a client
+    with a port of its own choice. app: handlers of the connections it takes, or a dict of them by ALPN name as
     `serve` has; and of those it makes, unless `connect` is given others.
 
     Opening raises as `serve` does. At the end of the block the endpoint is shut down with all its connections.
@@ -37,10 +37,11 @@ class Endpoint:
         app: Apps | None = None,
         cert: Blob | None = None,
         key: Blob | None = None,
+        password: Password | None = None,
         config: ServerConfig | None = None,
     ) -> None:
         self._app: Apps = app if app is not None else Handlers()
-        self._serving = Serving(self._app, host, port, cert, key, config, optional=True)
+        self._serving = Serving(self._app, host, port, cert, key, config, password=password, optional=True)
         self._server: Server | None = None
 
     def __await__(self) -> Generator[object, None, Endpoint]:

@@ -61,6 +61,8 @@ class LoopStats(TypedDict):
     """Of connections that have ended."""
     datagrams_dropped: int
     """Datagrams that came, and that there was no memory to deliver."""
+    unreachable: int
+    """Datagrams that the system or a router said could not be delivered."""
     mtu_fallbacks: int
     """Paths that carried large packets no longer, so that smaller ones are sent (RFC 8899 4.3)."""
     send_buffer_bytes: int

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import inspect
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from . import _naquid
@@ -90,7 +91,7 @@ class Telemetry:
             run = _Run(self, trace.SpanKind.SERVER, name, type, {})
             with run:
                 result = handler(rpc, type, payload)
-                if asyncio.iscoroutine(result):
+                if inspect.isawaitable(result):
                     run.goes_on = True
                     return _finish(run, result)
                 return result
@@ -175,6 +176,6 @@ class _Run:
             self._span.record_exception(error)
 
 
-async def _finish(run: _Run, handler: Coroutine[Any, Any, Any]) -> Any:
+async def _finish(run: _Run, handler: Awaitable[Any]) -> Any:
     with run:
         return await handler

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Generator
 from types import TracebackType
 from typing import Any, cast
 
 from . import _naquid, event_loop
-from ._net.resolve import local_address
-from ._net.tls_cache import holds_key
-from .config import ALPN, Blob, ServerConfig, check_blob, check_host, check_type
+from ._net.resolve import local_addresses
+from .config import ALPN, Blob, Password, ServerConfig, check_blob, check_host, check_password, check_type
 from .connection import Connection
 from .errors import ConfigError, Error
 from .event_loop import LoopStats
 from .handlers import Apps, Handlers, check_apps, compile_apps
 
 __all__ = ["Server", "Serving", "serve"]
+
+PORTS = 16  # that are tried when one is wanted that is free at every address of a name
 
 
 def serve(
@@ -26,6 +28,7 @@ def serve(
     *,
     cert: Blob | None = None,
     key: Blob | None = None,
+    password: Password | None = None,
     config: ServerConfig | None = None,
 ) -> Serving:
     """Listens on a UDP address: `async with serve(...) as server`, or `server = await serve(...)`.
@@ -34,24 +37,33 @@ def serve(
     first: `serve({"nq/1": app, "chat/2": other})`. Each name then has handlers of its own, and clients say by
     `connect(..., alpn=...)` which they want. Where a name does not begin with "nq/" and its handlers have no names,
     streams are bare bytes, as other QUIC implementations expect.
-    host: a numeric address or a name of this machine ("0.0.0.0": all of IPv4, "::": all of both). port: 0 lets the
-    system choose; `Server.port` tells. cert, key: path, PEM bytes or DER bytes; required, here or in
-    `ServerConfig.tls`, but for the key of a PEM certificate that holds it too.
+    host: a numeric address or a name of this machine ("0.0.0.0": all of IPv4, "::": all of both); of a name with
+    several addresses, as "localhost", it listens on each. port: 0 lets the system choose; `Server.port` tells. cert,
+    key: path, PEM bytes, DER bytes or PKCS#12; required, here or in `ServerConfig.tls`; key may be left out when cert
+    holds it.
+    password: opens an encrypted key or PKCS#12, a str, bytes, or a callable that returns one of these. Files that are
+    replaced while the server runs are read again for the clients that come after.
 
     Awaiting raises ConfigError (certificate, key, an argument out of range), OSError (the port is in use, no such
     address), ResolveError.
     """
-    return Serving(app, host, port, cert, key, config)
+    return Serving(app, host, port, cert, key, config, password=password)
 
 
 class Server(_naquid.BaseServer):
     """A listening server. Its handlers run in the event loop that made it."""
 
-    __slots__ = ("_busy_poll", "_ended", "_engine")
+    __slots__ = ("_busy_poll", "_ended", "_engine", "_others")
 
     _engine: _naquid.Loop | None  # held since event_loop.acquire
     _busy_poll: int  # the argument of that call, which release() needs too
     _ended: asyncio.Event
+    _others: list[_naquid.BaseServer]  # those that listen on the further addresses of its name
+
+    @property
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        """(host, port) of every address it listens on: a name may have several. `address` is the first."""
+        return tuple(address for one in self._listening() if (address := one.address) is not None)
 
     @property
     def port(self) -> int:
@@ -62,7 +74,7 @@ class Server(_naquid.BaseServer):
     @property
     def connections(self) -> frozenset[Connection]:
         """The connections that are open now."""
-        return frozenset(self.live)
+        return frozenset().union(*(one.live for one in self._listening()))
 
     def stats(self) -> LoopStats:
         """Counters of the event loop's engine (`naquid.loop_stats`). Raises naquid.Error once the server is closed."""
@@ -79,15 +91,17 @@ class Server(_naquid.BaseServer):
         if not grace >= 0:
             raise ValueError(f"grace is {grace} seconds: it must be 0 or more")
         if not self.closed:
-            self._refuse()
+            for one in self._listening():
+                one._refuse()
             tasks = {task for task in self._tasks if task is not asyncio.current_task()}
             if tasks and grace > 0:
                 await asyncio.wait(tasks, timeout=grace)
             for connection in self.connections:
                 connection._close(_naquid.CODE_SHUTDOWN, "the server shuts down", False)
             try:
-                while (waiter := self._idle_wait()) is not None:
-                    await waiter
+                for one in self._listening():
+                    while (waiter := one._idle_wait()) is not None:
+                        await waiter
             finally:
                 self._end_all()
         await self.wait_closed()
@@ -125,12 +139,24 @@ class Server(_naquid.BaseServer):
         await self.shutdown(grace=0.0 if kind is not None else 5.0)
 
     def __repr__(self) -> str:
-        return f"<naquid.Server at {self.address} with {len(self.live)} connections>"
+        return f"<naquid.Server at {self.address} with {len(self.connections)} connections>"
+
+    def _listening(self) -> tuple[_naquid.BaseServer, ...]:
+        return self, *self._others
+
+    def _reaching(self, host: str) -> _naquid.BaseServer:
+        """Whose socket a numeric address is reached from."""
+        for one in self._listening():
+            bound = one.address
+            if bound is not None and (":" in bound[0]) == (":" in host):
+                return one
+        return self
 
     def _end_all(self) -> None:
         for task in self._tasks:
             task.cancel()
-        self._end()
+        for one in self._listening():
+            one._end()
         self._ended.set()
         engine = self._engine
         if engine is not None:
@@ -141,7 +167,7 @@ class Server(_naquid.BaseServer):
 class Serving:
     """A server to be made: await it, or use it in `async with`."""
 
-    __slots__ = ("_alpn", "_app", "_cert", "_config", "_host", "_key", "_port", "_server")
+    __slots__ = ("_alpn", "_app", "_cert", "_config", "_host", "_key", "_password", "_port", "_server")
 
     def __init__(
         self,
@@ -152,6 +178,7 @@ class Serving:
         key: Blob | None,
         config: ServerConfig | None,
         *,
+        password: Password | None = None,
         optional: bool = False,
     ) -> None:
         check_apps(app)
@@ -163,6 +190,7 @@ class Serving:
         check_type("config", config, ServerConfig, "a naquid.ServerConfig or None")
         check_blob("cert", cert)
         check_blob("key", key)
+        check_password(password)
         self._alpn = config.tls.alpn
         if not isinstance(app, Handlers):
             if config.tls.alpn != ALPN:
@@ -173,13 +201,11 @@ class Serving:
         self._port = port
         self._cert = cert if cert is not None else config.tls.cert
         self._key = key if key is not None else config.tls.key
+        self._password = password if password is not None else config.tls.password
         self._config = config
         self._server: Server | None = None
-        if not self._identified() and not (optional and self._cert is self._key is None):
+        if self._cert is None and not (optional and self._key is None):
             raise ConfigError("a server needs cert= and key=: `naquid cert` makes a pair for development")
-
-    def _identified(self) -> bool:
-        return self._cert is not None and (self._key is not None or holds_key(self._cert))
 
     def __await__(self) -> Generator[Any, None, Server]:
         return self._serve().__await__()
@@ -209,27 +235,59 @@ class Serving:
                 groups=settings.groups,
                 ciphersuites=settings.ciphersuites,
                 keylog=settings.keylog,
+                password=self._password,
             )
         app = compile_apps(self._app, config.call_timeout, config.limits.max_handler_tasks)
-        host = await local_address(self._host, self._port)
-        server = Server()
-        server._ended = asyncio.Event()
-        server._busy_poll = config.busy_poll
-        engine = server._engine = event_loop.acquire(config.busy_poll)
+        hosts = await local_addresses(self._host, self._port, config.limits.handshake_timeout)
+        engine = event_loop.acquire(config.busy_poll)
         try:
-            server._listen(
-                engine,
-                host,
-                self._port,
-                tls,
-                app,
-                config.limits._engine(),
-                Connection,
-                config.always_retry,
-                config.secret,
-            )
+            server = self._open(hosts, engine, tls, app)
         except BaseException:
-            server._engine = None
             event_loop.release(engine, config.busy_poll)
             raise
+        server._ended = asyncio.Event()
+        server._busy_poll = config.busy_poll
+        server._engine = engine
         return server
+
+    def _open(self, hosts: list[str], engine: _naquid.Loop, tls: _naquid.Tls | None, app: _naquid.AppCore) -> Server:
+        """Listens on every address of the name, on one port. Those that this machine has not are left out, unless it
+        has none."""
+        for left in reversed(range(PORTS)):
+            opened: list[_naquid.BaseServer] = []
+            failure: OSError | None = None
+            for host in hosts:
+                one = _naquid.BaseServer() if opened else Server()
+                port = opened[0].address[1] if opened and opened[0].address else self._port
+                try:
+                    self._listen(one, engine, host, port, tls, app)
+                except OSError as error:
+                    failure = error
+                    if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                        break
+                else:
+                    opened.append(one)
+            else:
+                if opened:
+                    server = cast(Server, opened[0])
+                    server._others = opened[1:]
+                    return server
+            for one in opened:
+                one._end()
+            # The system chose a port for the first address that another program has at the second.
+            if not (left and opened and self._port == 0 and failure is not None and failure.errno == errno.EADDRINUSE):
+                break
+        raise failure or OSError(f"{self._host!r} has no address that this machine can listen on")
+
+    def _listen(
+        self,
+        one: _naquid.BaseServer,
+        engine: _naquid.Loop,
+        host: str,
+        port: int,
+        tls: _naquid.Tls | None,
+        app: _naquid.AppCore,
+    ) -> None:
+        config = self._config
+        limits = config.limits._engine()
+        one._listen(engine, host, port, tls, app, limits, Connection, config.always_retry, config.secret)

@@ -42,13 +42,14 @@ class Screen:
     beside: str = ""
     after: float = 0.0
     columns: int = COLUMNS
+    fresh: bool = False  # in an empty folder
 
 
 SCREENS = [
     Screen("help", ("naquid --help",), columns=112),
     Screen("demo", ("naquid demo --connections 50 --requests 2000",)),
     Screen("doctor", ("naquid doctor",), columns=124),
-    Screen("cert", ("naquid cert --out certs",)),
+    Screen("cert", ("naquid cert --out certs",), fresh=True),
     Screen("serve", (SERVE,), after=1.5),
     Screen(
         "call",
@@ -140,6 +141,8 @@ def draw(screen: Screen, folder: Path) -> None:
             beside.type(screen.beside)
             while "listening" not in beside.screen():
                 time.sleep(0.1)
+        if screen.fresh:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="naquid-screens-")))
         front = stack.enter_context(terminal(folder, screen.columns))
         for number, command in enumerate(screen.commands):
             front.type(command)

@@ -73,6 +73,7 @@ cdef extern from "engine.h" nogil:
         NQ_EVF_LOCAL
         NQ_EVF_REMOTE
         NQ_EVF_LAST
+        NQ_EVF_DELIVERED
 
     enum:
         NQ_CALL_TIMEOUT
@@ -107,6 +108,7 @@ cdef extern from "engine.h" nogil:
     int nq_addr_equal(const nq_addr *a, const nq_addr *b)
     int nq_addr_parse(nq_addr *a, const char *host, uint16_t port)
     char *nq_addr_format(const nq_addr *a, char *buf, size_t cap)
+    int nq_addr_is_mapped(const nq_addr *a)
     uint16_t nq_addr_port(const nq_addr *a)
 
     # ---- io/sim.h ----
@@ -160,6 +162,8 @@ cdef extern from "engine.h" nogil:
         nq_tls_blob cert
         nq_tls_blob key
         nq_tls_blob ca
+        const char *password
+        size_t password_len
         int insecure
         int verify_client
         const uint8_t *alpn
@@ -171,6 +175,16 @@ cdef extern from "engine.h" nogil:
     nq_tls *nq_tls_ref(nq_tls *t)
     void nq_tls_unref(nq_tls *t)
     int nq_tls_is_server(const nq_tls *t)
+    void nq_tls_trouble(nq_tls *t, char *buf, size_t cap)
+    int nq_tls_trouble_news(nq_tls *t, char *buf, size_t cap)
+    enum:
+        NQ_TLS_NAME_COMMON
+        NQ_TLS_NAME_DNS
+        NQ_TLS_NAME_IP
+        NQ_TLS_NAME_EMAIL
+        NQ_TLS_NAME_URI
+    ctypedef int (*nq_tls_on_name)(void *u, int kind, const uint8_t *name, size_t len) noexcept
+    int nq_tls_names(const uint8_t *der, size_t len, nq_tls_on_name on_name, void *u)
     const char *nq_tls_alert_name(unsigned alert, char *buf, size_t cap)
 
     # ---- loop ----
@@ -217,6 +231,7 @@ cdef extern from "engine.h" nogil:
         uint64_t handshakes
         uint64_t lost_packets
         uint64_t datagrams_dropped
+        uint64_t unreachable
         uint64_t mtu_fallbacks
         uint64_t send_buffer_bytes
         int gso, gro, mmsg, ecn
@@ -262,6 +277,7 @@ cdef extern from "engine.h" nogil:
     int nq_endpoint_open(nq_loop *l, const nq_endpoint_options *o, uint32_t *id)
     int nq_endpoint_address(const nq_loop *l, uint32_t id, nq_addr *local)
     int nq_endpoint_refuse(nq_loop *l, uint32_t id)
+    int nq_endpoint_error(nq_loop *l, uint32_t id)
     int nq_endpoint_close(nq_loop *l, uint32_t id)
     int nq_endpoint_fd(const nq_loop *l, uint32_t id)
     nq_group *nq_group_new(uint32_t members)

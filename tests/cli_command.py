@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -11,13 +12,30 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from naquid.cli.main import parser
+
 COMMAND = [sys.executable, "-m", "naquid"]
 PATIENCE = 60
+
+
+Found = tuple[tuple[str, ...], argparse.ArgumentParser]
+
+
+def commands(one: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> Iterator[Found]:
+    """The parser of every command, by its words."""
+    yield path, one
+    for action in one._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, child in action.choices.items():
+                yield from commands(child, (*path, name))
+
+
+ALL = list(commands(parser()))
 
 
 @dataclass(frozen=True)
@@ -35,9 +53,12 @@ class Done:
         return json.loads(self.out)
 
     def failed(self, *words: str, code: int = 1) -> None:
-        """It ended with this code, printed no result, and said these words in one line on stderr."""
+        """It ended with this code, printed no result, and said these words in one line on stderr; with --json in an
+        object, too."""
         assert self.code == code, (self.code, self.out, self.err)
-        assert not self.out.strip()
+        if self.out.strip():
+            assert self.json == {"error": self.json["error"], "exit_code": code}
+            assert self.json["error"] in self.err
         lines = [line for line in self.err.splitlines() if "is not verified" not in line]
         assert len(lines) == 1, self.err
         assert lines[0].startswith("naquid")
@@ -124,10 +145,10 @@ class Certs:
         return ["--ca", self.ca]
 
 
-def on_terminal(*arguments: object, seconds: float = PATIENCE) -> tuple[int, str]:
+def on_terminal(*arguments: object, seconds: float = PATIENCE, columns: int = 100) -> tuple[int, str]:
     """Runs the command on a terminal of its own; exit code and everything that was written to it."""
     main, end = pty.openpty()
-    env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"}
+    env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "40"}
     env.pop("NO_COLOR", None)
     process = subprocess.Popen([*COMMAND, *map(str, arguments)], stdin=end, stdout=end, stderr=end, env=env)
     os.close(end)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import _naquid
 from ..errors import ResolveError, unresolved
+from .lookup import Lookup, ask
 
-__all__ = ["Address", "hosts_of", "interleave", "local_address", "reachable_from", "resolve"]
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["Address", "host_name", "hosts_of", "interleave", "local_addresses", "reachable_from", "resolve"]
 
 Address = tuple[str, int]
 """A numeric host and a port."""
@@ -18,9 +23,38 @@ Address = tuple[str, int]
 _A = TypeVar("_A")
 
 
+def host_name(host: str) -> str:
+    """A host as it is looked up and verified: ASCII, a name of another script in its encoded form (RFC 3490), an
+    address without the brackets of a URL. Raises ResolveError for what is no name: it is refused, never cut."""
+    if host[:1] == "[" and host[-1:] == "]" and _naquid.parse_address(host[1:-1], 0) is not None:
+        return host[1:-1]
+    try:
+        name = host if host.isascii() else host.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise ResolveError(f"{host!r:.300} is no host name ({error})") from None
+    labels = name.removesuffix(".").split(".")
+    if "\0" in name:
+        wrong = "there is a NUL in it"
+    elif "" in labels:
+        wrong = "a label between its dots is empty"
+    elif any(len(label) > 63 for label in labels):
+        wrong = "a label between its dots has more than 63 bytes"
+    elif len(name.removesuffix(".")) > 253:
+        wrong = f"it has {len(name)} bytes, and 253 are the most"
+    else:
+        return name
+    raise ResolveError(f"{host!r:.300} is no host name: {wrong}")
+
+
 def hosts_of(answers: Iterable[Sequence[Any]]) -> list[str]:
-    """The numeric hosts in what getaddrinfo said."""
-    return [str(answer[4][0]) for answer in answers]
+    """The numeric hosts in what getaddrinfo said, each with its scope when it is link-local (RFC 4007)."""
+    return [_host(answer[4]) for answer in answers]
+
+
+def _host(address: Sequence[Any]) -> str:
+    host = str(address[0])
+    scope = address[3] if len(address) == 4 else 0
+    return f"{host}%{scope}" if scope and "%" not in host else host
 
 
 def interleave(addresses: Iterable[_A], host: Callable[[_A], str] = str) -> list[_A]:
@@ -36,40 +70,95 @@ def interleave(addresses: Iterable[_A], host: Callable[[_A], str] = str) -> list
     return mixed
 
 
-async def resolve(host: str, port: int) -> list[Address]:
-    """The addresses of a host in the order in which they are tried, by the system's resolver. Raises ResolveError."""
-    if _naquid.parse_address(host, port) is not None:
-        return [(host, port)]
-    answers = await _lookup(host, port, 0, "check its spelling and the DNS")
+async def resolve(host: str, port: int, within: float) -> list[Address]:
+    """The addresses of a host in the order in which they are tried, by the system's resolver. Waits for at most
+    `within` seconds. Raises ResolveError."""
+    name = host_name(host)
+    if _naquid.parse_address(name, port) is not None:
+        return [(name, port)]
+    answers = await _lookup(name, port, 0, within, "check its spelling and the DNS")
     if not answers:
         raise ResolveError(f"the name {host!r} has no address")
-    return interleave(((str(answer[4][0]), int(answer[4][1])) for answer in answers), lambda address: address[0])
+    return interleave(((_host(answer[4]), int(answer[4][1])) for answer in answers), lambda address: address[0])
 
 
-async def local_address(host: str, port: int) -> str:
-    """The numeric address of this machine that host names. Raises ResolveError."""
-    if _naquid.parse_address(host, port) is not None:
-        return host
-    return hosts_of(await _lookup(host, port, socket.AI_PASSIVE, "give a numeric address"))[0]
+async def local_addresses(host: str, port: int, within: float) -> list[str]:
+    """The numeric addresses of this machine that host names, at least one. Waits for at most `within` seconds. Raises
+    ResolveError."""
+    name = host_name(host)
+    if _naquid.parse_address(name, port) is not None:
+        return [name]
+    answers = await _lookup(name, port, socket.AI_PASSIVE, within, "give a numeric address")
+    if not answers:
+        raise ResolveError(f"the name {host!r} has no address")
+    return list(dict.fromkeys(hosts_of(answers)))
 
 
-async def _lookup(host: str, port: int, flags: int, advice: str) -> Sequence[Sequence[Any]]:
+async def _lookup(host: str, port: int, flags: int, within: float, advice: str) -> Sequence[Sequence[Any]]:
     import asyncio
 
     loop = asyncio.get_running_loop()
     try:
-        return await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=flags)
+        async with asyncio.timeout(within or None) as limit:
+            if _is_plain(loop):
+                return await _in_a_thread(loop, host, port, flags)
+            return await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=flags)
+    except TimeoutError as error:
+        if not limit.expired():
+            raise unresolved(host, error, advice) from error
+        raise ResolveError(
+            f"the name {host!r} could not be resolved: no DNS server answered in {within:g} seconds "
+            "(Limits.handshake_timeout); check the network and the DNS"
+        ) from None
     except OSError as error:
         raise unresolved(host, error, advice) from error
+    except (ValueError, RuntimeError) as error:  # of a loop whose resolver is another one, or of a codec
+        raise ResolveError(f"the name {host!r} could not be resolved ({error}): {advice}") from error
 
 
-def reachable_from(bound: str, addresses: list[Address]) -> list[Address]:
-    """What can be reached from a socket that is bound to this address; IPv4 from one of IPv6 by its mapped form.
-    Raises OSError when nothing can."""
-    if ":" in bound:
-        return [(host if ":" in host else f"::ffff:{host}", port) for host, port in addresses]
-    reached = [address for address in addresses if ":" not in address[0]]
+def _is_plain(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether the loop asks the system's resolver as any other does, in threads that it waits for at its end."""
+    import asyncio
+
+    if getattr(loop.getaddrinfo, "__func__", None) is asyncio.BaseEventLoop.getaddrinfo:
+        return True
+    return type(loop).__module__.partition(".")[0] == "uvloop" and "getaddrinfo" not in vars(loop)
+
+
+async def _in_a_thread(loop: asyncio.AbstractEventLoop, host: str, port: int, flags: int) -> list[Any]:
+    answer: asyncio.Future[list[Any]] = loop.create_future()
+
+    def settle(answers: list[Any], failure: BaseException | None) -> None:
+        if answer.done():
+            return
+        if failure is not None:
+            answer.set_exception(failure)
+        else:
+            answer.set_result(answers)
+
+    def done(answers: list[Any], failure: BaseException | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(settle, answers, failure)
+
+    lookup = Lookup(host, port, flags, done)
+    ask(lookup)
+    try:
+        return await answer
+    finally:
+        lookup.cancelled = True
+
+
+def reachable_from(bound: Sequence[str], addresses: list[Address]) -> list[Address]:
+    """What can be reached from sockets that are bound to these addresses, one or more; IPv4 from one of IPv6 by its
+    mapped form. Raises OSError when nothing can."""
+    of_ipv6, of_ipv4 = any(":" in one for one in bound), any(":" not in one for one in bound)
+    reached = []
+    for host, port in addresses:
+        if of_ipv6 if ":" in host else of_ipv4:
+            reached.append((host, port))
+        elif ":" not in host:
+            reached.append((f"::ffff:{host}", port))
     if not reached:
         host = addresses[0][0]
-        raise OSError(errno.EAFNOSUPPORT, f"{host} cannot be reached from {bound}: bind the endpoint to '::'")
+        raise OSError(errno.EAFNOSUPPORT, f"{host} cannot be reached from {bound[0]}: bind the endpoint to '::'")
     return reached

@@ -1,17 +1,20 @@
-"""TLS contexts of clients, kept: making one parses certificates and takes longer than a handshake."""
+"""TLS contexts of clients, kept: making one parses certificates and takes longer than a handshake. A context itself
+reads files anew that have changed; that it is another one then tells who calls what is wrong with them."""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 from .. import _naquid
 
-__all__ = ["client_context", "holds_key"]
+__all__ = ["client_context"]
 
 Blob = str | os.PathLike[str] | bytes
+Password = str | bytes | Callable[[], str | bytes]
 
 KEPT = 64
 ALPN = ("nq/1",)
@@ -26,6 +29,7 @@ def client_context(
     insecure: bool = False,
     cert: Blob | None = None,
     key: Blob | None = None,
+    password: Password | None = None,
     alpn: tuple[str, ...] = ALPN,
     groups: str | None = None,
     ciphersuites: str | None = None,
@@ -36,13 +40,13 @@ def client_context(
     known = (
         _identity(cert),
         _identity(key),
+        bytes(password) if isinstance(password, (bytearray, memoryview)) else password,
         _identity(ca),
         insecure,
         alpn,
         groups,
         ciphersuites,
-        keylog,
-        os.environ.get("SSLKEYLOGFILE") if keylog is None else None,
+        _log(keylog),
         (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")) if ca is None else None,
     )
     with _lock:
@@ -60,12 +64,19 @@ def client_context(
         groups=groups,
         ciphersuites=ciphersuites,
         keylog=keylog,
+        password=password,
     )
     with _lock:
         _contexts[known] = made
         while len(_contexts) > KEPT:
             _contexts.popitem(last=False)
     return made
+
+
+def _log(keylog: str | os.PathLike[str] | None) -> str | None:
+    """The file's whole path: a relative name means the folder of now. None: there is no key log."""
+    name = os.environ.get("SSLKEYLOGFILE") if keylog is None else os.fspath(keylog)
+    return os.path.abspath(name) if name else None
 
 
 def _identity(blob: Blob | None) -> object:
@@ -81,18 +92,3 @@ def _identity(blob: Blob | None) -> object:
     except (OSError, ValueError, TypeError):
         return object()  # not kept under any name; reading it says what is wrong
     return os.fspath(blob), state.st_mtime_ns, state.st_size, state.st_ino, state.st_dev
-
-
-def holds_key(cert: Blob | None) -> bool:
-    """Whether a certificate is PEM text with its private key in it, so that a server needs no other."""
-    if isinstance(cert, str) and "-----BEGIN " in cert:
-        return " PRIVATE KEY-----" in cert
-    if isinstance(cert, (bytes, bytearray, memoryview)):
-        return b" PRIVATE KEY-----" in bytes(cert)
-    if cert is None:
-        return False
-    try:
-        with open(cert, "rb") as file:
-            return b" PRIVATE KEY-----" in file.read(1 << 20)
-    except (OSError, ValueError):
-        return False

@@ -7,9 +7,12 @@ import re
 import socket
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from .._naquid import CapiLoop, CapiResolver, nq_alarm_t, parse_address
-from .._net.resolve import hosts_of, interleave
+from .._net.lookup import Lookup, ask
+from .._net.resolve import host_name, hosts_of, interleave
+from ..errors import ResolveError
 from .check import need
 from .constants import nq_error_t
 from .errors import nq_error_detail_code2str
@@ -22,6 +25,7 @@ _LONGEST = 86_400_000_000_000
 
 # The numbers of c-ares, which the original reports.
 NOT_FOUND = 4
+BAD_NAME = 8
 TIMEOUT = 12
 NO_MEMORY = 15
 CANCELLED = 24
@@ -71,30 +75,32 @@ class Resolver:
         if parse_address(host, 1) is not None:
             self._loop._call_soon(lambda: self._finish(host, serial, 0, [host]))
             return
+        try:
+            name = host_name(host)
+        except ResolveError:
+            self._loop._call_soon(lambda: self._finish(host, serial, BAD_NAME, []))
+            return
         if self._chosen is not None:
-            self._ask(self._chosen, host, serial)
+            self._ask(self._chosen, host, name, serial)
             return
         self._alarms[host] = self._loop._call_at(self._timeout, lambda _: self._finish(host, serial, TIMEOUT, []))
-        threading.Thread(target=self._system, args=(host, serial), name="naquid-resolve", daemon=True).start()
-
-    def _system(self, host: str, serial: int) -> None:
-        code, found = 0, []
         try:
-            found = hosts_of(socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM))
-        except socket.gaierror as error:
+            ask(Lookup(name, None, 0, functools.partial(self._system, host, serial)))
+        except OSError:  # the system gives no thread
+            self._loop._call_soon(lambda: self._finish(host, serial, CANCELLED, []))
+
+    def _system(self, host: str, serial: int, answers: list[Any], error: BaseException | None) -> None:
+        code = 0
+        if isinstance(error, socket.gaierror):
             code = _SYSTEM.get(error.errno or 0, NOT_FOUND)
-        except (OSError, UnicodeError):
+        elif error is not None:
             code = NOT_FOUND
-        self._loop._call_soon(lambda: self._finish(host, serial, code, found))
+        self._loop._call_soon(lambda: self._finish(host, serial, code, hosts_of(answers)))
 
-    def _ask(self, chosen: CapiResolver, host: str, serial: int) -> None:
-        try:
-            name = host.encode() if host.isascii() else host.encode("idna")
-        except UnicodeError:
-            name = b""  # which c-ares calls a bad name
+    def _ask(self, chosen: CapiResolver, host: str, name: str, serial: int) -> None:
         self._asked[serial] = host
         try:
-            idle = chosen.ask(name, serial)  # the thread of the lookups before has ended with the last of them
+            idle = chosen.ask(name.encode(), serial)  # the thread of the lookups before has ended with the last of them
             if idle or self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._answers, args=(chosen,), name="naquid-dns", daemon=True)
                 self._thread.start()

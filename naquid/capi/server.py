@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass
 
 from .._naquid import CapiEndpoint, CapiGroup, CapiLoop, Tls, limits_table, nq_hdmap_t
-from .._net.tls_cache import holds_key
 from ..errors import ConfigError
 from . import log
 from .check import need, need_callable, need_flag
@@ -117,11 +116,11 @@ def nq_server_listen(sv: nq_server_t, addr: nq_addr_t, config: nq_svconf_t | Non
     if addr.port and any(port.port == addr.port for port in sv._ports):
         _log_error("the port is used by this server already", port=addr.port)
         return None
-    if addr.cert is None or (addr.key is None and not holds_key(addr.cert)):
+    if addr.cert is None:
         _log_error("a server needs addr.cert and addr.key", port=addr.port)
         return None
     try:
-        tls = Tls(server=True, cert=addr.cert, key=addr.key)
+        tls = Tls(server=True, cert=addr.cert, key=addr.key, password=addr.password)
     except ConfigError as error:
         _log_error("the server's certificate or key cannot be used", error=str(error), port=addr.port)
         return None

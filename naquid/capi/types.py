@@ -118,10 +118,13 @@ class nq_addr_t:
 
     Attributes:
         host: a name or a numeric address; numeric for nq_server_listen.
-        cert: the server's certificate chain: a PEM path, PEM bytes, or DER bytes.
-        key: its private key: a PEM or DER path, or the bytes.
-        ca: the authorities a client trusts instead of the system's.
+        cert: the server's certificate chain: a path, or the bytes, of PEM, DER or PKCS#12. A file that is replaced is
+            read again for the clients that come after.
+        key: its private key: a path, or the bytes; None when cert holds it.
+        ca: the authorities a client trusts instead of the system's: a file, a directory, or bytes.
         port: UDP port; 0 for nq_server_listen: the system chooses (see nq_hdmap_t.address).
+        password: opens an encrypted key or PKCS#12: a str, bytes, or a callable that returns one of these. Not in the
+            original.
     """
 
     host: str = ""
@@ -129,6 +132,7 @@ class nq_addr_t:
     key: Blob | None = None
     ca: Blob | None = None
     port: int = 0
+    password: str | bytes | Callable[[], str | bytes] | None = field(default=None, repr=False)
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,22 +16,117 @@ Commands = argparse._SubParsersAction  # of parsers; private by name only
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
-    """With room for the longest command's name."""
+    """With room for the longest command's name. Paragraphs and examples that are too wide are wrapped at words."""
 
     def __init__(self, prog: str, **settings: Any) -> None:
         super().__init__(prog, max_help_position=28, **settings)
 
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n\n".join(_paragraph(each.split("\n"), width) for each in text.strip("\n").split("\n\n"))
+
+
+def _paragraph(lines: list[str], width: int) -> str:
+    if max(map(len, lines)) <= width:
+        return "\n".join(lines)
+    made: list[str] = []
+    prose: list[str] = []
+    for line, after in zip(lines, [*lines[1:], ""], strict=True):
+        is_example, is_heading = line.startswith("  "), line.endswith(":") and after.startswith("  ")
+        if not is_example and not is_heading:
+            prose.append(line)
+            continue
+        made += textwrap.wrap(" ".join(prose), width, break_on_hyphens=False)
+        made += _example(line, width) if is_example else textwrap.wrap(line, width, break_on_hyphens=False)
+        prose = []
+    return "\n".join([*made, *textwrap.wrap(" ".join(prose), width, break_on_hyphens=False)])
+
+
+def _example(line: str, width: int) -> list[str]:
+    """A command, on several lines where it must be, and as it can be copied; what is said of it stands below."""
+    if line.startswith("  * "):  # an item of a list, and no command
+        return textwrap.wrap(line, width, subsequent_indent="    ", break_on_hyphens=False)
+    command, _, about = line.strip().partition("   ")
+    most = width - 2 if len(command) + 2 > width else width  # room for the backslashes
+    parts = textwrap.wrap(
+        command, most, initial_indent="  ", subsequent_indent="      ", break_long_words=False, break_on_hyphens=False
+    )
+    below = " " * 6
+    return [
+        *(f"{part} \\" for part in parts[:-1]),
+        parts[-1],
+        *textwrap.wrap(about.strip(), width, initial_indent=below, subsequent_indent=below),
+    ]
+
+
+class Misuse(SystemExit):
+    """Wrong usage, in one sentence."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(EXIT_USAGE)
+        self.text = text
+
 
 class Parser(argparse.ArgumentParser):
-    """Keeps the examples' lines as they are, and says what is wrong in one sentence."""
+    """Options may stand anywhere among a command's arguments. Says what is wrong in one sentence."""
 
     def __init__(self, **settings: Any) -> None:
         settings.setdefault("formatter_class", Formatter)
         super().__init__(**settings)
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
-        raise SystemExit(EXIT_USAGE)
+        raise Misuse(f"{self.prog}: {message}; see {self.prog} --help")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        return super().parse_known_args(self._in_order(list(sys.argv[1:] if args is None else args)), namespace)
+
+    def _in_order(self, given: list[str]) -> list[str]:
+        """The same with options first, which is how argparse understands them for sure. Options that stand before the
+        name of a command, and are not of this parser, go behind it."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                at = next((at for at, each in enumerate(given) if each in action.choices), 0)
+                before, unknown = self._groups(given[:at])
+                if unknown:
+                    return given
+                mine = [each for group in before if self._found(group[0]) for each in group]
+                its = [each for group in before if not self._found(group[0]) for each in group]
+                return [*mine, *given[at : at + 1], *its, *given[at + 1 :]]
+        options, others = self._groups(given)
+        return [*(each for group in options for each in group), *(["--", *others] if others else [])]
+
+    def _groups(self, given: list[str]) -> tuple[list[list[str]], list[str]]:
+        """Options, each with its value, and what is none."""
+        options: list[list[str]] = []
+        others: list[str] = []
+        left = iter(given)
+        for each in left:
+            if each == "--":
+                others += left
+            elif not each.startswith("-") or each == "-" or self._negative_number_matcher.match(each):
+                others.append(each)
+            else:
+                options.append([each])
+                if self._wants_value(each):
+                    options[-1] += [value for value in [next(left, None)] if value is not None]
+        return options, others
+
+    def _found(self, option: str) -> argparse.Action | None:
+        """What the option is, also when its name is cut short."""
+        name = option.partition("=")[0]
+        if name in self._option_string_actions or not name.startswith("--"):
+            return self._option_string_actions.get(name if name.startswith("--") else option[:2])
+        found = {key: action for key, action in self._option_string_actions.items() if key.startswith(name)}
+        return next(iter(found.values())) if len(set(found.values())) == 1 else None
+
+    def _wants_value(self, option: str) -> bool:
+        """Is the next argument this option's value?"""
+        if not option.startswith("--"):
+            while len(option) > 2 and (flag := self._found(option)) is not None and flag.nargs == 0:
+                option = f"-{option[2:]}"  # several in one: -qc
+            if len(option) > 2:
+                return False
+        action = self._found(option)
+        return action is not None and action.nargs != 0 and "=" not in option
 
 
 def add_command(

@@ -17,6 +17,7 @@ from naquid.bench.points import PERCENTILES
 from .arguments import Commands, add_busy_poll, add_json, positive, seconds
 from .console import Live, is_drawn, micros, number, progress, spark, table
 from .errors import EXIT_CODES, EXIT_FAILED, EXIT_OK, UsageError
+from .stdio import say
 
 if TYPE_CHECKING:
     from naquid.bench.load import RpcOptions, Snapshot
@@ -98,6 +99,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         "--mode",
         choices=["python", "asyncio", "batch", "native", "capi"],
         default="python",
+        metavar="MODE",
         help="python: rpc.call_soon, a callback for each reply; asyncio: await rpc.call(...); batch: await "
         "rpc.call_many(...) and a batch handler; native: native handlers on both sides; capi: naquid.capi",
     )
@@ -195,7 +197,7 @@ def _finish(
     else:
         table(title, ["", "result"], list(rows.items()))
     for text in errors:
-        print(f"naquid: {text}", file=sys.stderr)
+        say(f"naquid: {text}", sys.stderr)
     return EXIT_FAILED if errors else EXIT_OK
 
 
@@ -205,7 +207,7 @@ def _draw(options: argparse.Namespace, title: str, monitor: Monitor, latencies: 
 
         draw(options.plot, title, f"{monitor.unit}/s", monitor.rates(), latencies)
         if not options.json:
-            print(f"drawn: {options.plot}")
+            say(f"drawn: {options.plot}")
 
 
 def _ready(options: argparse.Namespace) -> None:

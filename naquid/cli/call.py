@@ -11,6 +11,7 @@ import time
 from .arguments import Commands, add_client, add_command, add_json, positive, seconds, stream_name
 from .client import connecting
 from .errors import EXIT_FAILED, EXIT_OK, CommandError, UsageError
+from .stdio import standard_input
 
 EPILOG = """\
 The payload is the argument's text in UTF-8; "-" reads it from standard input, --hex takes hexadecimal digits. The reply
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
 def _payload(options: argparse.Namespace) -> bytes:
     text: str = options.payload
     if text == "-":
-        data = sys.stdin.buffer.read()
+        data = standard_input().read()
         if not options.hex:
             return data
         text = data.decode("ascii", "replace")

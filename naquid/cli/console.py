@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from .stdio import say
+
 Update = Callable[[float], None]
 Rows = Sequence[Sequence[str]]
 
@@ -178,13 +180,13 @@ def table(title: str, header: Sequence[str], rows: Rows, text_columns: Sequence[
         console.print(drawn)
         return
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    print(title)
+    say(title)
     for row in [header, ["-" * width for width in widths], *rows]:
         cells = [
             cell.ljust(width) if i in text_columns else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        print("  " + "  ".join(cells).rstrip())
+        say("  " + "  ".join(cells).rstrip())
     print()
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from .arguments import Commands, add_command, add_json, positive
 from .console import is_drawn, micros, number, progress, table
 from .errors import EXIT_FAILED, EXIT_OK
+from .stdio import say
 
 if TYPE_CHECKING:
     from naquid.bench.load import RpcOptions, RpcResult
@@ -73,13 +74,13 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({"connections": main.connections, "runs": runs}))
     errors = sum(r.errors for r in results)
     for text in [text for r in results for text in r.first_errors][:10]:
-        print(f"naquid: {text}", file=sys.stderr)
+        say(f"naquid: {text}", sys.stderr)
     wanted = sum(r.options.total for r in results)
     if errors:
-        print(f"naquid: {errors:,} of {wanted:,} replies were wrong or missing", file=sys.stderr)
+        say(f"naquid: {errors:,} of {wanted:,} replies were wrong or missing", sys.stderr)
         return EXIT_FAILED
     if not options.json:
-        print(f"All {wanted:,} replies were compared with what was asked: no error.")
+        say(f"All {wanted:,} replies were compared with what was asked: no error.")
     return EXIT_OK
 
 

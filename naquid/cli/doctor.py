@@ -9,6 +9,7 @@ from dataclasses import asdict
 from .arguments import Commands, add_command, add_json
 from .console import table
 from .errors import EXIT_FAILED, EXIT_OK
+from .stdio import say
 
 EPILOG = """\
 Asks the system rather than tables: sends datagrams in batches, asks for socket buffers, steers datagrams between two
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         rows = [[check.status, check.name, check.value] for check in found]
         table("What this machine can do", ["", "check", "found"], rows, text_columns=(0, 1, 2))
-        print(f"{conclusion}." + (" What to do:" if advice else ""))
+        say(f"{conclusion}." + (" What to do:" if advice else ""))
         for check in advice:
-            print(f"  {check.status}: {check.name}: {check.advice}")
+            say(f"  {check.status}: {check.name}: {check.advice}")
     return EXIT_OK if works else EXIT_FAILED

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import io
+import json
 import logging
-import os
 import sys
 from collections.abc import Sequence
 
-from . import bench, call, cert, completion, demo, doctor, ping, recv, send, serve, versions
-from .arguments import Parser
-from .errors import EXIT_CODES, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, CommandError, UsageError
+from . import bench, call, cert, completion, demo, doctor, ping, recv, send, serve, stdio, versions
+from .arguments import Misuse, Parser
+from .errors import EXIT_CODES, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, CommandError, UsageError
 
 DESCRIPTION = "QUIC for Python: try it, measure it, run it."
 EPILOG = f"""\
@@ -42,32 +41,48 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
+    stdio.prepare()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    code, text = _run(given)
     try:
-        options = parser().parse_args(arguments)
-    except SystemExit as end:  # argparse has said what was wrong
-        return end.code if isinstance(end.code, int) else EXIT_USAGE
+        if text and "--json" in given:
+            print(json.dumps({"error": text, "exit_code": code}))
+        failed = stdio.finish()
+    except OSError as error:
+        failed = stdio.finish() or error
+    if failed is not None and code == EXIT_OK:
+        code = EXIT_FAILED
+        if not isinstance(failed, BrokenPipeError):  # the reader of our output has left: it knows
+            stdio.complain(f"naquid: standard output: {_sentence(failed)}")
+    return code
+
+
+def _run(given: list[str]) -> tuple[int, str]:
+    """The exit code, and why it is none of a success where the command has not said so itself."""
+    try:
+        options = parser().parse_args(given)
+    except Misuse as misuse:
+        stdio.complain(misuse.text)
+        return EXIT_USAGE, misuse.text
+    except SystemExit as end:  # --help and --version have been printed
+        return (end.code if isinstance(end.code, int) else EXIT_USAGE), ""
     _log_plainly(advise=options.command == "serve")
-    for stream in (sys.stdout, sys.stderr):  # a file's name may be in no encoding, and a terminal in an old one
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
     try:
         code = options.run(options)
-        sys.stdout.flush()
         assert isinstance(code, int)
-        return code
+        return code, ""
     except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        return EXIT_INTERRUPTED, "interrupted"
     except BrokenPipeError:  # the reader of our output has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILED
+        return EXIT_FAILED, ""
     except UsageError as error:
-        print(f"naquid {options.command}: {error}; see naquid {options.command} --help", file=sys.stderr)
-        return EXIT_USAGE
+        stdio.complain(f"naquid {options.command}: {error}; see naquid {options.command} --help")
+        return EXIT_USAGE, str(error)
     except Exception as error:
         if not _expected(error):
             raise
-        print(f"naquid: {_sentence(error)}", file=sys.stderr)
-        return EXIT_FAILED
+        stdio.complain(f"naquid: {_sentence(error)}")
+        return EXIT_FAILED, _sentence(error)
 
 
 def _log_plainly(*, advise: bool) -> None:

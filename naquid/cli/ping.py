@@ -10,18 +10,21 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .arguments import Commands, add_client, add_command, add_json, positive, seconds
 from .client import connecting
 from .errors import EXIT_FAILED, EXIT_OK
+from .stdio import say
 
 if TYPE_CHECKING:
     import naquid
+    from naquid.client import Connecting
 
 EPILOG = """\
-Opens a connection, then measures the time from each PING frame to its acknowledgement. Any QUIC server that agrees on
-the application protocol "nq/1" will do. A PING without an answer within --timeout counts as lost, although QUIC goes on
+Opens a connection, then measures the time from each PING frame to its acknowledgement. The time of the handshake is its
+own: without the name's resolution and the reading of certificates. Any QUIC server that agrees on the application
+protocol "nq/1" will do. A PING without an answer within --timeout counts as lost, although QUIC goes on
 repeating it. The time includes how long the peer holds an acknowledgement back (RFC 9000 13.2.1), often a millisecond:
 `naquid call` has no such delay. Ctrl-C ends it with the summary. Exit code 1 when nothing was answered or the
 connection was lost.
@@ -67,6 +70,23 @@ class Summary:
         return {"min": min(rtts), "avg": mean, "max": max(rtts), "mdev": mdev}
 
 
+def when_begun(attempt: Connecting) -> list[float]:
+    """When its handshake began, as the last of these: the certificates are read by then, and the name is resolved."""
+    begun = [time.perf_counter()]
+    kind = type(attempt)
+
+    class Timed(kind):  # type: ignore[misc, valid-type]
+        __slots__ = ()
+
+        async def _resolve(self) -> Any:
+            addresses = await kind._resolve(self)
+            begun.append(time.perf_counter())
+            return addresses
+
+    attempt.__class__ = Timed
+    return begun
+
+
 def run(options: argparse.Namespace) -> int:
     return asyncio.run(_ping(options))
 
@@ -76,14 +96,15 @@ async def _ping(options: argparse.Namespace) -> int:
 
     summary = Summary()
     quiet = options.quiet or options.json
-    begin = time.perf_counter()
-    async with connecting(options, naquid.Limits(keep_alive=10.0)) as conn:
-        handshake = (time.perf_counter() - begin) * 1e3
+    attempt = connecting(options, naquid.Limits(keep_alive=10.0))
+    begun = when_begun(attempt)
+    async with attempt as conn:
+        handshake = (time.perf_counter() - begun[-1]) * 1e3
         stats, remote = conn.stats(), conn.remote_address
         address = f"{remote[0]} port {remote[1]}" if remote else options.host
         if not options.json:
             version = {1: "QUIC v1", 0x6B3343CF: "QUIC v2"}.get(stats.version, f"QUIC {stats.version:#x}")
-            print(f"PING {options.host} ({address}): {version}, {stats.cipher}, handshake {_ms(handshake)}", flush=True)
+            say(f"PING {options.host} ({address}): {version}, {stats.cipher}, handshake {_ms(handshake)}", flush=True)
         interrupted = asyncio.Event()
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, interrupted.set)
@@ -105,17 +126,16 @@ async def _ping(options: argparse.Namespace) -> int:
             "loss_percent": round(summary.loss, 3),
             **{f"{name}_ms": round(value, 4) for name, value in (figures or {}).items()},
             "rtts_ms": [round(rtt, 4) for rtt in summary.rtts],
+            **({"error": summary.error} if summary.error else {}),
         }
         print(json.dumps(fields))
     else:
-        print(f"\n--- {options.host} ping statistics ---")
-        print(
-            f"{summary.sent} sent, {len(summary.rtts)} answered, {summary.loss:.3g}% loss, time {elapsed * 1e3:.0f} ms"
-        )
+        say(f"\n--- {options.host} ping statistics ---")
+        say(f"{summary.sent} sent, {len(summary.rtts)} answered, {summary.loss:.3g}% loss, time {elapsed * 1e3:.0f} ms")
         if figures:
-            print(f"rtt {'/'.join(figures)} = {'/'.join(f'{value:.3f}' for value in figures.values())} ms")
+            say(f"rtt {'/'.join(figures)} = {'/'.join(f'{value:.3f}' for value in figures.values())} ms")
     if summary.error:
-        print(f"naquid: {summary.error}", file=sys.stderr)
+        say(f"naquid: {summary.error}", sys.stderr)
     return EXIT_OK if summary.rtts and not summary.error else EXIT_FAILED
 
 
@@ -143,7 +163,7 @@ async def _pings(
                 if interrupted.is_set():
                     summary.sent -= 1  # it had no chance
                 elif not quiet:
-                    print(f"no answer from {address}: seq={number}", flush=True)
+                    say(f"no answer from {address}: seq={number}", flush=True)
             else:
                 try:
                     rtt = answer.result() * 1e3
@@ -152,7 +172,7 @@ async def _pings(
                     return
                 summary.rtts.append(rtt)
                 if not quiet:
-                    print(f"answer from {address}: seq={number} time={_ms(rtt)}", flush=True)
+                    say(f"answer from {address}: seq={number} time={_ms(rtt)}", flush=True)
             due = max(due + options.interval, time.monotonic())
             if summary.sent != options.count:
                 await asyncio.wait({stop}, timeout=due - time.monotonic())

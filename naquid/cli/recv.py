@@ -18,6 +18,7 @@ from .client import server_config
 from .console import Update, transferred
 from .errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, CommandError
 from .signals import stop_event
+from .stdio import say
 
 if TYPE_CHECKING:
     import naquid
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 EPILOG = """\
 Listens, and writes each file that `naquid send` brings into a folder. Names with a path, hidden names and names that
 are taken are refused (--force: a file that exists is replaced). A file gets its name when all of it is there and its
-SHA-256 is right; of an interrupted transfer nothing remains. Whoever reaches the port may write here: --client-ca lets
+SHA-256 is right. Of an interrupted transfer of a file a hidden .naquid-NAME.part stays for a day, with which the sender
+can go on; of any other nothing remains. Whoever reaches the port may write here: --client-ca lets
 in only those with a certificate. Ends on Ctrl-C or SIGTERM, or after --count transfers; then the exit code is 1 when
 one of them failed.
 
@@ -64,7 +66,7 @@ class Receiver:
         try:
             head = await transfer.read_line(stream)
             name = transfer.safe_name(head.get("name"))
-            await self._receive(stream, name, head.get("size"))
+            await self._receive(stream, transfer.Offer.read(head))
         except (naquid.ConnectionError, naquid.StreamError) as failure:
             error = f"the transfer was interrupted: {failure}"
         except (CommandError, OSError) as failure:
@@ -79,41 +81,62 @@ class Receiver:
         finally:
             self._ended(name, who, error)
 
-    async def _receive(self, stream: naquid.RawStream, name: str, size: object) -> None:
-        if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
-            raise CommandError("the size is not a number of bytes")
+    async def _receive(self, stream: naquid.RawStream, offer: transfer.Offer) -> None:
+        import naquid
+
         folder: Path = self._options.out
-        if size is not None and size > shutil.disk_usage(folder).free:
-            raise CommandError(f"there is no room for {transfer.size_text(size)}")
+        name, size = offer.name, offer.size
+        needed = offer.about if size is None else size
+        if needed is not None and not offer.holes and needed > shutil.disk_usage(folder).free:
+            raise CommandError(f"there is no room for {transfer.size_text(needed)}")
         if name in self._busy:
             raise CommandError(f"{name!r} is being received already")
         self._busy.add(name)
+        resumed = 0
         try:
-            with transfer.Incoming(folder, name, self._options.force) as file:
-                transfer.write_line(stream, accept=True)
-                begin = time.perf_counter()
-                with transferred(f"receiving {name}", size, self._options.json) as update:
-                    digest = await _write(stream, file, size, update)
-                took = time.perf_counter() - begin
+            with transfer.Incoming(folder, name, self._options.force, offer) as file:
+                try:
+                    resumed = await _agree(stream, file)
+                    begin = time.perf_counter()
+                    with transferred(f"receiving {name}", needed or None, self._options.json) as update:
+                        digest = await _write(stream, file, size, update)
+                    took = time.perf_counter() - begin
+                except (naquid.ConnectionError, naquid.StreamError, asyncio.CancelledError):
+                    file.leave()
+                    raise
             transfer.write_line(stream, bytes=file.bytes, sha256=digest)
             stream.write_eof()
         finally:
             self._busy.discard(name)
         if self._options.json:
-            shown = {**transfer.fields(name, file.bytes, took, digest), "path": str(file.path)}
+            shown = {**transfer.fields(name, file.bytes, took, digest), "path": str(file.path), "resumed": resumed}
             print(json.dumps(shown), flush=True)
         else:
-            speed = transfer.rate(file.bytes, took)
-            print(f"{file.path}: {file.bytes:,} bytes in {took:.2f} s, {speed}\n  SHA-256 {digest}", flush=True)
+            speed = transfer.rate(file.bytes - resumed, took)
+            say(f"{file.path}: {file.bytes:,} bytes in {took:.2f} s, {speed}\n  SHA-256 {digest}", flush=True)
 
     def _ended(self, name: str, who: str, error: str) -> None:
         if error:
             self.bad += 1
-            print(f"naquid: {name!r} from {who}: {error}", file=sys.stderr, flush=True)
+            if self._options.json:
+                print(json.dumps({"name": name, "from": who, "error": error}), flush=True)
+            say(f"naquid: {name!r} from {who}: {error}", sys.stderr, flush=True)
         else:
             self.good += 1
         if self._options.count is not None and self.good + self.bad >= self._options.count:
             self._enough.set()
+
+
+async def _agree(stream: naquid.RawStream, file: transfer.Incoming) -> int:
+    """Accepts the offer; where the transfer begins."""
+    if not file.have:
+        transfer.write_line(stream, accept=True)
+        return 0
+    transfer.write_line(stream, accept=True, have=file.have)
+    same = (await transfer.read_line(stream)).get("sha256")
+    begin = await asyncio.get_running_loop().run_in_executor(None, file.resume, same)
+    transfer.write_line(stream, **{"from": begin})
+    return begin
 
 
 async def _write(stream: naquid.RawStream, file: transfer.Incoming, size: int | None, update: Update) -> str:
@@ -137,6 +160,7 @@ async def _write(stream: naquid.RawStream, file: transfer.Incoming, size: int | 
 def run(options: argparse.Namespace) -> int:
     if not options.out.is_dir():
         raise CommandError(f"{options.out} is no folder: make it, or choose another with --out")
+    transfer.clean(options.out)
     return asyncio.run(_serve(options))
 
 
@@ -156,7 +180,7 @@ async def _serve(options: argparse.Namespace) -> int:
                 print(json.dumps({"host": options.host, "port": server.port}), flush=True)
             else:
                 where = f"{options.host}, UDP port {server.port}"
-                print(f"listening on {where}, writing to {options.out}; end with Ctrl-C", flush=True)
+                say(f"listening on {where}, writing to {options.out}; end with Ctrl-C", flush=True)
             waits = [asyncio.ensure_future(event.wait()) for event in (enough, stopped)]
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             for wait in waits:

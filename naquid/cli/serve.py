@@ -18,6 +18,7 @@ from .arguments import Commands, add_busy_poll, add_command, add_json, add_serve
 from .client import server_config
 from .errors import EXIT_OK, CommandError, UsageError
 from .signals import ENDING, stop_event
+from .stdio import say
 
 if TYPE_CHECKING:
     import naquid
@@ -113,7 +114,7 @@ def _announce(options: argparse.Namespace, host: str, port: int) -> None:
         print(json.dumps({"host": host, "port": port, "workers": options.workers}), flush=True)
     else:
         workers = f", {options.workers} workers" if options.workers > 1 else ""
-        print(f"listening on {host}, UDP port {port}{workers}; end with Ctrl-C", flush=True)
+        say(f"listening on {host}, UDP port {port}{workers}; end with Ctrl-C", flush=True)
 
 
 # ---- asyncio ----
@@ -155,11 +156,11 @@ def echo(options: argparse.Namespace) -> naquid.Handlers:
 
         @app.on_connect
         def connected(conn: naquid.Connection) -> None:
-            print(f"{_name(conn.remote_address)} connected", file=sys.stderr, flush=True)
+            say(f"{_name(conn.remote_address)} connected", sys.stderr, flush=True)
 
         @app.on_disconnect
         def disconnected(conn: naquid.Connection, error: Exception | None) -> None:
-            print(f"{_name(conn.remote_address)} left{f': {error}' if error else ''}", file=sys.stderr, flush=True)
+            say(f"{_name(conn.remote_address)} left{f': {error}' if error else ''}", sys.stderr, flush=True)
 
     return app
 
@@ -215,7 +216,7 @@ def _work(options: argparse.Namespace, setup: Callable[[capi.nq_hdmap_t], None])
         if record.get("_lv") in ("E", "F"):
             last_error = ": ".join(str(record[name]) for name in ("msg", "error") if record.get(name))
             if serving:
-                print(f"naquid: {last_error}", file=sys.stderr, flush=True)
+                say(f"naquid: {last_error}", sys.stderr, flush=True)
 
     stop = threading.Event()
     for number in ENDING:

@@ -9,6 +9,7 @@ from typing import Any
 
 from .arguments import Commands, add_command, add_json
 from .errors import EXIT_OK
+from .stdio import say
 
 EPILOG = """\
 compiler, flags and variant are those of the extension module; pins are the sources of the native libraries in it, with
@@ -33,12 +34,12 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_OK
     pins = found.pop("pins")
     for name, version in found.items():
-        print(f"{name:9} {version}")
+        say(f"{name:9} {version}")
     for name, pin in pins.items():
         loose = "" if pin.get("pinned", True) else " (not the pinned one)"
-        print(f"{'source':9} {name} {pin['version']}{loose}, SHA-256 {pin['sha256']}")
+        say(f"{'source':9} {name} {pin['version']}{loose}, SHA-256 {pin['sha256']}")
         for change in pin.get("patched", ()):
-            print(f"{'patched':9} {name}: {change}")
+            say(f"{'patched':9} {name}: {change}")
     return EXIT_OK
 
 

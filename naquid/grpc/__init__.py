@@ -4,8 +4,8 @@
     stub = StoreStub(naquid.grpc.Channel(conn))                         # a client's
 
 The stubs, servicers, messages and status codes are gRPC's, with `grpc.aio`'s manners; the bytes on the wire are
-naquid's, so both ends must be naquid. What of gRPC is not carried: metadata of responses, a call's deadline (it ends
-the call at the client's side only), compression.
+naquid's, so both ends must be naquid. What of gRPC is not carried: a call's deadline (it ends the call at the client's
+side only), credentials of calls, compression; the last two are refused by name.
 """
 
 try:
@@ -13,7 +13,9 @@ try:
 except ImportError as error:
     raise ImportError('naquid.grpc needs grpcio: pip install "naquid[grpc]"') from error
 
-from .channel import Call, Channel
-from .server import Context, Services
+from .call import Call
+from .channel import Channel
+from .context import Context
+from .server import Services
 
 __all__ = ["Call", "Channel", "Context", "Services"]

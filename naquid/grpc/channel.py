@@ -1,30 +1,33 @@
-"""The client's side: a channel for generated stubs, and the calls they make."""
+"""The client's side: a channel for generated stubs."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Generator, Iterable
-from typing import Any, TypeVar
+import weakref
+from typing import Any
 
 import grpc
 import grpc.aio
 
-from ..connection import Connection
-from ..errors import StreamError
+from ..connection import Connection, ConnectionState
 from ..rpc import Rpc
-from ..stream import Stream
 from . import wire
+from .call import Call, Method, Serialize
+from .context import no_compression
 
-__all__ = ["Call", "Channel"]
+__all__ = ["Channel"]
 
-T = TypeVar("T")
-Serialize = Callable[[Any], bytes] | None
-Metadata = Iterable[tuple[str, str | bytes]] | None
+_CONNECTIVITY = {
+    ConnectionState.CONNECTING: grpc.ChannelConnectivity.CONNECTING,
+    ConnectionState.OPEN: grpc.ChannelConnectivity.READY,
+    ConnectionState.WAITING: grpc.ChannelConnectivity.TRANSIENT_FAILURE,
+    ConnectionState.CLOSING: grpc.ChannelConnectivity.SHUTDOWN,
+    ConnectionState.CLOSED: grpc.ChannelConnectivity.SHUTDOWN,
+}
 
 
-class Channel:
+class Channel(grpc.aio.Channel):
     """What a generated stub takes for a channel: calls go over one connection, which stays its maker's to
     close.
 
@@ -32,55 +35,116 @@ class Channel:
     are grpc.aio.AioRpcError with gRPC's status codes: UNAVAILABLE when the connection is gone, UNIMPLEMENTED when the
     peer has no such method, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED at a limit of naquid's, UNKNOWN when the handler
     raised.
+
+    Calls take timeout=, metadata= and wait_for_ready= as with `grpc.aio`. What is not carried is refused when the call
+    begins, by grpc.aio.UsageError: credentials=, and any compression=.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._rpcs: dict[str, asyncio.Future[Rpc]] = {}
+        self._calls: weakref.WeakSet[Call] = weakref.WeakSet()
+        self._closed = False
 
-    def unary_unary(
-        self, method: str, request_serializer: Serialize = None, response_deserializer: Serialize = None, **_: Any
-    ) -> Callable[..., Call]:
-        """A function `(request, *, timeout=None, metadata=None) -> Call`, to be awaited."""
-        return functools.partial(self._call, method, request_serializer, response_deserializer, False, False)
+    async def __aenter__(self) -> Channel:
+        return self
 
-    def unary_stream(
-        self, method: str, request_serializer: Serialize = None, response_deserializer: Serialize = None, **_: Any
-    ) -> Callable[..., Call]:
+    async def __aexit__(self, *why: object) -> None:
+        await self.close()
+
+    async def close(self, grace: float | None = None) -> None:
+        """No more calls; those under way are cancelled after `grace` seconds, None: at once. The connection goes on."""
+        self._closed = True
+        calls = [call for call in self._calls if not call.done()]
+        if calls and grace is not None:
+            await asyncio.wait([call._status for call in calls], timeout=grace)
+        for call in calls:
+            call.cancel()
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
+        """The connection's state in gRPC's terms; TRANSIENT_FAILURE while it waits to be brought back."""
+        if self._closed:
+            return grpc.ChannelConnectivity.SHUTDOWN
+        return _CONNECTIVITY[self._connection.state]
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        """Waits until the connection's state is another one."""
+        async for _ in self._connection.states():
+            if self.get_state() is not last_observed_state:
+                return
+
+    async def channel_ready(self) -> None:
+        """Waits until the connection is open. Raises why it ended."""
+        await self._connection.wait_open()
+
+    def unary_unary(  # type: ignore[override]
+        self,
+        method: str,
+        request_serializer: Serialize = None,
+        response_deserializer: Serialize = None,
+        *_: Any,
+        **__: Any,
+    ) -> Any:
+        """A function `(request, *, timeout=None, metadata=None, wait_for_ready=None) -> Call`, to be awaited."""
+        return functools.partial(self._with, Method(method, request_serializer, response_deserializer, False, False))
+
+    def unary_stream(  # type: ignore[override]
+        self,
+        method: str,
+        request_serializer: Serialize = None,
+        response_deserializer: Serialize = None,
+        *_: Any,
+        **__: Any,
+    ) -> Any:
         """The same; the call is iterated over, or `read()`."""
-        return functools.partial(self._call, method, request_serializer, response_deserializer, False, True)
+        return functools.partial(self._with, Method(method, request_serializer, response_deserializer, False, True))
 
-    def stream_unary(
-        self, method: str, request_serializer: Serialize = None, response_deserializer: Serialize = None, **_: Any
-    ) -> Callable[..., Call]:
-        """A function `(request_iterator=None, *, timeout=None, metadata=None) -> Call`, to be awaited. Without an
-        iterator, `write()` and `done_writing()`."""
-        return functools.partial(self._call, method, request_serializer, response_deserializer, True, False)
+    def stream_unary(  # type: ignore[override]
+        self,
+        method: str,
+        request_serializer: Serialize = None,
+        response_deserializer: Serialize = None,
+        *_: Any,
+        **__: Any,
+    ) -> Any:
+        """A function `(request_iterator=None, *, timeout=None, metadata=None, wait_for_ready=None) -> Call`, to be
+        awaited. Without an iterator, `write()` and `done_writing()`."""
+        return functools.partial(self._call, Method(method, request_serializer, response_deserializer, True, False))
 
-    def stream_stream(
-        self, method: str, request_serializer: Serialize = None, response_deserializer: Serialize = None, **_: Any
-    ) -> Callable[..., Call]:
+    def stream_stream(  # type: ignore[override]
+        self,
+        method: str,
+        request_serializer: Serialize = None,
+        response_deserializer: Serialize = None,
+        *_: Any,
+        **__: Any,
+    ) -> Any:
         """Both."""
-        return functools.partial(self._call, method, request_serializer, response_deserializer, True, True)
+        return functools.partial(self._call, Method(method, request_serializer, response_deserializer, True, True))
+
+    def _with(self, method: Method, request: Any, **settings: Any) -> Call:
+        """A call with one request, which cannot be left out."""
+        return self._call(method, request, **settings)
 
     def _call(
         self,
-        method: str,
-        serialize: Serialize,
-        deserialize: Serialize,
-        many_requests: bool,
-        many_responses: bool,
-        request: Any = None,
+        method: Method,
+        request_iterator: Any = None,
         *,
         timeout: float | None = None,
-        metadata: Metadata = None,
-        **_: Any,
+        metadata: Any = None,
+        credentials: Any = None,
+        wait_for_ready: bool | None = None,
+        compression: Any = None,
     ) -> Call:
-        call = Call(self, method, serialize, deserialize, timeout, tuple(metadata or ()))
-        if many_requests or many_responses:
-            call._begin_stream(request, many_requests, many_responses)
-        else:
-            call._begin(call._unary(request))
+        if self._closed:
+            raise grpc.aio.UsageError("the channel is closed")
+        if credentials is not None:
+            raise grpc.aio.UsageError("naquid.grpc has no credentials of calls: send them as metadata=")
+        no_compression(compression)
+        call = Call(self, method, timeout, wire.metadata_of(metadata), wait_for_ready)
+        self._calls.add(call)
+        call._start(request_iterator)
         return call
 
     async def _rpc(self, method: str) -> Rpc:
@@ -91,203 +155,3 @@ class Channel:
         ):
             opening = self._rpcs[method] = asyncio.ensure_future(self._connection.open_rpc(method))
         return await asyncio.shield(opening)
-
-
-class Call:
-    """A call, as `grpc.aio` has them: awaited, iterated over, or read from and written to, as its method is."""
-
-    def __init__(
-        self,
-        channel: Channel,
-        method: str,
-        serialize: Serialize,
-        deserialize: Serialize,
-        timeout: float | None,
-        metadata: wire.Metadata,
-    ) -> None:
-        self._channel = channel
-        self._method = method
-        self._serialize = serialize or bytes
-        self._deserialize = deserialize or bytes
-        self._timeout = timeout
-        self._deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
-        self._metadata = metadata
-        self._status: asyncio.Future[wire.Status] = asyncio.get_running_loop().create_future()
-        self._stream: asyncio.Task[Stream] | None = None
-        self._sender: asyncio.Task[Any] | None = None
-        self._tasks: list[asyncio.Task[Any]] = []
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        return self._result().__await__()
-
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        while (message := await self.read()) is not grpc.aio.EOF:
-            yield message
-
-    async def read(self) -> Any:
-        """The next response, grpc.aio.EOF after the last one. Raises AioRpcError."""
-        try:
-            return await self._bounded(self._read())
-        except Exception as error:
-            raise self._failed(error) from error
-
-    async def write(self, request: Any) -> None:
-        """Sends one request more. Raises AioRpcError."""
-        try:
-            stream = await self._opened()
-            await self._bounded(stream.send(wire.MESSAGE + self._serialize(request)))
-        except Exception as error:
-            # A stream that takes no more has an end that reading tells.
-            raise self._failed(error, not isinstance(error, StreamError)) from error
-
-    async def done_writing(self) -> None:
-        """No more requests; responses go on."""
-        (await self._opened()).finish()
-
-    def __del__(self) -> None:
-        if not self._status.done() and not self._status.get_loop().is_closed():
-            self.cancel()
-
-    def cancel(self) -> bool:
-        """Ends the call at this side; a server's handler of a stream sees it reset. False when it has ended before."""
-        if self._status.done():
-            return False
-        self._end(wire.Status(grpc.StatusCode.CANCELLED, "cancelled at this side"))
-        for task in self._tasks:
-            task.cancel()
-        return True
-
-    def done(self) -> bool:
-        """True once its status is known."""
-        return self._status.done()
-
-    def cancelled(self) -> bool:
-        """True after `cancel()`, or when the server said so."""
-        return self._status.done() and self._status.result().code is grpc.StatusCode.CANCELLED
-
-    async def code(self) -> grpc.StatusCode:
-        """Its status; waits for its end."""
-        return (await asyncio.shield(self._status)).code
-
-    async def details(self) -> str:
-        """The text that came with the status."""
-        return (await asyncio.shield(self._status)).details
-
-    # ---- inside ----
-
-    def _begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.ensure_future(work)
-        task.add_done_callback(lambda task: task.cancelled() or task.exception())  # the status tells
-        self._tasks.append(task)
-        return task
-
-    async def _unary(self, request: Any) -> Any:
-        try:
-            message = self._serialize(request)
-            rpc = await self._bounded(self._channel._rpc(self._method))
-            if self._metadata:
-                answer = rpc.call(wire.WITH_METADATA, wire.pack_request(message, self._metadata), self._timeout)
-            else:
-                answer = rpc.call(wire.PLAIN, message, self._timeout)
-            response = self._deserialize(await answer)
-        except Exception as error:
-            raise self._failed(error) from error
-        self._end(wire.Status(grpc.StatusCode.OK))
-        return response
-
-    def _begin_stream(self, request: Any, many_requests: bool, many_responses: bool) -> None:
-        self._stream = self._begin(self._open())
-        if not many_requests or request is not None:
-            self._sender = self._begin(self._send(request if many_requests else (request,)))
-        if not many_responses:
-            self._begin(self._only())
-
-    async def _open(self) -> Stream:
-        stream: Stream = await self._bounded(self._channel._connection.open_stream(self._method))
-        # Also without metadata: the server learns of a stream by its first record.
-        stream.send_nowait(wire.METADATA + wire.pack_metadata(self._metadata))
-        return stream
-
-    async def _opened(self) -> Stream:
-        if self._stream is None:
-            raise grpc.aio.UsageError("this method has one request and one response: await the call")
-        return await asyncio.shield(self._stream)
-
-    async def _send(self, requests: Iterable[Any] | AsyncIterable[Any]) -> None:
-        try:
-            if isinstance(requests, AsyncIterable):
-                async for request in requests:
-                    await self.write(request)
-            else:
-                for request in requests:
-                    await self.write(request)
-            await self.done_writing()
-        except (StreamError, grpc.aio.AioRpcError):
-            return  # the status is told, or will be
-        except Exception as error:
-            self._failed(error)
-
-    async def _only(self) -> Any:
-        """The one response of a method that has one, and the status after it."""
-        response = await self.read()
-        if response is grpc.aio.EOF or await self.read() is not grpc.aio.EOF:
-            raise self._failed(wire.Status(grpc.StatusCode.INTERNAL, "there is to be one response"))
-        return response
-
-    async def _read(self) -> Any:
-        if self._status.done():
-            if self._status.result().code is grpc.StatusCode.OK:
-                return grpc.aio.EOF
-            raise self._status.result()
-        record = await (await self._opened()).recv()
-        if record is None:
-            raise wire.Status(grpc.StatusCode.INTERNAL, "the stream ended without a status")
-        kind, body = record[:1], record[1:]
-        if kind == wire.MESSAGE:
-            return self._deserialize(body)
-        if kind != wire.STATUS or not body:
-            raise wire.Status(grpc.StatusCode.INTERNAL, "the server's record cannot be read")
-        status = wire.Status(wire.code_of(body[0]), body[1:].decode(errors="replace"))
-        self._end(status)
-        if status.code is not grpc.StatusCode.OK:
-            raise status
-        return grpc.aio.EOF
-
-    async def _result(self) -> Any:
-        try:
-            return await asyncio.shield(self._tasks[-1])
-        except asyncio.CancelledError:
-            self.cancel()
-            raise
-
-    async def _bounded(self, work: Any) -> Any:
-        async with asyncio.timeout_at(self._deadline):
-            return await work
-
-    def _failed(self, error: Exception, ends: bool = True) -> grpc.aio.AioRpcError:
-        """The exception for the caller; ends the call."""
-        if isinstance(error, grpc.aio.AioRpcError):
-            return error
-        status = wire.status_of(error, self._channel._connection.is_open)
-        if ends:
-            self._end(status)
-            status = self._status.result()
-        return grpc.aio.AioRpcError(status.code, grpc.aio.Metadata(), grpc.aio.Metadata(), status.details)
-
-    def _end(self, status: wire.Status) -> None:
-        if self._status.done():
-            return
-        self._status.set_result(status)
-        if self._sender is not None and self._sender is not asyncio.current_task(self._status.get_loop()):
-            self._sender.cancel()
-        if self._stream is not None:
-            self._stream.add_done_callback(functools.partial(_release, status.code is grpc.StatusCode.OK))
-
-
-def _release(well: bool, opened: asyncio.Future[Stream]) -> None:
-    if opened.cancelled() or opened.exception() is not None:
-        return
-    with contextlib.suppress(Exception):
-        if not well:
-            opened.result().reset()
-        opened.result().close()

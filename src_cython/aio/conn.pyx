@@ -407,14 +407,14 @@ cdef class BaseConnection(ConnCore):
         if self.loop.l == NULL or en.nq_conn_get_info(peek(self.loop), self.handle, &i) != 0:
             return None
         return {
-            "local": from_addr(&i.local), "remote": from_addr(&i.remote), "version": i.version,
+            "local": peer_addr(&i.local), "remote": peer_addr(&i.remote), "version": i.version,
             "smoothed_rtt": i.smoothed_rtt / 1e9, "latest_rtt": i.latest_rtt / 1e9, "min_rtt": i.min_rtt / 1e9,
             "rttvar": i.rttvar / 1e9, "cwnd": i.cwnd, "bytes_in_flight": i.bytes_in_flight,
             "packets_sent": i.packets_sent, "packets_received": i.packets_received,
             "packets_lost": i.packets_lost, "bytes_sent": i.bytes_sent, "bytes_received": i.bytes_received,
             "bytes_lost": i.bytes_lost, "streams": i.streams, "queued": i.queued,
             "max_udp_payload": i.max_udp_payload,
-            "alpn": i.alpn[:i.alpn_len].decode("ascii", "replace"), "cipher": (<bytes>i.cipher).decode(),
+            "alpn": i.alpn[:i.alpn_len].decode("utf-8", "surrogateescape"), "cipher": (<bytes>i.cipher).decode(),
             "group": (<bytes>i.group).decode(),
         }
 
@@ -439,6 +439,11 @@ cdef class BaseConnection(ConnCore):
             en.nq_conn_peer_cert(l, self.handle, <unsigned int>len(chain), <uint8_t *>PyBytes_AS_STRING(der), n)
             chain.append(der)
         return chain
+
+    @property
+    def _peer_verified(self):
+        """Whether the certificate that the peer showed, if any, was verified."""
+        return self.tls is None or not self.tls.insecure
 
     @property
     def max_datagram_size(self):

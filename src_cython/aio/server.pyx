@@ -21,6 +21,11 @@ cdef class BaseServer(EndpointCore):
         cdef BaseConnection c
         if self.closed:
             return None
+        trouble = trouble_news(self.tls)
+        if trouble is not None:
+            import logging
+            logging.getLogger("naquid").warning("the certificate files have changed and cannot be used: %s; new "
+                                                "clients see what was read before", trouble)
         c = self.conn_class.__new__(self.conn_class)
         c.app = self.app.chosen(self.loop, e.handle)
         c.server = self

@@ -1,6 +1,6 @@
 # endpoint.pyx: naquid.capi: listening ports.
 # needs: core/address core/conn core/errors core/limits core/loop core/threads core/tls
-# needs: capi/conn capi/handles capi/hdmap capi/loop
+# needs: capi/conn capi/handles capi/hdmap capi/log capi/loop
 
 @cython.no_gc_clear
 cdef class CapiEndpoint(EndpointCore):
@@ -18,6 +18,9 @@ cdef class CapiEndpoint(EndpointCore):
         cdef CapiConn c
         if (<CapiLoop>self.loop).draining:
             return None
+        trouble = trouble_news(self.tls)
+        if trouble is not None:
+            capi_log(3, "the certificate files have changed and cannot be used", {"error": trouble})
         c = CapiConn.__new__(CapiConn)
         c.handle = e.handle
         c.streams = self.streams

@@ -69,6 +69,8 @@ cdef int stream_event(Loop loop, const en.nq_event *e) except -1:
         en.nq_stream_set_user(loop.l, e.handle, NULL)
         loop.unlink(s)
         s.closed = True
+        if not s.opened and s.conn is not None and s.conn.opening is not None:
+            s.conn.opening.discard(s)
         s.ev_close(e)
     return 0
 

@@ -140,6 +140,46 @@ def test_both_sides_close_at_once(run: Variant, bench: Bench) -> None:
     run(main)
 
 
+def test_close_delivers_what_is_no_bytes(run: Variant, bench: Bench) -> None:
+    """An end, a code and a datagram are sent before the connection is closed, also when all bytes have arrived."""
+    got: list[object] = []
+    app = naquid.Handlers()
+    app.datagram(lambda conn, data: got.append(data))
+
+    @app.raw_stream("up")
+    async def up(stream: naquid.RawStream) -> None:
+        try:
+            got.append(await stream.read())
+        except naquid.StreamReset as error:
+            got.append(error.code)
+
+    @app.stream("records")
+    async def records(stream: naquid.Stream) -> None:
+        got.append([record async for record in stream])
+
+    async def main() -> None:
+        for what in ("write_eof", "finish", "reset", "datagram"):
+            async with bench.pair(app) as (_, conn):
+                if what == "finish":
+                    stream = await conn.open_stream("records")
+                    await stream.send(b"record")
+                    await until(lambda stream=stream: not stream.queued)
+                    stream.finish()
+                elif what == "datagram":
+                    conn.send_datagram(b"bye")
+                else:
+                    raw = await conn.open_raw_stream("up")
+                    raw.write(b"data")
+                    await until(lambda raw=raw: not raw.queued)
+                    raw.write_eof() if what == "write_eof" else raw.reset(77)
+                await conn.close()
+                await until(lambda: got)
+            assert got == [{"write_eof": b"data", "finish": [b"record"], "reset": 77, "datagram": b"bye"}[what]]
+            got.clear()
+
+    run(main)
+
+
 def test_close_delivers_what_was_sent(run: Variant, bench: Bench) -> None:
     """Everything queued before close() arrives, and in order."""
     app = naquid.Handlers()
@@ -351,14 +391,47 @@ def test_idle_timeout(run: Variant, bench: Bench) -> None:
         busy = Busy()
         short = {"limits": naquid.Limits(idle_timeout=0.3)}
         async with bench.pair(busy.app, server=short) as (_, conn):
-            call = asyncio.ensure_future((await conn.open_rpc("never")).call(1))
-            with pytest.raises(naquid.IdleTimeout, match="keep_alive"):
-                await call
+            await (await conn.open_rpc("echo")).call(1)
+            await conn.wait_closed()
             assert isinstance(conn.error, naquid.IdleTimeout)
+            assert "keep_alive" in str(conn.error)
             await until(lambda: busy.gone)
             assert isinstance(busy.gone[0], naquid.IdleTimeout)
 
     run(main)
+
+
+def test_waiting_keeps_the_connection(run_sim: OnSim, bench: Bench) -> None:
+    """A call whose reply takes an hour, and a writer whose reader takes one, need no keep_alive."""
+    app = naquid.Handlers()
+    size = 3 * MIB
+    read: list[int] = []
+    ended = asyncio.Event()
+
+    @app.rpc("slow")
+    async def slow(rpc: naquid.Rpc, type: int, payload: bytes) -> bytes:
+        await asyncio.sleep(3600)
+        return payload
+
+    @app.raw_stream("up")
+    async def up(stream: naquid.RawStream) -> None:
+        first = await stream.read(1000)
+        await asyncio.sleep(3600)
+        read.append(len(first) + len(await stream.read()))
+        ended.set()
+
+    async def main() -> None:
+        limits = {"limits": naquid.Limits(idle_timeout=30.0)}
+        async with bench.pair(app, server=limits, client=limits) as (_, conn):
+            assert await (await conn.open_rpc("slow")).call(1, b"late", timeout=7200) == b"late"
+        async with bench.pair(app, server=limits, client=limits) as (_, conn):
+            stream = await conn.open_raw_stream("up")
+            stream.write(noise(size))
+            stream.write_eof()
+            await ended.wait()
+            assert read == [size]
+
+    run_sim(main)
 
 
 @pytest.mark.parametrize("side", ["server", "client"])

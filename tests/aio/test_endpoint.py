@@ -204,7 +204,9 @@ def test_mistakes(run_once: Variant, bench: Bench) -> None:
             with pytest.raises(RuntimeError, match="not open yet"):
                 use()
         with pytest.raises(naquid.ConfigError, match="cert= and key="):
-            naquid.Endpoint(HOST, cert=bench.leaf.cert)
+            naquid.Endpoint(HOST, key=bench.leaf.key)
+        with pytest.raises(naquid.ConfigError, match=r"key is missing and certificate file '.*' holds none"):
+            await naquid.Endpoint(HOST, cert=bench.leaf.cert)
         with pytest.raises(naquid.ConfigError, match="port"):
             naquid.Endpoint(HOST, 70000)
         async with endpoint(bench) as one:

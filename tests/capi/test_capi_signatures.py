@@ -133,7 +133,7 @@ def test_fields(name: str) -> None:
     fields = [field.name for field in dataclasses.fields(struct)]
     wanted = STRUCTS[name].split()
     assert fields[: len(wanted)] == wanted
-    assert set(fields) - set(wanted) <= {"max_message_size", "limits", "busy_poll"}
+    assert set(fields) - set(wanted) <= {"max_message_size", "limits", "busy_poll", "password"}
     made = struct(**{field: object() for field in fields})
     assert all(getattr(made, field) is not None for field in fields)
     required = [{"nq_addr_t": "host", "nq_logparam_t": "key", "nq_rpc_opt_t": "callback"}.get(name, "")]

@@ -10,29 +10,14 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cli_command import on_terminal, run
+from cli_command import ALL, on_terminal, run
 from cryptography import x509
 
 import naquid
-from naquid.cli.main import parser
-
-Found = tuple[tuple[str, ...], argparse.ArgumentParser]
-
-
-def commands(one: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> Iterator[Found]:
-    yield path, one
-    for action in one._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for name, child in action.choices.items():
-                yield from commands(child, (*path, name))
-
-
-ALL = list(commands(parser()))
 
 
 def test_every_command_is_there() -> None:
@@ -185,24 +170,6 @@ def test_cert(tmp_path: Path) -> None:
     leaf.verify_directly_issued_by(ca)
     for name in ("key.pem", "ca-key.pem"):
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
-
-
-def test_cert_keeps_the_authority(tmp_path: Path) -> None:
-    text = run("cert", "--out", tmp_path).fine().out
-    assert f"--ca {tmp_path / 'ca.pem'}" in text
-    ca, cert = (tmp_path / "ca.pem").read_bytes(), (tmp_path / "cert.pem").read_bytes()
-    run("cert", "--out", tmp_path).fine()
-    assert (tmp_path / "ca.pem").read_bytes() == ca
-    assert (tmp_path / "cert.pem").read_bytes() != cert
-
-
-def test_cert_cannot_be_written(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.touch()
-    run("cert", "--out", file).failed(str(file))
-    for name in ("ca.pem", "ca-key.pem"):
-        (tmp_path / name).write_text("nonsense")
-    run("cert", "--out", tmp_path).failed("choose another folder")
 
 
 # ---- completion ----

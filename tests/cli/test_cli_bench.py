@@ -112,4 +112,5 @@ def test_interrupted(start: Start) -> None:
     bench = start("bench", "bulk", "--seconds", 60, "--json", ready=False)
     time.sleep(2)
     done = bench.end(signal.SIGINT)
-    assert (done.code, done.out, done.err) == (130, "", "")
+    assert (done.code, done.err) == (130, "")
+    assert done.json == {"error": "interrupted", "exit_code": 130}

@@ -7,11 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from cli_command import COMMAND, Certs, Running, Start, run
+from harness import Bench, Variant
+
+import naquid
+from naquid.cli import ping
 
 APP = """
 import naquid
@@ -124,7 +127,7 @@ class TestErrorsOfConnecting:
 
     def test_nobody_listens(self, command: list[str], certs: Certs) -> None:
         done = run(command[0], "127.0.0.1", free_port(), *command[1:], *certs.client, "--connect-timeout", 0.5)
-        done.failed("is a QUIC server listening")
+        done.failed("nothing listens there")
 
     def test_no_such_host(self, command: list[str], certs: Certs) -> None:
         run(command[0], "nosuch.invalid", 1, *command[1:], *certs.client).failed("nosuch.invalid", "resolved")
@@ -246,6 +249,19 @@ def test_ping_json(echo: Running, certs: Certs) -> None:
     assert found["mdev_ms"] >= 0
 
 
+def test_the_handshakes_time_is_its_own(run_once: Variant, bench: Bench) -> None:
+    """It is measured from when the name is resolved and the certificates are read."""
+
+    async def main() -> None:
+        async with bench.serve(naquid.Handlers(), "127.0.0.1") as server:
+            attempt = bench.connect(server.port)
+            begun = ping.when_begun(attempt)
+            async with attempt:
+                assert len(begun) == 2, "the attempt has said so"
+
+    run_once(main)
+
+
 def test_ping_is_ended_by_ctrl_c(start: Start, echo: Running, certs: Certs) -> None:
     ping = start("ping", "localhost", echo.port, *certs.client, "-i", 0.01, ready=False)
     assert ping.process.stdout is not None
@@ -286,11 +302,12 @@ def test_ping_says_when_the_server_ends(start: Start, certs: Certs) -> None:
 
 @pytest.mark.parametrize("arguments", [["call", "rpc", "1"], ["ping"]], ids=lambda a: str(a[0]))
 def test_interrupted_while_connecting(start: Start, certs: Certs, arguments: list[str]) -> None:
-    client = start(
-        arguments[0], "127.0.0.1", free_port(), *arguments[1:], *certs.client, "--connect-timeout", 50, ready=False
-    )
-    time.sleep(1.5)
-    done = client.end(signal.SIGINT)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:  # somebody is there, and says nothing
+        silent.bind(("127.0.0.1", 0))
+        where = ["127.0.0.1", silent.getsockname()[1]]
+        client = start(arguments[0], *where, *arguments[1:], *certs.client, "--connect-timeout", 50, ready=False)
+        assert silent.recv(2000), "the handshake has begun"
+        done = client.end(signal.SIGINT)
     assert (done.code, done.out, done.err) == (130, "", "")
 
 

@@ -149,6 +149,9 @@ class Background:
     file: Path
 
 
+MAKES_CERTIFICATES = re.compile(r"\$ naquid cert --out \.(?! --client)")
+
+
 class Page:
     """One page while its blocks run in `folder`."""
 
@@ -174,6 +177,8 @@ class Page:
                 for name in block.values("preamble"):
                     made = getattr(preambles, name)(self.folder, int(self.ours("8443")))
                     self.names.update(self.loop.run_until_complete(self.stack.enter_async_context(made)))
+                if MAKES_CERTIFICATES.match(block.code):
+                    preambles.no_certificates(self.folder)
                 if block.language == "text" and block.title == "Output":
                     assert self.blocks[at - 1].is_run, f"{block.where}: the output of which block?"
                     compare(block, self.ours(block.code), self.printed)

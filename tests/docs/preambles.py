@@ -1,7 +1,7 @@
 """What pages of the documentation may take for granted. `<!-- test: preamble NAME -->` asks for a function of these.
 They are given the page's folder and the port that stands for 8443.
 
-Every page's folder has the files of `naquid cert --out .`: ca.pem, cert.pem, key.pem.
+Every page's folder has the files of `naquid cert --out .`: ca.pem, cert.pem, key.pem, until the page itself makes them.
 """
 
 from __future__ import annotations
@@ -34,6 +34,11 @@ def _made() -> Path:
 def certificates(folder: Path) -> None:
     for name in ("ca.pem", "cert.pem", "key.pem"):
         shutil.copy(_made() / name, folder / name)
+
+
+def no_certificates(folder: Path) -> None:
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        (folder / name).unlink()
 
 
 def environment(folder: Path) -> dict[str, str]:

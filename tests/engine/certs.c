@@ -23,14 +23,15 @@ static void die(const char *what) {
 }
 
 static EVP_PKEY *make_key(nq_test_key kind) {
-  static const int types[] = {EVP_PKEY_EC, EVP_PKEY_EC, EVP_PKEY_RSA, EVP_PKEY_ED25519};
+  static const int types[] = {EVP_PKEY_EC, EVP_PKEY_EC, EVP_PKEY_RSA, EVP_PKEY_ED25519, EVP_PKEY_EC, EVP_PKEY_RSA};
+  static const int curves[] = {NID_X9_62_prime256v1, NID_secp384r1, 0, 0, NID_secp224r1, 0};
   EVP_PKEY_CTX *k = EVP_PKEY_CTX_new_id(types[kind], NULL);
   EVP_PKEY *p = NULL;
   NEED(k && EVP_PKEY_keygen_init(k) == 1);
-  if (kind == NQ_TEST_RSA)
-    NEED(EVP_PKEY_CTX_set_rsa_keygen_bits(k, 2048) == 1);
-  else if (kind != NQ_TEST_ED25519)
-    NEED(EVP_PKEY_CTX_set_ec_paramgen_curve_nid(k, kind == NQ_TEST_P256 ? NID_X9_62_prime256v1 : NID_secp384r1) == 1);
+  if (types[kind] == EVP_PKEY_RSA)
+    NEED(EVP_PKEY_CTX_set_rsa_keygen_bits(k, kind == NQ_TEST_RSA ? 2048 : 1024) == 1);
+  else if (types[kind] == EVP_PKEY_EC)
+    NEED(EVP_PKEY_CTX_set_ec_paramgen_curve_nid(k, curves[kind]) == 1);
   NEED(EVP_PKEY_keygen(k, &p) == 1);
   EVP_PKEY_CTX_free(k);
   return p;
@@ -80,39 +81,44 @@ static void set_subject(X509 *x, const char *cn) {
   X509_NAME_free(n);
 }
 
-static void set_usage(X509 *x, int is_ca) {
+static void set_usage(X509 *x, const nq_test_spec *s) {
+  int is_ca = s->is_ca;
   BASIC_CONSTRAINTS *bc = BASIC_CONSTRAINTS_new();
   NEED(bc);
   bc->ca = is_ca ? 0xff : 0;
+  if (s->path_length)
+    NEED((bc->pathlen = ASN1_INTEGER_new()) && ASN1_INTEGER_set(bc->pathlen, s->path_length - 1));
   NEED(X509_add1_ext_i2d(x, NID_basic_constraints, bc, 1, X509V3_ADD_DEFAULT) == 1);
   BASIC_CONSTRAINTS_free(bc);
   ASN1_BIT_STRING *ku = ASN1_BIT_STRING_new();
-  NEED(ku && ASN1_BIT_STRING_set_bit(ku, is_ca ? 5 : 0, 1)); /* keyCertSign, digitalSignature */
+  /* keyCertSign, keyEncipherment, digitalSignature */
+  NEED(ku && ASN1_BIT_STRING_set_bit(ku, is_ca ? 5 : s->no_signing ? 2 : 0, 1));
   NEED(X509_add1_ext_i2d(x, NID_key_usage, ku, 1, X509V3_ADD_DEFAULT) == 1);
   ASN1_BIT_STRING_free(ku);
 }
 
-static nq_test_cert *make(const nq_test_cert *ca, const char *cn, const char *names, const char *ips, int days,
-                          int is_ca, nq_test_key kind) {
+static nq_test_cert *make_as(const nq_test_spec *spec, const char *ips, int days) {
   static long serial;
   nq_test_cert *c = calloc(1, sizeof *c);
   X509 *x = X509_new();
-  EVP_PKEY *p = make_key(kind);
+  EVP_PKEY *p = make_key(spec->kind);
+  const nq_test_cert *ca = spec->ca;
   NEED(c && x && X509_set_version(x, X509_VERSION_3) && ASN1_INTEGER_set(X509_get_serialNumber(x), ++serial));
   NEED(X509_gmtime_adj(X509_getm_notBefore(x), (days - 1) * 86400L));
   NEED(X509_gmtime_adj(X509_getm_notAfter(x), (days + 30) * 86400L));
-  set_subject(x, cn);
+  set_subject(x, spec->cn ? spec->cn : "naquid test");
   NEED(X509_set_issuer_name(x, X509_get_subject_name(ca ? ca->x509 : x)) && X509_set_pubkey(x, p));
-  set_usage(x, is_ca);
+  set_usage(x, spec);
   GENERAL_NAMES *all = GENERAL_NAMES_new();
   NEED(all);
-  add_names(all, names, GEN_DNS);
+  add_names(all, spec->names, GEN_DNS);
   add_names(all, ips, GEN_IPADD);
   if (sk_GENERAL_NAME_num(all))
     NEED(X509_add1_ext_i2d(x, NID_subject_alt_name, all, 0, X509V3_ADD_DEFAULT) == 1);
   GENERAL_NAMES_free(all);
   EVP_PKEY *signer = ca ? ca->pkey : p;
-  NEED(X509_sign(x, signer, EVP_PKEY_id(signer) == EVP_PKEY_ED25519 ? NULL : EVP_sha256()));
+  const EVP_MD *md = spec->sha1 ? EVP_sha1() : EVP_sha256();
+  NEED(X509_sign(x, signer, EVP_PKEY_id(signer) == EVP_PKEY_ED25519 ? NULL : md));
   c->x509 = x;
   c->pkey = p;
   BIO *b = BIO_new(BIO_s_mem());
@@ -126,6 +132,13 @@ static nq_test_cert *make(const nq_test_cert *ca, const char *cn, const char *na
   c->der_len = (size_t)n;
   return c;
 }
+
+static nq_test_cert *make(const nq_test_cert *ca, const char *cn, const char *names, const char *ips, int days,
+                          int is_ca, nq_test_key kind) {
+  return make_as(&(nq_test_spec){.ca = ca, .cn = cn, .names = names, .is_ca = is_ca, .kind = kind}, ips, days);
+}
+
+nq_test_cert *nq_test_make_odd(const nq_test_spec *s) { return make_as(s, NULL, 0); }
 
 nq_test_cert *nq_test_make_ca(const char *name) { return make(NULL, name, NULL, NULL, 0, 1, NQ_TEST_P256); }
 

@@ -351,7 +351,8 @@ static void bounded(const hostile_side *x) {
   const nq_conn *c = nq_conn_get(&x->l->hub, x->conn);
   if (!c)
     return;
-  MUST(c->assembly <= c->limits.max_assembly);
+  MUST(c->assembly <= 3 * c->limits.max_assembly ||
+       c->assembly <= 2 * c->limits.max_assembly + c->limits.max_message_size);
   MUST(c->queued <= c->limits.max_send_queue + BYTES);
   MUST(c->n_streams <= c->limits.max_streams_bidi + c->limits.max_streams_uni + 2 * SIDE_STREAMS);
 }

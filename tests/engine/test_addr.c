@@ -19,7 +19,7 @@ static void test_text(void) {
   expect("::1", 443, "[::1]:443");
   expect("2001:db8:1111:2222:3333:4444:5555:6666", 9, "[2001:db8:1111:2222:3333:4444:5555:6666]:9");
   expect("2001:DB8:0:0::1", 1, "[2001:db8::1]:1");
-  expect("::ffff:1.2.3.4", 7, "[::ffff:1.2.3.4]:7");
+  expect("::ffff:1.2.3.4", 7, "1.2.3.4:7"); /* as its peer knows itself */
   expect("fe80::1%lo", 5, "[fe80::1%lo]:5");
   expect("fe80::1%4000000000", 5, "[fe80::1%4000000000]:5");
 }
@@ -77,6 +77,20 @@ static void test_equal(void) {
       CHECK_EQ(nq_addr_equal(&a[i], &b[j]), i == j);
 }
 
+static void test_mapped(void) {
+  static const struct {
+    const char *host;
+    int mapped;
+  } all[] = {{"::ffff:1.2.3.4", 1}, {"::ffff:0.0.0.0", 1}, {"1.2.3.4", 0}, {"::1.2.3.4", 0}, {"::fffe:102:304", 0}};
+  nq_addr a;
+  for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+    CHECK_EQ(nq_addr_parse(&a, all[i].host, 1), 0);
+    CHECK_EQ(nq_addr_is_mapped(&a), all[i].mapped);
+  }
+  memset(&a, 0, sizeof a);
+  CHECK_EQ(nq_addr_is_mapped(&a), 0);
+}
+
 static void test_wildcard(void) {
   static const char *const yes[] = {"0.0.0.0", "::", "::ffff:0.0.0.0"};
   static const char *const no[] = {"127.0.0.1",      "0.0.0.1", "::1",      "::ffff:127.0.0.1",
@@ -113,6 +127,7 @@ int main(void) {
   RUN(test_refused);
   RUN(test_scope_number);
   RUN(test_equal);
+  RUN(test_mapped);
   RUN(test_wildcard);
   RUN(test_short_buffer);
   CHECK_DONE();

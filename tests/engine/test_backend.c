@@ -1,4 +1,4 @@
-// needs: io/backend.c io/udp.c io/udp_common.c io/udp_linux.c io/udp_steer.c base/fork.c base/addr.c
+// needs: io/backend.c io/udp.c io/udp_common.c io/udp_error.c io/udp_linux.c io/udp_steer.c base/fork.c base/addr.c
 /* Which backend is taken. What each of them does with packets: test_udp.c, test_portable.c. */
 #include "io/backend.h"
 

@@ -1,4 +1,5 @@
 /* test_path.c: what happens on the way: Retry and tokens, versions, stateless reset, datagrams, ping, migration. */
+#include "certs.h"
 #include "check.h"
 #include "io/sim.h"
 #include "loop/loop.h"
@@ -248,17 +249,35 @@ static void test_no_common_version(void) {
 
 /* ---- stateless reset ---- */
 
+/* The server is killed, and started again: its port is closed without a word. */
+static void restart(sim_world *f) {
+  f->net.cut = 1;
+  nq_endpoint_close(f->w.s.l, f->w.s.ep);
+  f->net.cut = 0;
+  world_listen(&f->w);
+}
+
+enum { SAME_SECRET, SAME_KEY, OTHER_SECRET, OTHER_KEY, RESTARTS };
+
 static void test_restart(void) {
-  for (int same = 0; same < 2; same++) {
+  for (int kind = 0; kind < RESTARTS; kind++) {
     sim_world f;
     begin(&f);
-    f.w.secret = "kept over the restart";
+    int same = kind == SAME_SECRET || kind == SAME_KEY;
+    f.w.secret = kind == SAME_SECRET || kind == OTHER_SECRET ? "kept over the restart" : NULL;
     sim_world_listen(&f);
     sim_world_connect(&f);
     world_run(&f.w, 100);
-    if (!same)
+    if (kind == OTHER_SECRET)
       f.w.secret = "not kept";
-    sim_world_listen(&f);
+    if (kind == OTHER_KEY) {
+      nq_test_cert *ca = nq_test_make_ca("test CA"), *leaf = nq_test_make_leaf(ca, "localhost", "127.0.0.1", 0);
+      nq_tls_unref(f.w.stls);
+      f.w.stls = world_tls(ca, leaf);
+      nq_test_cert_free(leaf);
+      nq_test_cert_free(ca);
+    }
+    restart(&f);
     nq_handle rpc = world_stream(&f.w, f.conn, NQ_KIND_RPC, "rpc");
     uint8_t p[100] = {0}; /* a packet worth an answer */
     CHECK(nq_rpc_call(f.w.c.l, rpc, 1, p, sizeof p, 0, NULL, NULL) >= 0);

@@ -423,29 +423,144 @@ static void test_open_before_connected(void) {
   nq_sim_free(&net);
 }
 
-/* A connection whose half of a message never comes holds no more than max_assembly of them. */
-static void small_assembly(world *w) { w->s.limits.max_assembly = NQ_KIB(64); }
+/* ---- messages that come in parts ---- */
 
+static void small_assembly(world *w) {
+  w->s.limits.max_assembly = NQ_KIB(256);
+  w->s.limits.stream_window = 4096;
+}
+
+static const nq_conn *server_side(const sim_world *f) { return nq_conn_get(&f->w.s.l->hub, f->w.s.conn); }
+
+/* Many large records at once, far more than may be assembled: the senders wait for each other, and all arrive. */
+static void test_assembly_waits(void) {
+  enum { STREAMS = 40, SIZE = 200000 };
+  sim_world f;
+  static uint8_t p[SIZE];
+  begin_with(&f, small_assembly);
+  nq_handle s[STREAMS];
+  for (int i = 0; i < STREAMS; i++) {
+    s[i] = world_stream(&f.w, f.conn, NQ_KIND_RECORD, "rec");
+    CHECK(nq_stream_send(f.w.c.l, s[i], p, sizeof p) >= 0);
+  }
+  uint64_t most = 0;
+  for (int ms = 0; ms < 60000 && f.w.s.count[NQ_EV_STREAM_RECORD] < STREAMS; ms += 5) {
+    world_run(&f.w, 5);
+    most = server_side(&f)->assembly > most ? server_side(&f)->assembly : most;
+    if (ms == 200) { /* two of those under way are given up: the others go on */
+      nq_stream_reset(f.w.c.l, s[0], 1);
+      nq_stream_reset(f.w.c.l, s[STREAMS - 1], 1);
+    }
+    if (f.w.s.count[NQ_EV_STREAM_RECORD] == STREAMS - 2)
+      break;
+  }
+  CHECK_EQ(f.w.s.count[NQ_EV_STREAM_RECORD], STREAMS - 2);
+  CHECK_EQ(f.w.s.bytes, (uint64_t)(STREAMS - 2) * SIZE);
+  CHECK_EQ(f.w.c.count[NQ_EV_STREAM_RESET] + f.w.c.count[NQ_EV_STREAM_STOP], 0);
+  CHECK(most > NQ_KIB(128) && most <= NQ_KIB(256) + STREAMS * UINT64_C(4096));
+  world_run(&f.w, 100);
+  CHECK_EQ(server_side(&f)->assembly, 0);
+  CHECK_EQ(server_side(&f)->promised, 0);
+  CHECK(!server_side(&f)->assemblers);
+  for (int i = 1; i < STREAMS - 1; i++) /* nothing is left of it: their credit is as before */
+    CHECK(nq_stream_send(f.w.c.l, s[i], p, 100000) >= 0);
+  CHECK(world_until(&f.w, &f.w.s.count[NQ_EV_STREAM_RECORD], 2 * (STREAMS - 2), 60000));
+  sim_world_close(&f);
+}
+
+/* One message may be larger than the bound: it goes on alone. */
+static void test_assembly_of_one(void) {
+  sim_world f;
+  static uint8_t p[1000000];
+  begin_with(&f, small_assembly);
+  for (int i = 0; i < 3; i++)
+    CHECK(nq_stream_send(f.w.c.l, world_stream(&f.w, f.conn, NQ_KIND_RECORD, "rec"), p, sizeof p) >= 0);
+  CHECK(world_until(&f.w, &f.w.s.count[NQ_EV_STREAM_RECORD], 3, 60000));
+  sim_world_close(&f);
+}
+
+static void tiny_assembly(world *w) { w->s.limits.max_assembly = NQ_KIB(64); }
+
+/* A connection whose half of a message never comes holds no more than twice max_assembly of them, whatever credit its
+ * streams had. */
 static void test_assembly_bound(void) {
   sim_world f;
-  begin_with(&f, small_assembly);
+  begin_with(&f, tiny_assembly);
   nq_stream_options o = {.kind = NQ_KIND_RAW, .name = "rec", .name_len = 3};
-  static uint8_t p[30004] = {0x00, 0x00, 0x81}; /* a record of 16384, then zeros: overlong */
-  nq_handle s[5];
+  static uint8_t p[30004];
+  nq_handle s[9];
   p[0] = 0x40, p[1] = 0x40, p[2] = 0x84; /* 64 + 64*128 + 4*16384 = 73792 bytes to come */
-  for (int i = 0; i < 5; i++) {
+  for (int i = 0; i < 9; i++) {
     REQUIRE(nq_stream_open(f.w.c.l, f.conn, &o, &s[i]) == 0);
     CHECK(nq_stream_send(f.w.c.l, s[i], p, sizeof p) >= 0);
     world_run(&f.w, 30);
+    CHECK(server_side(&f)->assembly <= NQ_KIB(128));
   }
-  CHECK_EQ(f.w.c.count[NQ_EV_STREAM_RESET], 3);
-  CHECK(nq_conn_get(&f.w.s.l->hub, f.w.s.conn)->assembly <= NQ_KIB(64));
-  for (int i = 0; i < 5; i++)
+  CHECK_EQ(f.w.c.count[NQ_EV_STREAM_RESET], 5);
+  for (int i = 0; i < 9; i++)
     if (nq_stream_alive(f.w.c.l, s[i]))
       nq_stream_reset(f.w.c.l, s[i], 1);
   world_run(&f.w, 30);
-  CHECK_EQ(nq_conn_get(&f.w.s.l->hub, f.w.s.conn)->assembly, 0);
+  CHECK_EQ(server_side(&f)->assembly, 0);
+  CHECK_EQ(server_side(&f)->promised, 0);
   sim_world_close(&f);
+}
+
+/* A stream that is reset before it had an ID leaves nothing behind: no place in the queue, no ID, no word to the peer.
+ */
+static void test_cancelled_opens(void) {
+  for (int first_connect = 0; first_connect < 2; first_connect++) {
+    sim_world f;
+    sim_world_open(&f, 23);
+    f.w.s.limits.max_streams_bidi = 1;
+    sim_world_listen(&f);
+    f.w.s.echo = 0;
+    f.w.c.limits.max_pending_opens = 8;
+    nq_handle busy = 0, waits[8];
+    if (first_connect)
+      sim_world_connect(&f);
+    else
+      f.conn = world_connect(&f.w, "localhost");
+    if (first_connect) {
+      busy = world_stream(&f.w, f.conn, NQ_KIND_RECORD, "rec");
+      nq_stream_send(f.w.c.l, busy, (const uint8_t *)"busy", 4);
+      world_run(&f.w, 100);
+      REQUIRE(f.w.s.count[NQ_EV_STREAM_OPEN] == 1);
+    }
+    uint32_t closed = f.w.c.count[NQ_EV_STREAM_CLOSE];
+    for (int round = 0; round < 50; round++) { /* in every order */
+      for (int i = 0; i < 8; i++) {
+        waits[i] = world_stream(&f.w, f.conn, i % 2 ? NQ_KIND_RECORD : NQ_KIND_RPC, i % 2 ? "rec" : "rpc");
+        if (i % 2)
+          nq_stream_send(f.w.c.l, waits[i], (const uint8_t *)"never sent", 10);
+        else
+          CHECK_EQ(nq_rpc_call(f.w.c.l, waits[i], 1, NULL, 0, 0, NULL, NULL), 0);
+      }
+      for (int i = 0; i < 8; i++) {
+        nq_handle s = waits[(i * 5 + round) % 8];
+        CHECK_EQ(nq_stream_reset(f.w.c.l, s, 9), 0);
+        CHECK_EQ(nq_stream_close(f.w.c.l, s), 0);
+        CHECK(nq_stream_send(f.w.c.l, s, (const uint8_t *)"x", 1) < 0);
+      }
+      side_tick(&f.w.c, 0);
+    }
+    side_tick(&f.w.c, 0);
+    CHECK_EQ(f.w.c.count[NQ_EV_STREAM_CLOSE], closed + 400);
+    CHECK_EQ(f.w.c.stream_code, 9);
+    CHECK_EQ(f.w.c.gone, 200);
+    CHECK_EQ(world_stats(f.w.c.l).streams, (uint64_t)first_connect);
+    CHECK_EQ(world_stats(f.w.c.l).pending_calls, 0);
+    CHECK_EQ(nq_conn_get(&f.w.c.l->hub, f.conn)->queued, 0);
+    if (first_connect)
+      nq_stream_close(f.w.c.l, busy);
+    nq_handle next = world_stream(&f.w, f.conn, NQ_KIND_RECORD, "rec");
+    nq_stream_send(f.w.c.l, next, (const uint8_t *)"next", 4);
+    world_run(&f.w, 200);
+    CHECK_EQ(nq_stream_id(f.w.c.l, next), first_connect ? 4 : 0);
+    CHECK_EQ(f.w.s.count[NQ_EV_STREAM_OPEN], 1 + (uint32_t)first_connect);
+    CHECK_EQ(f.w.s.count[NQ_EV_STREAM_RESET], 0);
+    sim_world_close(&f);
+  }
 }
 
 int main(void) {
@@ -457,6 +572,9 @@ int main(void) {
   RUN(test_credits_come_back);
   RUN(test_pending_opens);
   RUN(test_open_before_connected);
+  RUN(test_cancelled_opens);
+  RUN(test_assembly_waits);
+  RUN(test_assembly_of_one);
   RUN(test_assembly_bound);
   CHECK_DONE();
 }

@@ -1,5 +1,6 @@
 // needs: tls/context.c tls/session.c tls/identity.c tls/load.c tls/roots.c tls/verify.c tls/keylog.c tls/reason.c
-// needs: tls/alert.c tls/random.c tls/hmac.c base/environ.c base/fork.c certs.c quic_pair.c
+// needs: tls/files.c tls/places.c tls/strength.c tls/names.c tls/alert.c tls/random.c tls/hmac.c
+// needs: base/environ.c base/fork.c certs.c quic_pair.c
 /* Contexts and sessions through whole QUIC handshakes in memory; randomness and words. */
 #include "tls_util.h"
 
@@ -259,7 +260,7 @@ static void test_groups(void) {
 /* Ours send no tickets; others' clients and servers do, after the handshake, when much of a session is already gone. */
 static void test_tickets(void) {
   nq_tls *s = make_server(leaf), *c = make_client(ca);
-  SSL_CTX_clear_options(s->ctx, SSL_OP_NO_TICKET);
+  SSL_CTX_clear_options(s->now->ctx, SSL_OP_NO_TICKET);
   quic_pair *p = shake(c, s, "localhost");
   CHECK(p->client.confirmed && !p->client.error && !p->server.error);
   char buf[64];

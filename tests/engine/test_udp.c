@@ -1,4 +1,4 @@
-// needs: io/backend.c io/udp.c io/udp_common.c io/udp_linux.c io/udp_steer.c base/fork.c base/addr.c
+// needs: io/backend.c io/udp.c io/udp_common.c io/udp_error.c io/udp_linux.c io/udp_steer.c base/fork.c base/addr.c
 /* UDP sockets over loopback: the same datagrams arrive whole by every path. */
 #include <fcntl.h>
 

@@ -218,7 +218,7 @@ static int flush_blocked(nq_io *io) {
 static void close_io(nq_io *io) { close(io->fd); }
 
 static void test_writability_that_is_not_watched(void) {
-  static const nq_io_ops ops = {no_recv, no_room, no_push, flush_blocked, close_io};
+  static const nq_io_ops ops = {no_recv, no_room, no_push, flush_blocked, close_io, NULL};
   int pair[2];
   REQUIRE(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) == 0);
   nq_io io = {.ops = &ops, .fd = pair[0]};

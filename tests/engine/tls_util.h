@@ -121,12 +121,13 @@ static inline void setup(void) {
 
 static inline void teardown(void) {
   static const char *const names[] = {
-      "cert.pem",        "cert.der",    "key.pem",     "key.der",  "locked.pem",
-      "empty.pem",       "secret.pem",  "roots.pem",   "pipe",     "roots/readme",
-      "roots/other.pem", "client.keys", "server.keys", "env.keys", "old.keys",
+      "cert.pem",  "cert.der", "key.pem",      "key.der",         "locked.pem",  "empty.pem",   "secret.pem",
+      "roots.pem", "pipe",     "roots/readme", "roots/other.pem", "client.keys", "server.keys", "env.keys",
+      "old.keys",  "new.pem",  "both.p12",     "cas/one.pem",     "cas/two.pem", "cas/readme",
   };
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     unlink(path_of(names[i]));
+  rmdir(path_of("cas"));
   rmdir(path_of("roots"));
   rmdir(path_of("empty"));
   CHECK(rmdir(dir) == 0);

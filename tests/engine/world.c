@@ -57,6 +57,7 @@ static void dispatch(side *x, const nq_event *e) {
     x->why = e->msgid;
     x->code = e->code;
     x->remote = (e->flags & NQ_EVF_REMOTE) != 0;
+    x->delivered = (e->flags & NQ_EVF_DELIVERED) != 0;
     snprintf(x->reason, sizeof x->reason, "%s", e->data ? (const char *)e->data : "");
     note(x, 'C');
     break;

@@ -19,7 +19,7 @@ typedef struct side {
   uint32_t why;            /* of the last CONN_CLOSE */
   uint64_t code;
   char reason[512];
-  int remote;
+  int remote, delivered;
   uint64_t stream_code;    /* of the last STREAM_CLOSE */
   uint64_t gone, timeouts; /* local replies */
   uint64_t acked, ack_ends, ack_cut, lost; /* of marked sends: bytes, writes done, writes cut off, bytes sent again */

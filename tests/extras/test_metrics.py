@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from collections.abc import Iterator
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from harness import Bench, Variant, until
+from harness import Bench, Unraisable, Variant, until
 
 import naquid
 
 prometheus_client = pytest.importorskip("prometheus_client", reason="prometheus-client is not installed")
 
+from prometheus_client.openmetrics import exposition as openmetrics  # noqa: E402
+from prometheus_client.openmetrics import parser  # noqa: E402
 from prometheus_client.parser import text_string_to_metric_families  # noqa: E402
 
-from naquid.metrics import Collector  # noqa: E402
+from naquid.metrics import Collector, Collectors, Requests  # noqa: E402
 
 
 def echo() -> naquid.Handlers:
@@ -146,3 +149,158 @@ def test_a_busy_event_loop_is_waited_for_no_longer_than_asked(run_once: Variant,
                 assert pool.submit(scrape, collector).result(60) == {}
 
     run_once(main)
+
+
+# ---- several collectors ----
+
+
+def page_of(registry: Any) -> str:
+    """As OpenMetrics, which refuses what is there twice."""
+    text = openmetrics.generate_latest(registry).decode()
+    assert list(parser.text_string_to_metric_families(text))
+    return prometheus_client.generate_latest(registry).decode()
+
+
+def test_a_registry_refuses_a_second_collector(run_once: Variant, bench: Bench) -> None:
+    async def main() -> None:
+        async with bench.serve(echo()) as one, bench.serve(echo()) as two:
+            registry = prometheus_client.CollectorRegistry()
+            first = Collector(one)
+            registry.register(first)
+            for second in (Collector(two), Collector(two, labels={"server": "two"}), Collectors(Collector(two))):
+                with pytest.raises(ValueError, match="Duplicated timeseries"):
+                    registry.register(second)
+            assert 'naquid_connections{role="server"} 0.0' in page_of(registry)
+            registry.unregister(first)
+            registry.register(Collector(two, labels={"server": "two"}))
+            assert 'naquid_connections{role="server",server="two"} 0.0' in page_of(registry)
+
+    run_once(main)
+
+
+def test_every_sample_is_described(run_once: Variant, bench: Bench) -> None:
+    """Or a registry would let it in twice."""
+
+    async def main() -> None:
+        async with bench.pair(echo()) as (server, conn):
+            collector = Collector(server, conn, requests=Requests())
+            described = {(family.name, family.type) for family in collector.describe()}
+            assert {(family.name, family.type) for family in collector.collect()} == described
+
+    run_once(main)
+
+
+def test_event_loops_of_several_threads(run: Variant, bench: Bench) -> None:
+    """Each has an engine, and counters, of its own."""
+    made: concurrent.futures.Future[tuple[Collector, asyncio.AbstractEventLoop, asyncio.Event]]
+    made = concurrent.futures.Future()
+
+    async def other() -> None:
+        async with bench.serve(echo()) as server:
+            end = asyncio.Event()
+            made.set_result((Collector(server, labels={"loop": "2"}), asyncio.get_running_loop(), end))
+            await end.wait()
+
+    async def main() -> None:
+        async with bench.pair(echo()) as (server, _):
+            await until(lambda: server.connections)
+            thread = asyncio.ensure_future(asyncio.to_thread(Variant(), other))
+            second, loop, end = await asyncio.wrap_future(made)
+            registry = prometheus_client.CollectorRegistry()
+            registry.register(Collectors(Collector(server, labels={"loop": "1"}), second))
+            page = await asyncio.to_thread(page_of, registry)
+            assert 'naquid_connections{loop="1",role="server"} 1.0' in page
+            assert 'naquid_connections{loop="2",role="server"} 0.0' in page
+            assert 'naquid_handshakes_total{loop="1"} 2.0' in page
+            assert 'naquid_handshakes_total{loop="2"} 0.0' in page
+            loop.call_soon_threadsafe(end.set)
+            await thread
+            page = await asyncio.to_thread(page_of, registry)
+            assert 'loop="1"' in page
+            assert 'loop="2"' not in page
+
+    run(main)
+
+
+def test_labels_that_cannot_be(run_once: Variant, bench: Bench) -> None:
+    async def main() -> None:
+        for name in ("role", "of", "stream", "a-b", "__name__", "", "1a", "ä"):
+            with pytest.raises(ValueError, match="label"):
+                Collector(labels={name: "x"})
+        with pytest.raises(TypeError):
+            Collector(labels={"worker": 1})  # type: ignore[dict-item]
+        one, two, three = Collector(labels={"a": "1"}), Collector(labels={"a": "1"}), Collector(labels={"b": "1"})
+        with pytest.raises(ValueError, match="same labels"):
+            Collectors(one, two)
+        with pytest.raises(ValueError, match="different names"):
+            Collectors(one, three)
+        with pytest.raises(ValueError, match="same labels"):
+            Collectors(Collector(), Collector())
+
+    run_once(main)
+
+
+# ---- requests ----
+
+
+def test_requests_errors_and_timeouts(run: Variant, bench: Bench, unraisable: Unraisable) -> None:
+    app = naquid.Handlers()
+    noted: list[bytes] = []
+
+    @app.rpc("plain")
+    def plain(rpc: naquid.Rpc, type: int, payload: bytes) -> bytes | None:
+        if type == 2:
+            raise naquid.RpcError(b"no")
+        if type == 3:
+            rpc.defer()
+            return None
+        return payload
+
+    @app.rpc("slow")
+    async def slow(rpc: naquid.Rpc, type: int, payload: bytes) -> bytes:
+        await asyncio.sleep(0)
+        if type == 2:
+            raise naquid.RpcError(b"no")
+        return payload
+
+    @app.rpc_notify("plain")
+    def note(rpc: naquid.Rpc, type: int, payload: bytes) -> None:
+        noted.append(payload)
+
+    @app.rpc_batch("batch")
+    def batch(requests: naquid.RpcBatch) -> list[bytes]:
+        return list(requests.payloads)
+
+    async def main() -> None:
+        counts = Requests()
+        async with bench.pair(counts.handlers(app)) as (server, conn):
+            collector = Collector(server, requests=counts)
+            assert not any("stream" in name for name in scrape(collector) if "request" in name)
+            for name in ("plain", "slow"):
+                rpc = counts.rpc(await conn.open_rpc(name))
+                assert rpc.name == name
+                for _ in range(3):
+                    assert await rpc.call(1, b"x") == b"x"
+                with pytest.raises(naquid.RpcError):
+                    await rpc.call(2)
+                if name == "plain":
+                    with pytest.raises(naquid.CallTimeout):
+                        await rpc.call(3, timeout=0.01)
+                    rpc.notify(1, b"note")
+                    await until(lambda: noted)
+            assert await (await conn.open_rpc("batch")).call(1, b"x") == b"x"
+            found = {name: value for name, value in scrape(collector).items() if "request" in name or "call" in name}
+            assert found == {
+                "naquid_requests_total/plain": 6,
+                "naquid_requests_total/slow": 4,
+                "naquid_request_errors_total/plain": 1,
+                "naquid_request_errors_total/slow": 1,
+                "naquid_calls_total/plain": 6,
+                "naquid_calls_total/slow": 4,
+                "naquid_call_errors_total/plain": 1,
+                "naquid_call_errors_total/slow": 1,
+                "naquid_call_timeouts_total/plain": 1,
+                "naquid_pending_calls": 0,
+            }
+
+    run(main)

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from harness import Bench, Unraisable, Variant
+from harness import Bench, Unraisable, Variant, until
 
 import naquid
 
@@ -177,3 +177,26 @@ def test_batches_are_left_alone(run_once: Variant, bench: Bench) -> None:
 
     run_once(main)
     assert lab.exporter.get_finished_spans() == ()
+
+
+def test_handlers_that_return_a_future(run: Variant, bench: Bench) -> None:
+    """The span ends when that does."""
+    lab = Lab()
+    app = naquid.Handlers()
+    reply: list[asyncio.Future[bytes]] = []
+
+    @app.rpc("plain")
+    def later(rpc: naquid.Rpc, type: int, payload: bytes) -> Any:
+        reply.append(asyncio.get_running_loop().create_future())
+        return reply[0]
+
+    async def main() -> None:
+        async with bench.pair(lab.telemetry.handlers(app)) as (_, conn):
+            call = asyncio.ensure_future((await conn.open_rpc("plain")).call(1))
+            await until(lambda: reply)
+            assert not lab.spans(trace.SpanKind.SERVER)
+            reply[0].set_result(b"at last")
+            assert await call == b"at last"
+            assert len(lab.spans(trace.SpanKind.SERVER)) == 1
+
+    run(main)

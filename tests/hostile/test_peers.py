@@ -188,13 +188,14 @@ def test_announced_lengths(run: Variant, bench: Bench, kind: str) -> None:
 
 
 def test_incomplete_messages_are_bounded(run: Variant, bench: Bench) -> None:
-    """What incomplete messages may hold of memory is one bound for the connection, however many streams have one."""
+    """What incomplete messages may hold of memory is one bound for the connection, however many streams have one.
+    Beyond it they get no more credit, and at twice as much a stream is closed."""
 
     async def main() -> None:
         limits = naquid.Limits(max_assembly=4 * MIB, connection_window=64 * MIB)
         async with siege(bench, limits=limits) as (_, peer, _):
             before = rss_kb()
-            streams = [peer.open(b"records\0" + length(2 * MIB) + bytes(MIB)) for _ in range(16)]
+            streams = [peer.open(b"records\0" + length(2 * MIB) + bytes(MIB)) for _ in range(48)]
             await peer.until(lambda: len(peer.resets.keys() & set(streams)) >= 10)
             assert {peer.resets[stream] for stream in peer.resets} == {0x05}  # NQ_CODE_OVERLOAD
             assert rss_kb() - before < 96 * 1024  # this process is also the one that sends

@@ -300,7 +300,7 @@ def test_addresses_of_both_families(place: Place) -> None:
         with network.host("10.0.0.1", "fd00::1"):
             server = await place.serve("::")
         async with server:
-            for host, seen in (("10.0.0.1", "::ffff:10.0.0.250"), ("fd00::1", "fd00::250")):
+            for host, seen in (("10.0.0.1", "10.0.0.250"), ("fd00::1", "fd00::250")):
                 async with place.connect(host) as conn:
                     assert conn.remote_address == (host, 4433)
                     assert await conn.ping() is not None

@@ -115,8 +115,9 @@ def test_ports() -> None:
             naquid.serve(naquid.Handlers(), "::", bad, cert="c", key="k")  # type: ignore[arg-type]
     with pytest.raises(naquid.ConfigError, match="Handlers"):
         naquid.serve("::", cert="c", key="k")  # type: ignore[arg-type]
-    with pytest.raises(naquid.ConfigError, match="cert= and key="):
-        naquid.serve(naquid.Handlers(), cert="c")
+    for given in ({}, {"key": "k"}):  # a certificate may hold its key
+        with pytest.raises(naquid.ConfigError, match="cert= and key="):
+            naquid.serve(naquid.Handlers(), **given)  # type: ignore[arg-type]
 
 
 WRONG: list[tuple[type, str, list[Any]]] = [

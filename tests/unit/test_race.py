@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-from pathlib import Path
 
 import naquid
+from naquid._naquid import parse_address
 from naquid._net.race import Race
 from naquid._net.resolve import interleave, reachable_from
-from naquid._net.tls_cache import holds_key
 
 
 def race(addresses: str, **broken: BaseException) -> tuple[Race[str, str], list[tuple[str, bool]]]:
@@ -90,16 +89,11 @@ def test_families_take_turns() -> None:
 
 def test_what_a_socket_reaches() -> None:
     both = [("::1", 1), ("10.0.0.1", 1)]
-    assert reachable_from("0.0.0.0", both) == both[1:]
-    assert reachable_from("::", both) == [both[0], ("::ffff:10.0.0.1", 1)]
+    assert reachable_from(["0.0.0.0"], both) == both[1:]
+    assert reachable_from(["::"], both) == [both[0], ("::ffff:10.0.0.1", 1)]
 
 
-def test_a_certificate_with_its_key(tmp_path: Path) -> None:
-    cert, key = "-----BEGIN CERTIFICATE-----\nx\n", "-----BEGIN EC PRIVATE KEY-----\nx\n"
-    both = tmp_path / "both.pem"
-    both.write_text(cert + key)
-    for found in (cert + key, (cert + key).encode(), bytearray((cert + key).encode()), both, str(both)):
-        assert holds_key(found)  # type: ignore[arg-type]
-    both.write_text(cert)
-    for other in (cert, cert.encode(), both, tmp_path / "none.pem", str(tmp_path), b"\x30\x82", None):
-        assert not holds_key(other)
+def test_numeric_addresses() -> None:
+    assert parse_address("::ffff:10.0.0.1", 7) == ("::ffff:10.0.0.1", 7)  # the family of a socket is kept
+    assert parse_address("10.0.0.1", 7) == ("10.0.0.1", 7)
+    assert parse_address("10.0.0.1\0", 7) is None

@@ -185,7 +185,13 @@ int nq_conn_migrate(nq_loop *l, nq_handle h) {
 
 int nq_conn_close(nq_loop *l, nq_handle h, uint64_t code, const char *reason, size_t len, int now) {
   nq_conn *c = nq_conn_get(&l->hub, h);
-  return c ? nq_conn_shutdown(c, code, reason, len, now) : NQ_ERR_STALE;
+  if (!c)
+    return NQ_ERR_STALE;
+  int closing = c->state == NQ_CONN_CLOSING;
+  int rv = nq_conn_shutdown(c, code, reason, len, now);
+  if (!closing && nq_inbox_waits(&l->inbox))
+    c->posts_tick = l->hub.stats.ticks + 1;
+  return rv;
 }
 
 int nq_conn_fail(nq_loop *l, nq_handle h, uint32_t why, uint64_t code, const char *reason) {

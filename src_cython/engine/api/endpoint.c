@@ -39,6 +39,16 @@ int nq_endpoint_refuse(nq_loop *l, uint32_t id) {
   return NQ_DONE;
 }
 
+int nq_endpoint_error(nq_loop *l, uint32_t id) {
+  nq_endpoint *ep = nq_endpoint_get(&l->hub, id);
+  if (!ep)
+    return NQ_ERR_STALE;
+  if (ep->io->ops->ask_errors)
+    ep->io->ops->ask_errors(ep->io);
+  l->hub.failed |= ep->io->n_errors || ep->io->broken != ep->broken;
+  return ep->io->broken;
+}
+
 int nq_endpoint_fd(const nq_loop *l, uint32_t id) {
   nq_endpoint *ep = nq_endpoint_get(&l->hub, id);
   return ep ? ep->io->fd : -1;
@@ -48,7 +58,7 @@ static void end_if_here(void *ctx, nq_handle h, void *obj) {
   (void)h;
   nq_conn *c = obj;
   if (c->ep == ctx && c->connected)
-    nq_conn_end(c, NQ_WHY_SYSTEM, 0, "the local endpoint was closed", 0, NULL);
+    nq_conn_close_now(c, NQ_WHY_SYSTEM, "the local endpoint was closed");
 }
 
 static void forget_if_here(void *ctx, nq_handle h, void *obj) {

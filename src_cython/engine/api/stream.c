@@ -4,6 +4,7 @@
 #include "app/app.h"
 #include "app/wire.h"
 #include "loop/loop.h"
+#include "quic/stream_end.h"
 #include "quic/stream_in.h"
 #include "quic/stream_out.h"
 
@@ -84,6 +85,8 @@ int nq_stream_reset(nq_loop *l, nq_handle h, uint64_t code) {
   if (s->closed || s->write_reset || s->reset_wanted) /* the first code stands */
     return NQ_DONE;
   nq_stream_want_reset(s, code);
+  if (s->in_opening)
+    nq_stream_cancel(s);
   return NQ_DONE;
 }
 

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "app/assembly.h"
 #include "app/hdmap.h"
 #include "app/report.h"
 #include "app/rpc_end.h"
@@ -84,6 +85,7 @@ static void emit(nq_stream *s, const nq_frame *f, const uint8_t *data) {
     if (!nq_calls_take(&nq1(s)->calls, f->msgid, &user))
       return; /* late, or an answer to nothing */
     hub->calls--;
+    s->c->calls--;
   }
   nq_event *e = nq_events_push(&hub->batch, kind, s->h);
   e->type = f->type;
@@ -114,11 +116,17 @@ static int admit(nq_stream *s, const nq_frame *f) {
 }
 
 static int collect(nq_stream *s, const uint8_t *p, size_t n) {
-  if (s->c->assembly + n > s->c->limits.max_assembly || nq_bytes_append(&nq1(s)->in, p, n)) {
+  if (!nq1(s)->promised && !s->owing)
+    nq_assembly_begin(s);
+  if (nq_assembly_keep(s, n)) {
     nq_stream_refuse(s, NQ_CODE_OVERLOAD);
     return -1;
   }
-  s->c->assembly += n;
+  if (nq_bytes_append(&nq1(s)->in, p, n)) {
+    s->c->assembly -= n;
+    nq_stream_refuse(s, NQ_CODE_OVERLOAD);
+    return -1;
+  }
   return 0;
 }
 
@@ -153,13 +161,15 @@ static size_t assemble(nq_stream *s, const uint8_t *p, size_t n) {
       return n;
     if (left < want)
       return n;
-    s->c->assembly -= nq1(s)->frame.length;
+    nq_assembly_end(s);
     data = nq_events_adopt(&s->c->hub->batch, &nq1(s)->in);
     if (!data) {
       nq1(s)->assembling = 0;
       nq_stream_refuse(s, NQ_CODE_OVERLOAD);
       return n;
     }
+  } else {
+    nq_assembly_end(s);
   }
   nq1(s)->assembling = 0;
   had_share(s, &nq1(s)->frame); /* it is whole: it goes in any case */
@@ -260,7 +270,7 @@ static void nq1_refused(nq_stream *s, uint64_t code) {
 
 static void forget_assembly(nq_stream *s) {
   if (nq1(s)->assembling)
-    s->c->assembly -= nq_bytes_size(&nq1(s)->in);
+    nq_assembly_end(s);
   nq1(s)->assembling = 0;
 }
 

@@ -18,8 +18,10 @@ typedef struct nq_nq1 {
   nq_bytes in;             /* header or payload of an incomplete message, or of a name */
   nq_frame frame;          /* header of what `in` collects */
   uint64_t peer_stop_code; /* of stop_late */
+  nq_stream *wait_next, *wait_prev; /* in c->assemblers */
   uint8_t kind;            /* nq_stream_kind; 0: the name has not arrived */
   uint8_t assembling;      /* frame is valid, `in` collects its payload */
+  uint8_t promised;        /* the memory of that message: see assembly.h */
   uint8_t stop_late;       /* the peer wants no more of it, and its name has not arrived */
 } nq_nq1;
 

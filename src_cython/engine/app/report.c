@@ -44,7 +44,7 @@ void nq_report_acked(nq_stream *s) { push(s, NQ_EV_STREAM_ACKED); }
 void nq_report_writable(nq_stream *s) { push(s, NQ_EV_STREAM_WRITABLE); }
 
 void nq_report_closed(nq_stream *s, uint64_t code) {
-  if (s->opened)
+  if (s->opened || s->cancelled)
     push(s, NQ_EV_STREAM_CLOSE)->code = code;
 }
 

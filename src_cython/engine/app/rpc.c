@@ -56,6 +56,7 @@ static inline int call(nq_stream *s, int16_t type, const uint8_t *data, size_t l
     return rv;
   }
   s->c->hub->calls++;
+  s->c->calls++;
   *msgid = id;
   return rv;
 }
@@ -136,8 +137,10 @@ void *nq_rpc_pending(const nq_loop *l, nq_handle h, uint32_t msgid) {
 void *nq_rpc_cancel(nq_loop *l, nq_handle h, uint32_t msgid) {
   nq_stream *s = nq_stream_get(nq_hub_of_const(l), h);
   void *user = NULL;
-  if (s && is_rpc(s) && nq_calls_take(&nq1(s)->calls, msgid, &user))
-    nq_hub_of(l)->calls--;
+  if (s && is_rpc(s) && nq_calls_take(&nq1(s)->calls, msgid, &user)) {
+    s->c->hub->calls--;
+    s->c->calls--;
+  }
   return user;
 }
 
@@ -155,7 +158,7 @@ int nq_rpc_notify(nq_loop *l, nq_handle h, int16_t type, const uint8_t *data, si
 
 int nq_rpc_reply(nq_loop *l, nq_handle h, uint32_t msgid, int16_t result, const uint8_t *data, size_t len) {
   int err;
-  nq_stream *s = nq_stream_sendable(nq_hub_of_const(l), h, &err);
+  nq_stream *s = nq_stream_repliable(nq_hub_of_const(l), h, &err);
   if (!s)
     return err;
   if (!is_rpc(s))

@@ -20,6 +20,7 @@ void nq_rpc_end_calls(nq_stream *s) {
     e->user = user;
     e->code = NQ_CALL_GONE;
     hub->calls--;
+    s->c->calls--;
   }
 }
 
@@ -36,6 +37,7 @@ void nq_rpc_on_timer(nq_stream *s) {
     e->user = user;
     e->code = NQ_CALL_TIMEOUT;
     hub->calls--;
+    s->c->calls--;
   }
   if (!nq_events_room(&hub->batch, 1)) { /* the others are told later */
     nq_timer_set(&hub->timers, &nq1(s)->calls.timer, hub->now + NQ_NO_MEMORY_PAUSE);

@@ -25,6 +25,21 @@ int nq_addr_is_wildcard(const nq_addr *a) {
   return IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr) || !memcmp(&a->in6.sin6_addr, mapped, sizeof mapped);
 }
 
+void nq_addr_to_loopback(nq_addr *a) {
+  if (!nq_addr_is_wildcard(a))
+    return;
+  if (a->sa.sa_family == AF_INET)
+    a->in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  else if (IN6_IS_ADDR_UNSPECIFIED(&a->in6.sin6_addr))
+    a->in6.sin6_addr = in6addr_loopback;
+  else /* ::ffff:127.0.0.1 */
+    memcpy(&a->in6.sin6_addr.s6_addr[12], &(uint32_t){htonl(INADDR_LOOPBACK)}, 4);
+}
+
+int nq_addr_is_mapped(const nq_addr *a) {
+  return a->len && a->sa.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr);
+}
+
 /* The scope of an address, a number or the name of an interface; 0 when it is neither. */
 static uint32_t parse_scope(const char *s) {
   uint64_t n = 0;
@@ -71,6 +86,9 @@ char *nq_addr_format(const nq_addr *a, char *buf, size_t cap) {
     snprintf(buf, cap, "-");
   } else if (a->sa.sa_family == AF_INET) {
     inet_ntop(AF_INET, &a->in.sin_addr, host, sizeof host);
+    snprintf(buf, cap, "%s:%u", host, nq_addr_port(a));
+  } else if (nq_addr_is_mapped(a)) {
+    inet_ntop(AF_INET, &a->in6.sin6_addr.s6_addr[12], host, sizeof host);
     snprintf(buf, cap, "%s:%u", host, nq_addr_port(a));
   } else {
     inet_ntop(AF_INET6, &a->in6.sin6_addr, host, sizeof host);

@@ -16,12 +16,13 @@
 /* X(field, default, min, max, unit, text) */
 #define NQ_LIMITS(X)                                                                                                   \
   X(handshake_timeout, NQ_SEC(10), NQ_MSEC(1), NQ_SEC(3600), "ns", "from the first packet to a completed handshake")   \
-  X(idle_timeout, NQ_SEC(30), NQ_MSEC(1), NQ_SEC(86400 * 7), "ns",                                                     \
+  X(idle_timeout, NQ_SEC(30), 0, NQ_SEC(86400 * 7), "ns",                                                              \
     "silence after which a connection is dropped "                                                                     \
-    "(RFC 9000 10.1; the smaller of both sides)")                                                                      \
+    "(RFC 9000 10.1; the smaller of both sides); 0 never")                                                             \
   X(keep_alive, 0, 0, NQ_SEC(86400), "ns", "send a PING after this much silence; 0 never")                             \
   X(max_message_size, NQ_MIB(16), 1, 0xffffffffu, "bytes", "one record or RPC payload; larger ones close the stream")  \
-  X(max_assembly, NQ_MIB(64), NQ_KIB(64), NQ_MIB(65536), "bytes", "incomplete messages a connection may hold")         \
+  X(max_assembly, NQ_MIB(64), NQ_KIB(64), NQ_MIB(65536), "bytes",                                                      \
+    "incomplete messages of a connection; above it streams wait for each other, at twice as much one is closed")       \
   X(stream_window, NQ_MIB(16), 1024, NQ_MIB(1024), "bytes", "what the receive window of one stream may grow to")       \
   X(connection_window, NQ_MIB(24), 1024, NQ_MIB(4096), "bytes", "receive window of one connection")                    \
   X(max_streams_bidi, 1024, 0, 1u << 20, "streams", "bidirectional streams the peer may have open")                    \

@@ -22,6 +22,7 @@
 #include "naquid_native.h"
 #include "tls/alert.h"
 #include "tls/context.h"
+#include "tls/names.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -71,8 +72,8 @@ typedef enum nq_event_kind {
   NQ_EV_STREAM_STOP, /* the peer asked to stop sending: code (our side was reset for it) */
   NQ_EV_STREAM_WRITABLE, /* the send queue fell to send_low after having been above send_high */
   NQ_EV_STREAM_ACKED, /* everything sent, FIN included, was acknowledged */
-  NQ_EV_STREAM_CLOSE, /* gone, both directions; before the replies NQ_CALL_GONE of its calls. code: of the reset, or 0
-                       */
+  NQ_EV_STREAM_CLOSE, /* gone, both directions; before the replies NQ_CALL_GONE of its calls. code: of the reset, or 0.
+                         Of a stream that was reset before its STREAM_OPEN, which does not come, too */
   NQ_EV_SEND_ACKED, /* of nq_stream_send_marked: user, len = bytes acknowledged now (framing included), value = ns
                        since the send. flags: NQ_EVF_LAST: all of it, user is not used again; NQ_EVF_LOCAL too: the
                        stream ended first */
@@ -88,8 +89,17 @@ typedef enum nq_event_kind {
 
 /* flags of an event. CLIENT: this side is the client. OUTGOING: this side opened the stream. UNI: the stream is
  * unidirectional. LOCAL: this side caused it. REMOTE: the peer caused it. LAST: the user of a marked send is not used
- * again. */
-enum { NQ_EVF_CLIENT = 1, NQ_EVF_OUTGOING = 2, NQ_EVF_UNI = 4, NQ_EVF_LOCAL = 8, NQ_EVF_REMOTE = 16, NQ_EVF_LAST = 32 };
+ * again. DELIVERED: of CONN_CLOSE: the peer has acknowledged all that streams were to send it (bytes, FIN,
+ * RESET_STREAM, STOP_SENDING), and no datagram was left. */
+enum {
+  NQ_EVF_CLIENT = 1,
+  NQ_EVF_OUTGOING = 2,
+  NQ_EVF_UNI = 4,
+  NQ_EVF_LOCAL = 8,
+  NQ_EVF_REMOTE = 16,
+  NQ_EVF_LAST = 32,
+  NQ_EVF_DELIVERED = 64
+};
 
 /* code of a local RPC_REPLY: the deadline of the call passed; or its stream or connection ended first. */
 enum { NQ_CALL_TIMEOUT = 1, NQ_CALL_GONE = 2 };
@@ -218,6 +228,8 @@ typedef struct nq_loop_stats {
   uint64_t handshakes; /* completed */
   uint64_t lost_packets; /* of connections that have ended */
   uint64_t datagrams_dropped; /* that came, and that there was no memory to deliver */
+  uint64_t
+      unreachable; /* datagrams of which the system, or a host on the way by ICMP, said that they do not get through */
   uint64_t mtu_fallbacks; /* paths that carried large packets no longer (RFC 8899 4.3) */
   /* Memory of send queues in use, lent bytes included. */
   uint64_t send_buffer_bytes;
@@ -276,7 +288,9 @@ typedef struct nq_endpoint_options {
   /* Limits of accepted connections and of the endpoint itself. */
   nq_limits limits;
   void *user; /* nq_conn_user of accepted connections, until nq_conn_set_user */
-  const char *secret; /* for tokens and resets, so that they survive a restart; NULL: random */
+  /* For tokens and resets, so that they survive a restart. NULL: a server derives it from its private key and the
+   * address that it is bound to. */
+  const char *secret;
   /* Bytes of secret, of any number. */
   size_t secret_len;
   int always_retry; /* every client must validate its address first */
@@ -290,8 +304,12 @@ int nq_endpoint_attach(nq_loop *l, nq_io *io, const nq_endpoint_options *o, uint
 int nq_endpoint_address(const nq_loop *l, uint32_t id, nq_addr *local);
 /* Stops accepting: new clients are refused. Existing connections go on. */
 int nq_endpoint_refuse(nq_loop *l, uint32_t id);
-/* Closes the socket; connections on it end at once without a packet. */
+/* Closes the socket. Connections on it end at once, those in their handshake too: each peer is sent one
+ * CONNECTION_CLOSE (NQ_CODE_SHUTDOWN, or the code that it was being closed with). */
 int nq_endpoint_close(nq_loop *l, uint32_t id);
+/* 0: its socket is there; an errno: somebody has closed it, or put another one in its place, and nothing is received
+ * any more, which is logged, too (level 'E'). NQ_ERR_STALE: no such endpoint. */
+int nq_endpoint_error(nq_loop *l, uint32_t id);
 /* The descriptor of its socket, which stays the loop's. -1: no such endpoint, or one without a descriptor. */
 int nq_endpoint_fd(const nq_loop *l, uint32_t id);
 
@@ -344,8 +362,11 @@ int nq_conn_set_user(nq_loop *l, nq_handle conn, void *user);
 int nq_conn_set_hdmap(nq_loop *l, nq_handle conn, nq_hdmap *m);
 /* 1: this side connected. 0: it accepted, or the handle is stale. */
 int nq_conn_is_client(const nq_loop *l, nq_handle conn);
-/* CONNECTION_CLOSE with an application code. What streams have queued is flushed first, for at most shutdown_timeout
- * (now != 0: not at all). New streams and calls are refused at once. CONN_CLOSE follows. Idempotent. */
+/* CONNECTION_CLOSE with an application code. First the peer gets, for at most shutdown_timeout (now != 0: not at all),
+ * all that it was to get: what streams have queued, FIN, RESET_STREAM and STOP_SENDING, which it acknowledges,
+ * datagrams, and what other threads had asked for before (nq_loop_post), whose tasks may still send and reply in the
+ * next tick. New streams and calls are refused at once; requests that wait for a reply can get it until the connection
+ * is closed. CONN_CLOSE follows, and says whether all was delivered. Idempotent. */
 int nq_conn_close(nq_loop *l, nq_handle conn, uint64_t code, const char *reason, size_t reason_len, int now);
 /* Client, after CONN_CLOSE: connect again after delay. NULL remote: the address of before. */
 int nq_conn_reconnect(nq_loop *l, nq_handle conn, uint64_t delay, const nq_addr *remote);
@@ -441,8 +462,9 @@ int nq_stream_send_marked(nq_loop *l, nq_handle s, const uint8_t *data, size_t l
 uint64_t nq_stream_queued(const nq_loop *l, nq_handle s); /* bytes not yet acknowledged */
 /* Ends the sending direction in order. Idempotent. NQ_ERR_STATE: the peer's unidirectional stream. */
 int nq_stream_finish(nq_loop *l, nq_handle s); /* FIN after what is queued */
-/* Ends the sending direction at once; what is queued is dropped. The first code stands. NQ_ERR_ARG: a code of 2^62 or
- * more; NQ_ERR_STATE: the peer's unidirectional stream. */
+/* Ends the sending direction at once; what is queued is dropped. The first code stands. A stream that waits for its ID
+ * ends with it: the peer never hears of it, and STREAM_CLOSE follows. NQ_ERR_ARG: a code of 2^62 or more; NQ_ERR_STATE:
+ * the peer's unidirectional stream. */
 int nq_stream_reset(nq_loop *l, nq_handle s, uint64_t code); /* RESET_STREAM */
 /* Ends the receiving direction. NQ_ERR_ARG: a code of 2^62 or more; NQ_ERR_STATE: a unidirectional stream of this side.
  */

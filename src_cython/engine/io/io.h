@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/addr.h"
 
@@ -45,6 +46,18 @@ typedef struct nq_io_caps {
   uint32_t rcvbuf_asked; /* The bytes of receive buffer that were asked for. */
 } nq_io_caps;
 
+#define NQ_IO_ERRORS 8     /* that a socket keeps until they are looked at; more of them are not kept */
+#define NQ_IO_ERROR_HEAD 64 /* bytes of the datagram that an error keeps: the connection IDs of a long header */
+
+/* A datagram that did not get through, as far as the system was told. */
+typedef struct nq_io_error {
+  int error;                      /* The errno. */
+  uint8_t told;                   /* 1: a host or a router told it by ICMP; 0: the system did not send. */
+  uint8_t head_len;               /* Bytes of head. */
+  uint8_t head[NQ_IO_ERROR_HEAD]; /* Its first bytes, as far as they are known. */
+  nq_addr remote;                 /* Where it was to go. */
+} nq_io_error;
+
 typedef struct nq_io nq_io;
 
 typedef struct nq_io_ops {
@@ -62,6 +75,9 @@ typedef struct nq_io_ops {
   int (*flush)(nq_io *io);
   /* Tries once more to send what was pushed, closes and frees. */
   void (*close)(nq_io *io);
+  /* NULL, or: asks the system which datagrams did not get through, and puts them into nq_io.errors, as sending does
+   * with those that it could not send; and whether the socket is still there: nq_io.broken. */
+  void (*ask_errors)(nq_io *io);
 } nq_io_ops;
 
 struct nq_io {
@@ -72,12 +88,29 @@ struct nq_io {
   nq_addr local;        /* The address that it is bound to. */
   nq_io_stats stats;    /* What it has done. */
   nq_io_caps caps;      /* What it uses. */
+  int broken; /* The errno that says that fd is not its socket any more: somebody has closed it. 0: it is. */
+  uint32_t n_errors; /* How many of the next ones there are; whoever has looked at them sets it to 0. */
+  nq_io_error errors[NQ_IO_ERRORS]; /* Datagrams that did not get through. */
 };
+
+/* One more of them; data and len: as many of its bytes as are known. */
+static inline void nq_io_failed(nq_io *io, int error, int told, const nq_addr *remote, const uint8_t *data,
+                                size_t len) {
+  if (io->n_errors == NQ_IO_ERRORS)
+    return;
+  nq_io_error *e = &io->errors[io->n_errors++];
+  e->error = error;
+  e->told = told != 0;
+  e->remote = *remote;
+  e->head_len = (uint8_t)(len < NQ_IO_ERROR_HEAD ? len : NQ_IO_ERROR_HEAD);
+  if (e->head_len)
+    memcpy(e->head, data, e->head_len);
+}
 
 /* The clock and the randomness of a loop; the simulated network has its own (io/sim.h). */
 typedef struct nq_env {
-  void *ctx;                                         /* What both functions are given. */
-  uint64_t (*now)(void *ctx);                        /* The monotonic time, in ns. */
+  void *ctx; /* What both functions are given. */
+  uint64_t (*now)(void *ctx); /* The monotonic time, in ns. */
   void (*random)(void *ctx, uint8_t *dst, size_t n); /* Fills dst with cryptographically secure bytes. */
 } nq_env;
 

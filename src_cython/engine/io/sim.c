@@ -400,7 +400,7 @@ static void io_close(nq_io *io) {
 }
 
 static nq_sim_socket *socket_on(nq_sim *s, nq_sim_host *h, const nq_addr *local) {
-  static const nq_io_ops ops = {io_recv, io_room, io_push, io_flush, io_close};
+  static const nq_io_ops ops = {io_recv, io_room, io_push, io_flush, io_close, NULL};
   nq_sim_socket *e = calloc(1, sizeof *e);
   if (!e)
     return NULL;

@@ -67,7 +67,7 @@ static int send_one(nq_udp *u) {
 
 static int flush(nq_io *io) { return nq_udp_flush((nq_udp *)io, send_one); }
 
-static const nq_io_ops ops = {receive, nq_udp_tx_room, nq_udp_tx_push, flush, nq_udp_close};
+static const nq_io_ops ops = {receive, nq_udp_tx_room, nq_udp_tx_push, flush, nq_udp_close, nq_udp_ask_errors};
 
 static ssize_t sys_sendmsg(int fd, const struct msghdr *m) { return sendmsg(fd, m, MSG_DONTWAIT); }
 

@@ -75,6 +75,7 @@ static nq_udp_tx *tx_acquire(nq_udp_buffers *b) {
   tx->count = tx->used = 0;
   tx->head = (nq_udp_cursor){0, 0};
   tx->nobufs = 0;
+  tx->again = 0;
   tx->room = 0;
   return tx;
 }
@@ -166,6 +167,7 @@ uint32_t nq_udp_deliver(nq_udp *u, uint32_t count, uint32_t i, uint32_t len, uin
 int nq_udp_recv_again(nq_udp *u, int error, int *tries) {
   if (error == EAGAIN || error == EWOULDBLOCK)
     return 0;
+  nq_udp_met(u, error);
   if (error != EINTR) /* an ICMP error of an earlier packet, or no memory: nothing that ends the socket */
     u->io.stats.rx_errors++;
   return ++*tries < NQ_UDP_RX_RETRIES;
@@ -252,6 +254,7 @@ static void sent(nq_udp *u, int units) {
   nq_udp_tx *tx = u->tx;
   int trains_fail = 0;
   tx->nobufs = 0;
+  tx->again = 0;
   for (int i = 0; i < units; i++) {
     nq_udp_cursor at = tx->head;
     nq_udp_unit unit;
@@ -267,6 +270,25 @@ static void sent(nq_udp *u, int units) {
     u->io.caps.gso = 0;
 }
 
+/* Whether the error may be that of an earlier datagram, which came back by ICMP: Linux gives it to the next call,
+ * whatever that sends. The head is tried again then: where the queue of errors had one, and else once, for that may
+ * have been full. */
+static int is_foreign(nq_udp *u, int error) {
+#ifdef __linux__
+  static const int by_icmp[] = {EMSGSIZE, ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EACCES,
+                                EPROTO,   ENOPROTOOPT,  EHOSTDOWN,    ENONET,      EOPNOTSUPP};
+  for (size_t i = 0; i < sizeof by_icmp / sizeof *by_icmp && u->tx->again < NQ_UDP_TX_AGAIN; i++)
+    if (error == by_icmp[i] && (nq_udp_take_errors(u) || (error != EMSGSIZE && !u->tx->again))) {
+      u->tx->again++;
+      return 1;
+    }
+#else
+  (void)u;
+  (void)error;
+#endif
+  return 0;
+}
+
 /* The head of the queue met an error. 1: the socket is blocked. */
 static int failed(nq_udp *u, int error) {
   nq_udp_tx *tx = u->tx;
@@ -278,15 +300,22 @@ static int failed(nq_udp *u, int error) {
     u->io.stats.tx_blocked++;
     return 1;
   }
+  if (is_foreign(u, error))
+    return 0;
   nq_udp_next(u, &next, &unit);
   if (unit.segments > 1 && (error == EIO || error == EINVAL || error == EMSGSIZE)) {
     unit.m->split = 1;
     unit.m->split_at = tx->head.offset;
+    tx->again = 0;
     return 0;
   }
+  nq_udp_met(u, error);
   u->io.stats.tx_errors += unit.segments;
+  if (error != EMSGSIZE) /* that one is for the search of the path's MTU */
+    nq_io_failed(&u->io, error, 0, &unit.m->remote, unit.data, unit.m->segment);
   tx->head = next;
   tx->nobufs = 0;
+  tx->again = 0;
   return 0;
 }
 
@@ -404,6 +433,7 @@ static int set_up(nq_udp *u, const nq_backend_options *o, void (*more)(nq_udp *u
   set_buffers(u, o->buffer_size ? o->buffer_size : 16u << 20);
   set_dont_fragment(u);
   set_pktinfo(u);
+  nq_udp_want_errors(u);
   if (more)
     more(u, o);
   if (bind(fd, &o->local.sa, o->local.len))

@@ -2,6 +2,7 @@
 #ifndef NQ_UDP_IMPL_H
 #define NQ_UDP_IMPL_H
 
+#include <errno.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -21,6 +22,7 @@ enum {
   NQ_UDP_TX_TRAIN = 65000, /* Bytes in one train: 65535 less headers, options included. */
   NQ_UDP_TX_CONTROL = 96, /* Bytes for the control messages of one sent message. */
   NQ_UDP_TX_NOBUFS = 100, /* Times that a message may meet ENOBUFS before it is dropped. */
+  NQ_UDP_TX_AGAIN = 8, /* Times that a message is tried again after an error that may be of another one. */
   NQ_UDP_TX_POOL = 16 /* Free send queues that a loop keeps. */
 };
 
@@ -56,6 +58,7 @@ typedef struct nq_udp_tx {
   uint32_t used; /* The bytes of data that they take. */
   nq_udp_cursor head; /* What is sent next. */
   unsigned nobufs; /* How often in a row the head has met ENOBUFS. */
+  unsigned again; /* How often the head was tried again after an error that may have been of another datagram. */
   int room; /* Whether tx_room gave some out, which was not pushed yet. */
   nq_udp_message messages[NQ_UDP_TX_MESSAGES]; /* The messages, in the order in which they were pushed. */
 #ifdef __linux__
@@ -138,6 +141,18 @@ void nq_udp_stop(void *shared);
  * it already. */
 int nq_udp_open(nq_io **out, void *shared, const nq_backend_options *o, const nq_io_ops *ops, const nq_udp_sys *sys,
                 void (*more)(nq_udp *u, const nq_backend_options *o));
+
+/* udp_error.c: the socket is to be told of datagrams that did not get through. */
+void nq_udp_want_errors(const nq_udp *u);
+/* Keeps what it was told; how many of them came by ICMP. */
+unsigned nq_udp_take_errors(nq_udp *u);
+/* An error of a call may say that the descriptor is not the socket any more. */
+static inline void nq_udp_met(nq_udp *u, int error) {
+  if (error == EBADF || error == ENOTSOCK)
+    u->io.broken = error;
+}
+/* nq_io_ops.ask_errors. */
+void nq_udp_ask_errors(nq_io *io);
 
 /* udp_steer.c: nq_backend.steer, a classic BPF program where the system has that. */
 int nq_udp_steer(nq_io *io, const nq_steering *s);

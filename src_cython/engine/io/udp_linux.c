@@ -152,7 +152,7 @@ static int send_many(nq_udp *u) {
 
 static int flush(nq_io *io) { return nq_udp_flush((nq_udp *)io, send_many); }
 
-static const nq_io_ops ops = {receive, nq_udp_tx_room, nq_udp_tx_push, flush, nq_udp_close};
+static const nq_io_ops ops = {receive, nq_udp_tx_room, nq_udp_tx_push, flush, nq_udp_close, nq_udp_ask_errors};
 
 /* Calls without a descriptor: that there is none is found only by a system that has them. A sandbox may not. */
 static int probe(void) {

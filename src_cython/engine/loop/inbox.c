@@ -129,8 +129,10 @@ static void run(nq_loop *l, const nq_post *p) {
   }
   case NQ_POST_CONN_CLOSE: {
     nq_conn *c = nq_conn_get(&l->hub, p->h);
-    if (c)
+    if (c && c->state != NQ_CONN_CLOSING) {
       nq_conn_shutdown(c, (uint64_t)p->msgid, (const char *)p->data, p->len, 0);
+      c->posts_tick = l->hub.stats.ticks; /* tasks that were posted before it run in this tick */
+    }
     break;
   }
   case NQ_POST_TASK: {
@@ -178,7 +180,7 @@ static void put_back(nq_loop *l, nq_post *first) {
 
 void nq_inbox_run(nq_loop *l) {
   nq_inbox *b = &l->inbox;
-  if (!atomic_load_explicit(&b->woken, memory_order_acquire))
+  if (!nq_inbox_waits(b))
     return;
   l->wait->ops->heard(l->wait);
   atomic_store_explicit(&b->woken, 0, memory_order_release);

@@ -39,6 +39,10 @@ typedef struct nq_inbox {
 int nq_inbox_init(nq_inbox *b);
 void nq_inbox_free(nq_inbox *b);
 void nq_inbox_run(nq_loop *l); /* does what other threads asked for */
+/* Whether they have asked for something that the next nq_inbox_run does. */
+static inline int nq_inbox_waits(const nq_inbox *b) {
+  return atomic_load_explicit(&b->woken, memory_order_acquire) != 0;
+}
 /* A datagram for the endpoint of this id, from another loop. From any thread. */
 int nq_inbox_forward(nq_loop *l, uint32_t endpoint, const nq_datagram *d);
 

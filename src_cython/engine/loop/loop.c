@@ -15,6 +15,7 @@
 #include "quic/closing.h"
 #include "quic/receive.h"
 #include "quic/stream_in.h"
+#include "quic/unreachable.h"
 #include "tls/random.h"
 
 #define NQ_BUSY_DATAGRAMS 8 /* a receive that found this many is worth repeating before the next wait */
@@ -218,7 +219,7 @@ static void run_resumed(nq_loop *l) {
 }
 
 static int something_waits(const nq_loop *l) {
-  return l->hub.batch.n || l->hub.dirty || l->hub.resumed || l->hub.deferred || l->hub.dead_streams ||
+  return l->hub.batch.n || l->hub.dirty || l->hub.failed || l->hub.resumed || l->hub.deferred || l->hub.dead_streams ||
          l->hub.dead_conns || l->hub.pool.returned || atomic_load_explicit(&l->inbox.woken, memory_order_acquire);
 }
 
@@ -269,6 +270,10 @@ static int look(nq_loop *l, int64_t ns) {
     if (!ep)
       continue;
     ep->readable |= w->ready[i].readable;
+    if (w->ready[i].failed && ep->io->ops->ask_errors) {
+      ep->io->ops->ask_errors(ep->io);
+      l->hub.failed |= ep->io->n_errors || ep->io->broken != ep->broken;
+    }
     if (w->ready[i].writable && ep->watching_write)
       nq_burst_flush(ep);
   }
@@ -331,6 +336,8 @@ int nq_loop_poll(nq_loop *l, int64_t max_wait) {
       got = receive(l);
   }
   l->traffic |= got;
+  if (l->hub.failed)
+    nq_unreachable(&l->hub);
   if (nq_timers_next(&l->hub.timers) <= l->hub.now)
     run_timers(l);
   nq_inbox_run(l);
@@ -352,6 +359,18 @@ int nq_loop_poll(nq_loop *l, int64_t max_wait) {
   return (int)l->hub.batch.n;
 }
 
+/* Of a stream that has to wait, or has waited, for others: the connection's credit at once, its own later. */
+static void give_late(nq_stream *s) {
+  nq_conn *c = s->c;
+  c->transport->credit(c, -1, s->credit);
+  s->owed += s->credit;
+  if (s->owing)
+    return;
+  if (s->id >= 0 && !s->discard)
+    c->transport->stream_credit(c, s->id, s->owed);
+  s->owed = 0;
+}
+
 /* What was dispatched may be sent again by the peer (RFC 9000 4.1). */
 static void give_credit(nq_loop *l) {
   nq_stream *s = l->hub.credits;
@@ -360,7 +379,10 @@ static void give_credit(nq_loop *l) {
     nq_stream *next = s->credit_next;
     nq_conn *c = s->c;
     if (c->connected) {
-      c->transport->credit(c, s->discard ? -1 : s->id, s->credit);
+      if (s->owing || s->owed)
+        give_late(s);
+      else
+        c->transport->credit(c, s->discard ? -1 : s->id, s->credit);
       nq_conn_mark(c);
     }
     s->credit = 0;

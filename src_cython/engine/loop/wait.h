@@ -13,6 +13,7 @@ typedef struct nq_wait_ready {
   uint32_t key;     /* What it is watched under. */
   uint8_t readable; /* Whether it can be read, or has an error to tell. */
   uint8_t writable; /* Whether it can be written. */
+  uint8_t failed;   /* Whether it has an error to tell. */
 } nq_wait_ready;
 
 typedef struct nq_wait_ops {

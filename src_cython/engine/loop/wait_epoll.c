@@ -123,8 +123,8 @@ static int sleep_on(nq_wait *w, int64_t ns) {
       (void)rv; /* nothing there: it was armed anew; where it is left readable the next wait comes here again */
       w->armed = NQ_NEVER;
     } else {
-      w->ready[w->n_ready++] =
-          (nq_wait_ready){(uint32_t)data, (ev[i].events & (EPOLLIN | EPOLLERR)) != 0, (ev[i].events & EPOLLOUT) != 0};
+      w->ready[w->n_ready++] = (nq_wait_ready){(uint32_t)data, (ev[i].events & (EPOLLIN | EPOLLERR)) != 0,
+                                               (ev[i].events & EPOLLOUT) != 0, (ev[i].events & EPOLLERR) != 0};
     }
   }
   return n;

@@ -107,8 +107,8 @@ static int sleep_on(nq_wait *w, int64_t ns) {
     else if (ev[i].filter == EVFILT_TIMER)
       w->armed = NQ_NEVER;
     else
-      w->ready[w->n_ready++] =
-          (nq_wait_ready){(uint32_t)(uintptr_t)ev[i].udata, ev[i].filter == EVFILT_READ, ev[i].filter == EVFILT_WRITE};
+      w->ready[w->n_ready++] = (nq_wait_ready){(uint32_t)(uintptr_t)ev[i].udata, ev[i].filter == EVFILT_READ,
+                                               ev[i].filter == EVFILT_WRITE, 0};
   }
   return n;
 }

@@ -137,8 +137,9 @@ static int sleep_on(nq_wait *w, int64_t ns) {
   w->woken = (s->all[0].revents & POLLIN) != 0;
   for (uint32_t i = 1; n > w->woken && i < s->n; i++)
     if (s->all[i].revents)
-      w->ready[w->n_ready++] = (nq_wait_ready){s->keys[i], (s->all[i].revents & (POLLIN | POLLERR)) != 0,
-                                               (s->all[i].revents & POLLOUT) != 0};
+      w->ready[w->n_ready++] =
+          (nq_wait_ready){s->keys[i], (s->all[i].revents & (POLLIN | POLLERR | POLLNVAL)) != 0,
+                          (s->all[i].revents & POLLOUT) != 0, (s->all[i].revents & (POLLERR | POLLNVAL)) != 0};
   return n;
 }
 

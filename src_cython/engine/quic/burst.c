@@ -21,6 +21,7 @@ void nq_burst_flush(nq_endpoint *ep) {
   nq_hub *hub = ep->hub;
   ep->written = 0;
   int blocked = ep->io->ops->flush(ep->io);
+  hub->failed |= ep->io->n_errors || ep->io->broken != ep->broken;
   if (blocked != ep->watching_write && ep->io->fd >= 0) {
     if (!hub->ops->watch(hub, ep->io->fd, ep->id, blocked, 1))
       ep->watching_write = blocked;

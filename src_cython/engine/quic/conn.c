@@ -146,11 +146,14 @@ static int attach(nq_conn *c, const ngtcp2_cid *scid, const ngtcp2_cid *first) {
   }
   ngtcp2_conn_set_tls_native_handle(c->quic, c->ssl);
   ngtcp2_ext_set_pkt_outcome(c->quic, nq_conn_pkt_outcome);
-  if (c->limits.keep_alive)
-    ngtcp2_conn_set_keep_alive_timeout(c->quic, c->limits.keep_alive);
+  c->idle = 0;
+  c->keep_alive = c->keep_alive_set = c->limits.keep_alive;
+  if (c->keep_alive)
+    ngtcp2_conn_set_keep_alive_timeout(c->quic, c->keep_alive);
   c->handshaken = c->confirmed = c->announced = c->open = 0;
   c->pinging = NQ_PING_NONE;
-  c->was_reset = c->close_now = 0;
+  c->was_reset = c->close_now = c->probing = 0;
+  c->lost_until = 0;
   c->state = NQ_CONN_CONNECTING;
   c->connected = 1;
   c->ep->conns++;
@@ -186,6 +189,7 @@ int nq_conn_start_version(nq_conn *c, uint32_t version, uint32_t refused) {
 }
 
 int nq_conn_start_client(nq_conn *c) {
+  nq_addr_to_loopback(&c->remote);
   c->started = c->hub->now;
   c->offered = 0;
   return nq_conn_start_version(c, c->version ? c->version : NGTCP2_PROTO_VER_V1, 0);
@@ -251,5 +255,7 @@ void nq_conn_arm(nq_conn *c, int waits) {
     t = hub->now + hub->timer_floor;
   if (c->state == NQ_CONN_CLOSING && c->deadline < t)
     t = c->deadline;
+  if (c->lost_until && c->lost_until < t)
+    t = c->lost_until;
   nq_timer_set(&hub->timers, &c->timer, t);
 }

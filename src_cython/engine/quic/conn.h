@@ -20,11 +20,12 @@ struct nq_stream;
 
 enum { NQ_PING_NONE, NQ_PING_WANTED, NQ_PING_SENT };
 
-/* How a connection ended, while there is no memory for the events that tell it. why 0: it is only to be freed. */
+/* How a connection ended, while there is no memory for the events that tell it. why 0: it is only to be freed.
+ * delivered: the peer has acknowledged all that it was to get. */
 typedef struct nq_conn_fate {
   uint64_t code;
   uint32_t why;
-  uint8_t remote, pending;
+  uint8_t remote, pending, delivered;
 } nq_conn_fate;
 
 typedef struct nq_conn {
@@ -46,6 +47,7 @@ typedef struct nq_conn {
   uint8_t dead; /* in hub->dead_conns */
   uint8_t oom; /* an event was lost for want of memory: it is ended when it is written */
   uint8_t waits; /* it had more to send than the pace allowed */
+  uint8_t probing; /* a PING is wanted, whose answer nobody is told */
   uint8_t burst_window; /* of its endpoint, in which it wrote last */
   nq_hub *hub;
   nq_endpoint *ep; /* NULL: a client that has none yet */
@@ -60,6 +62,7 @@ typedef struct nq_conn {
   nq_tls_session *ssl; /* NULL: TLS has nothing more to say */
   nq_timer timer; /* of ngtcp2, or what the state waits for */
   uint64_t deadline; /* closing: give up flushing; waiting: reconnect */
+  uint64_t posts_tick; /* closing: what other threads had asked for before is done in this tick; not earlier than it */
   struct nq_conn *dirty_next, *opened_next, *dead_next;
 
   struct nq_stream *streams; /* all, newest first */
@@ -71,8 +74,17 @@ typedef struct nq_conn {
   uint32_t n_dgrams;
   uint64_t next_dgram_id;
   uint64_t queued; /* bytes in send queues */
+  uint64_t calls; /* that wait for a reply */
+  uint32_t n_blocked; /* streams that wait for the peer's credit */
+  uint32_t fins; /* streams whose FIN is wanted, and not acknowledged */
   uint64_t assembly; /* bytes of incomplete messages */
+  uint64_t promised; /* ... that those which may go on will have when they are whole */
+  struct nq_stream *assemblers, *assemblers_tail; /* in the middle of a message, and have to wait for the others */
   uint64_t ping_sent; /* when */
+  uint64_t idle; /* ns of silence after which it ends, as agreed with the peer; 0: never, or not agreed yet */
+  uint64_t keep_alive, keep_alive_set; /* ns of silence before a PING: as limited, and shorter than that; as set now */
+  uint64_t lost_until; /* unless something is heard before, the peer cannot be reached; 0: nothing says so */
+  int lost_error; /* the errno that says so */
   nq_turn turn;
   nq_mtu mtu;
 

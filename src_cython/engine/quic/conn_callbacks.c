@@ -84,6 +84,7 @@ static int cb_stream_open(ngtcp2_conn *q, int64_t id, void *user) {
     return NGTCP2_ERR_CALLBACK_FAILURE;
   s->id = s->public_id = id;
   if (c->state == NQ_CONN_CLOSING) { /* nobody will serve it */
+    s->late = 1;
     nq_stream_discard(s);
     nq_stream_want_stop(s, NQ_CODE_SHUTDOWN);
     if (!s->uni)
@@ -158,9 +159,9 @@ static int cb_stream_close(ngtcp2_conn *q, uint32_t flags, int64_t id, uint64_t 
     code = NQ_CODE_OK;
   if (s->in_send)
     nq_sched_remove(s);
+  s->id = -1; /* it has ended in order, or its FIN does not matter any more */
   if (s->fin_sent && !s->write_reset && !s->acked_all)
     nq_stream_acked(s, s->out.end);
-  s->id = -1;
   if (s->withheld && !s->discard && (nq_bytes_size(&s->held) || s->peer_fin) && c->state != NQ_CONN_CLOSING) {
     s->close_late = 1; /* the user has not had everything yet */
     s->close_code = code;
@@ -175,8 +176,10 @@ static int cb_stream_credit(ngtcp2_conn *q, int64_t id, uint64_t max, void *user
   (void)id;
   (void)max;
   (void)user;
-  if (stream_user)
-    nq_sched_add(stream_user);
+  if (!stream_user)
+    return 0;
+  nq_stream_unblock(stream_user);
+  nq_sched_add(stream_user);
   return 0;
 }
 

@@ -112,6 +112,13 @@ static int end_fits(nq_conn *c) {
   return 0;
 }
 
+static int counts(const void *stream) { return !stream || !((const nq_stream *)stream)->late; }
+
+int nq_conn_delivered(nq_conn *c) {
+  return !c->queued && !c->fins && !c->dgrams && !c->shutdowns &&
+         (!c->quic || !ngtcp2_ext_shutdown_unacked(c->quic, counts));
+}
+
 /* A client's object without a connection: its streams waited for the next one. */
 static void free_closed(nq_conn *c) {
   c->end.pending = 0;
@@ -125,13 +132,14 @@ static void tell_end(nq_conn *c, const char *reason) {
   uint32_t why = c->end.why;
   uint64_t code = c->end.code;
   end_streams(c, why == NQ_WHY_APP ? code : NQ_CODE_OK);
-  c->queued = c->assembly = 0;
+  c->queued = c->assembly = c->promised = 0;
   c->state = NQ_CONN_CLOSED;
   if (c->client || c->announced) { /* a server says nothing of clients that never got through */
     size_t len = strlen(reason);
     char *copy = nq_arena_alloc(&hub->batch.arena, len + 1);
     nq_event *e = nq_events_push(&hub->batch, NQ_EV_CONN_CLOSE, c->h);
-    e->flags = (uint8_t)((c->client ? NQ_EVF_CLIENT : 0) | (c->end.remote ? NQ_EVF_REMOTE : NQ_EVF_LOCAL));
+    e->flags = (uint8_t)((c->client ? NQ_EVF_CLIENT : 0) | (c->end.remote ? NQ_EVF_REMOTE : NQ_EVF_LOCAL) |
+                         (c->end.delivered ? NQ_EVF_DELIVERED : 0));
     e->msgid = why;
     e->code = code;
     e->user = c->user;
@@ -150,6 +158,7 @@ static void tell_end(nq_conn *c, const char *reason) {
 void nq_conn_end(nq_conn *c, uint32_t why, uint64_t code, const char *reason, int remote, nq_closing *linger) {
   nq_hub *hub = c->hub;
   nq_timer_set(&hub->timers, &c->timer, NQ_NEVER);
+  int delivered = nq_conn_delivered(c);
   if (c->quic)
     nq_conn_drop_quic(c, linger);
   stop_streams(c);
@@ -160,8 +169,9 @@ void nq_conn_end(nq_conn *c, uint32_t why, uint64_t code, const char *reason, in
     code = 0;
     remote = 0;
     reason = nq_strerror(NQ_ERR_NOMEM);
+    delivered = 0;
   }
-  c->end = (nq_conn_fate){.why = why, .code = code, .remote = remote != 0, .pending = 1};
+  c->end = (nq_conn_fate){.why = why, .code = code, .remote = remote != 0, .pending = 1, .delivered = delivered != 0};
   if (!end_fits(c)) {
     c->state = NQ_CONN_CLOSING;
     return;
@@ -231,20 +241,46 @@ static void finish_handshake(nq_conn *c) {
   }
 }
 
-void nq_conn_close_step(nq_conn *c) {
-  if (!c->close_now && c->handshaken && c->queued && c->hub->now < c->deadline)
-    return;
+/* An application's code where its packets can be read: a server has the keys before the handshake is complete, and
+ * ngtcp2 puts a Handshake packet without the code beside it until that is confirmed (RFC 9000 10.2.3). */
+static void close_error(const nq_conn *c, ngtcp2_ccerr *e, uint64_t code, const char *reason, size_t len) {
+  ngtcp2_ccerr_default(e);
+  if (c->handshaken || (!c->client && ngtcp2_ext_has_1rtt_tx(c->quic)))
+    ngtcp2_ccerr_set_application_error(e, code, (const uint8_t *)reason, len);
+  else
+    ngtcp2_ccerr_set_transport_error(e, NGTCP2_APPLICATION_ERROR, NULL, 0);
+}
+
+void nq_conn_close_now(nq_conn *c, uint32_t why, const char *reason) {
   ngtcp2_ccerr e;
-  ngtcp2_ccerr_default(&e);
-  const char *reason = c->close_reason ? c->close_reason : "";
-  if (c->handshaken)
-    ngtcp2_ccerr_set_application_error(&e, c->close_code, (const uint8_t *)reason, c->close_reason_len);
-  else /* an application code is not for the handshake: RFC 9000 10.2.3 */
-    ngtcp2_ccerr_set_transport_error(&e, NGTCP2_APPLICATION_ERROR, NULL, 0);
+  uint64_t code = 0;
+  if (c->state == NQ_CONN_CLOSING) {
+    why = NQ_WHY_APP;
+    code = c->close_code;
+    reason = c->close_reason ? c->close_reason : "";
+    close_error(c, &e, code, reason, c->close_reason_len);
+  } else {
+    close_error(c, &e, NQ_CODE_SHUTDOWN, NULL, 0);
+  }
   if (c->client && c->handshaken && !c->confirmed)
     finish_handshake(c);
   nq_closing *z = nq_conn_close_write(c, &e);
-  nq_conn_end(c, NQ_WHY_APP, c->close_code, reason, 0, z);
+  nq_conn_end(c, why, code, reason, 0, z);
+}
+
+void nq_conn_close_step(nq_conn *c, int written) {
+  nq_hub *hub = c->hub;
+  if (!c->close_now && c->handshaken && hub->now < c->deadline) {
+    if (!written)
+      return;
+    if (hub->stats.ticks < c->posts_tick) { /* a thread asked for something before: it may be a reply */
+      nq_conn_mark(c);
+      return;
+    }
+    if (!nq_conn_delivered(c))
+      return;
+  }
+  nq_conn_close_now(c, NQ_WHY_APP, "");
 }
 
 int nq_conn_shutdown(nq_conn *c, uint64_t code, const char *reason, size_t len, int now) {
@@ -267,6 +303,7 @@ int nq_conn_shutdown(nq_conn *c, uint64_t code, const char *reason, size_t len, 
     }
     c->close_code = code;
     c->deadline = c->hub->now + c->limits.shutdown_timeout;
+    c->posts_tick = 0;
     if (!c->quic) { /* never started */
       nq_conn_end(c, NQ_WHY_APP, code, c->close_reason ? c->close_reason : "", 0, NULL);
       return NQ_DONE;
@@ -315,11 +352,7 @@ void nq_conn_abort(nq_conn *c) {
   if (!c->quic)
     return;
   ngtcp2_ccerr e;
-  ngtcp2_ccerr_default(&e);
-  if (c->handshaken)
-    ngtcp2_ccerr_set_application_error(&e, NQ_CODE_SHUTDOWN, NULL, 0);
-  else
-    ngtcp2_ccerr_set_transport_error(&e, NGTCP2_APPLICATION_ERROR, NULL, 0);
+  close_error(c, &e, NQ_CODE_SHUTDOWN, NULL, 0);
   nq_closing *z = nq_conn_close_write(c, &e);
   nq_conn_drop_quic(c, z);
 }

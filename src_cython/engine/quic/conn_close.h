@@ -19,8 +19,14 @@ void nq_conn_end_again(nq_conn *c);
 void nq_conn_no_memory(nq_conn *c);
 /* No events, one CONNECTION_CLOSE: the loop goes away. */
 void nq_conn_abort(nq_conn *c);
-/* In state CLOSING: closes when everything is flushed. */
-void nq_conn_close_step(nq_conn *c);
+/* In state CLOSING, written: before it is written, because there is no more time; or behind it. Closes when the peer
+ * has all that it was to get, or when that may not be waited for. */
+void nq_conn_close_step(nq_conn *c, int written);
+/* The peer has acknowledged all that it was to get: bytes, FIN, RESET_STREAM, STOP_SENDING; and no datagram waits. */
+int nq_conn_delivered(nq_conn *c);
+/* Closes it at once, by a packet and the events of its end. One that is closing has its code and reason; another ends
+ * for what is given here, and its peer is told NQ_CODE_SHUTDOWN. */
+void nq_conn_close_now(nq_conn *c, uint32_t why, const char *reason);
 /* The user closes it: see nq_conn_close. NQ_DONE, NQ_ERR_ARG. */
 int nq_conn_shutdown(nq_conn *c, uint64_t code, const char *reason, size_t len, int now);
 /* The user gives a client's object up: see nq_conn_free. */

@@ -7,6 +7,7 @@
 #include "quic/conn_close.h"
 #include "quic/conn_error.h"
 #include "quic/stream.h"
+#include "quic/unreachable.h"
 
 #define NQ_PREFETCH_STATE 128 /* bytes of what a protocol has of a stream */
 #define NQ_PREFETCH_ROOM 256  /* bytes of a few replies */
@@ -28,6 +29,20 @@ static void keep_certs(nq_conn *c) {
   }
 }
 
+/* The shorter of both idle timeouts holds (RFC 9000 10.1), and no PING that comes later keeps anything alive. */
+static void agree_idle(nq_conn *c) {
+  const ngtcp2_transport_params *p = ngtcp2_conn_get_remote_transport_params2(c->quic);
+  c->idle = c->limits.idle_timeout;
+  if (p && p->max_idle_timeout && (!c->idle || p->max_idle_timeout < c->idle))
+    c->idle = p->max_idle_timeout;
+  if (!c->idle || c->keep_alive < c->idle)
+    return;
+  nq_hub_log(c->hub, 'W', "keep_alive is not below the idle timeout that holds for both sides: half of that is taken",
+             "\"keep_alive_ms\":%u,\"idle_timeout_ms\":%u", (unsigned)(c->keep_alive / NQ_MSEC(1)),
+             (unsigned)(c->idle / NQ_MSEC(1)));
+  c->keep_alive = c->idle / 2;
+}
+
 /* After the packet that completed the handshake. */
 static void handshaken(nq_conn *c) {
   nq_hub *hub = c->hub;
@@ -37,6 +52,7 @@ static void handshaken(nq_conn *c) {
   nq_tls_session_cipher(c->ssl, c->cipher, sizeof c->cipher);
   nq_tls_session_group(c->ssl, c->group, sizeof c->group);
   keep_certs(c);
+  agree_idle(c);
   hub->stats.handshakes++;
   if (!c->client) {
     c->ep->half_open--;
@@ -127,6 +143,8 @@ void nq_conn_packet(nq_conn *c, const nq_datagram *d) {
     nq_conn_ngtcp2_error(c, rv);
     return;
   }
+  c->lost_until = 0;
+  c->lost_error = 0;
   if (c->pinging == NQ_PING_SENT)
     look_for_pong(c, &before);
   if (c->handshaken && !c->announced)
@@ -161,6 +179,10 @@ void nq_conn_on_timer(nq_conn *c) {
     return;
   if (c->state == NQ_CONN_CLOSING && hub->now >= c->deadline)
     c->close_now = 1;
+  if (c->lost_until && hub->now >= c->lost_until) {
+    nq_conn_unreachable(c, c->lost_error);
+    return;
+  }
   int rv = ngtcp2_conn_handle_expiry(c->quic, hub->now);
   if (rv) {
     nq_conn_ngtcp2_error(c, rv);

@@ -14,6 +14,14 @@
 #define NQ_FILLED (NQ_MTU_BASE - 64) /* a packet below it had room for all frames that ngtcp2 had for it */
 #define NQ_PACE_RTT (2 * NGTCP2_MILLISECONDS) /* below it our timers are too coarse to pace with */
 
+/* The stream whose turn it is waits for MAX_STREAM_DATA. */
+static void wait_credit(nq_conn *c) {
+  nq_stream *s = c->sched.first;
+  nq_sched_next(&c->sched, 0);
+  c->n_blocked += !s->blocked;
+  s->blocked = 1;
+}
+
 /* One packet. ngtcp2 may want several calls until it is full (WRITE_MORE). */
 static ngtcp2_ssize write_packet(nq_conn *c, ngtcp2_path *path, ngtcp2_pkt_info *pi, uint8_t *dest, size_t room) {
   ngtcp2_conn *q = c->quic;
@@ -73,7 +81,7 @@ static ngtcp2_ssize write_packet(nq_conn *c, ngtcp2_path *path, ngtcp2_pkt_info 
       if (!ngtcp2_conn_get_max_data_left2(q))
         blocked = 1; /* the whole connection: the streams keep their turns */
       else
-        nq_sched_next(&c->sched, 0); /* until MAX_STREAM_DATA */
+        wait_credit(c);
       continue;
     case NGTCP2_ERR_STREAM_SHUT_WR:
     case NGTCP2_ERR_STREAM_NOT_FOUND:
@@ -109,15 +117,36 @@ static void wait_writable(nq_conn *c) {
   c->hub->blocked = c;
 }
 
+/* A PING is to be sent now. */
+static int wants_ping(nq_conn *c, const ngtcp2_conn_info *info) {
+  if (info->bytes_in_flight) /* there will be an answer anyway */
+    c->probing = 0;
+  return (c->pinging == NQ_PING_WANTED || c->probing) && c->confirmed; /* handshake packets may go unacknowledged */
+}
+
 /* Something to be acknowledged was written: it stands for the PING, or is it. An ACK alone is neither. */
 static void look_for_ping(nq_conn *c, uint64_t in_flight) {
   ngtcp2_conn_info info;
   ngtcp2_conn_get_conn_info2(c->quic, &info);
   if (info.bytes_in_flight > in_flight) {
-    c->pinging = NQ_PING_SENT;
-    c->ping_sent = c->hub->now;
+    c->probing = 0;
+    if (c->pinging == NQ_PING_WANTED) {
+      c->pinging = NQ_PING_SENT;
+      c->ping_sent = c->hub->now;
+    }
   }
-  ngtcp2_conn_set_keep_alive_timeout(c->quic, c->limits.keep_alive);
+}
+
+/* Whoever waits for the peer keeps the connection: for credit (RFC 9000 4.1), for room for a stream, for the reply
+ * to a call. Then, at the latest, half of the time is over when a PING is sent. */
+static void keep_alive(nq_conn *c) {
+  uint64_t t = c->keep_alive;
+  if (c->idle && (c->n_blocked || c->sched.first || c->calls || c->n_opening) && (!t || t > c->idle / 2))
+    t = c->idle / 2;
+  if (t == c->keep_alive_set)
+    return;
+  c->keep_alive_set = t;
+  ngtcp2_conn_set_keep_alive_timeout(c->quic, t);
 }
 
 /* The pace allows no packet now, but for acknowledgements and probes. */
@@ -128,13 +157,6 @@ static int is_held(const nq_conn *c) {
 
 static void write_packets(nq_conn *c) {
   nq_hub *hub = c->hub;
-  if (!c->quic)
-    return;
-  if (c->state == NQ_CONN_CLOSING) {
-    nq_conn_close_step(c);
-    if (!c->quic)
-      return;
-  }
   int rv;
   if (c->handshaken && c->n_opening && (rv = nq_streams_open_waiting(c))) {
     nq_conn_ngtcp2_error(c, rv);
@@ -149,9 +171,9 @@ static void write_packets(nq_conn *c) {
   ngtcp2_conn_get_conn_info2(c->quic, &info);
   nq_mtu_look(c, &info);
   int pace = c->confirmed && info.smoothed_rtt >= NQ_PACE_RTT, more = 0;
-  int ping = c->pinging == NQ_PING_WANTED && c->confirmed; /* handshake packets may go unacknowledged */
+  int ping = wants_ping(c, &info);
   if (ping) /* due 1 ns after the last packet of either side */
-    ngtcp2_conn_set_keep_alive_timeout(c->quic, 1);
+    ngtcp2_conn_set_keep_alive_timeout(c->quic, c->keep_alive_set = 1);
   size_t turn = pace ? ngtcp2_conn_get_send_quantum2(c->quic) : turn_of(c), last = 0;
   if (!c->waits) /* there was nothing to send: no time to make up for */
     ngtcp2_ext_restart_pacing(c->quic, hub->now);
@@ -199,15 +221,21 @@ static void write_packets(nq_conn *c) {
     ngtcp2_conn_update_pkt_tx_time(c->quic, hub->now);
   if (ping)
     look_for_ping(c, info.bytes_in_flight);
+  keep_alive(c);
   nq_conn_arm(c, held || c->sched.first || c->dgrams || sent >= turn || last >= NQ_FILLED);
-  if (ping && c->pinging == NQ_PING_WANTED) /* not yet: the clock has not moved since the last packet */
+  if (ping && (c->pinging == NQ_PING_WANTED || c->probing)) /* not yet: the clock has not moved since the last packet */
     nq_timer_set(&hub->timers, &c->timer, hub->now + hub->timer_floor);
   if (more)
     nq_conn_mark(c);
 }
 
 void nq_conn_write(nq_conn *c) {
-  write_packets(c);
+  if (c->quic && c->state == NQ_CONN_CLOSING)
+    nq_conn_close_step(c, 0);
+  if (c->quic)
+    write_packets(c);
+  if (c->quic && c->state == NQ_CONN_CLOSING)
+    nq_conn_close_step(c, 1);
   if (c->hub->batch.oom || c->oom)
     nq_conn_no_memory(c);
 }

@@ -8,6 +8,7 @@
 #include "app/app.h"
 #include "quic/cid.h"
 #include "quic/closing.h"
+#include "tls/derive.h"
 #include "tls/hmac.h"
 
 /* Bytes of receive buffer that hold a burst of several connections. */
@@ -47,6 +48,28 @@ static void *no_handlers(void *handlers) { return handlers; }
 static void forget_handlers(void *handlers) { (void)handlers; }
 static const nq_app nq_app_none = {.name = "none", .retain = no_handlers, .release = forget_handlers};
 
+/* Of tokens and stateless resets. Without one that was given, a server derives it from its private key: started again,
+ * it can tell the peers of before that their connections are gone (RFC 9000 10.3.2). The address is part of it: an
+ * endpoint answers for its own connections only, and whoever sees one of them learns nothing from another endpoint that
+ * has the same key (RFC 9000 21.11). */
+static int make_secret(nq_endpoint *ep, const nq_endpoint_options *o) {
+  nq_hub *hub = ep->hub;
+  if (o->secret)
+    return nq_tls_hmac(ep->secret, (const uint8_t *)o->secret, o->secret_len, (const uint8_t *)"naquid endpoint", 15)
+               ? NQ_ERR_NOMEM
+               : NQ_DONE;
+  char where[80];
+  nq_addr_format(&ep->io->local, where, sizeof where);
+  int rv = ep->tls ? nq_tls_derive(ep->secret, ep->tls, "naquid endpoint", (const uint8_t *)where, strlen(where)) : 1;
+  if (rv < 0)
+    return NQ_ERR_NOMEM;
+  if (rv && hub->group)
+    memcpy(ep->secret, nq_group_secret(hub->group), NQ_SECRET_LEN);
+  else if (rv)
+    nq_hub_random(hub, ep->secret, NQ_SECRET_LEN);
+  return NQ_DONE;
+}
+
 int nq_endpoint_new(nq_hub *hub, nq_io *io, const nq_endpoint_options *o, const nq_app *app, nq_endpoint **out) {
   if (o->tls && (!nq_tls_is_server(o->tls) || nq_limits_check(&o->limits))) {
     io->ops->close(io);
@@ -80,14 +103,7 @@ int nq_endpoint_new(nq_hub *hub, nq_io *io, const nq_endpoint_options *o, const 
   nq_hub_random(hub, seed, sizeof seed);
   nq_cidmap_init(&ep->routes, seed);
   nq_cidmap_init(&ep->resets, seed);
-  if (o->secret)
-    rv = nq_tls_hmac(ep->secret, (const uint8_t *)o->secret, o->secret_len, (const uint8_t *)"naquid endpoint", 15)
-             ? NQ_ERR_NOMEM
-             : NQ_DONE;
-  else if (hub->group)
-    memcpy(ep->secret, nq_group_secret(hub->group), NQ_SECRET_LEN);
-  else
-    nq_hub_random(hub, ep->secret, NQ_SECRET_LEN);
+  rv = make_secret(ep, o);
   if (!rv && io->fd >= 0 && hub->ops->watch(hub, io->fd, ep->id, 0, 0))
     rv = NQ_ERR_SYS;
   if (rv) {

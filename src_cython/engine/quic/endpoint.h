@@ -54,6 +54,8 @@ typedef struct nq_endpoint {
   uint32_t n_deferred;
   int readable; /* the kernel says so, or the last receive found something */
   int watching_write;
+  int broken; /* io->broken was told */
+  uint64_t looked_for;  /* when its connections were last searched for those that cannot be reached */
   nq_timer again; /* the wait for writability could not be armed: a tick that does is due */
 } nq_endpoint;
 

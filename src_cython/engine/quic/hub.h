@@ -72,6 +72,7 @@ struct nq_hub {
   struct nq_endpoint **endpoints; /* by the low half of the id, less 1; NULL: closed */
   uint32_t n_endpoints, cap_endpoints;
   uint32_t endpoint_uses; /* how many ids were given */
+  int failed;             /* a socket has datagrams that did not get through: see unreachable.h */
   int unused_endpoints;   /* a socket that a migration opened has no connection any more */
   uint32_t client_ep[2];  /* id of the client socket for IPv4, IPv6 */
   nq_backend_use backend; /* how its own sockets bring packets */

@@ -108,6 +108,7 @@ int nq_receive(nq_endpoint *ep) {
   uint64_t messages = ep->io->stats.rx_messages;
   uint32_t marked = ep->hub->marked;
   int n = ep->io->ops->recv(ep->io, &v);
+  ep->hub->failed |= ep->io->broken != ep->broken;
   ep->open_now = has_open(v, n);
   int cold = n > 1 && ep->conns > NQ_TICK_CONNS;
   for (int i = -NQ_PREFETCH_STEPS - 1; cold && i < 0; i++)

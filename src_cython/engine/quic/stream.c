@@ -64,23 +64,22 @@ void nq_stream_undo(nq_stream *s) {
 
 void nq_stream_unlink_opening(nq_stream *s) {
   nq_conn *c = s->c;
-  nq_stream **at = &c->opening[s->uni], *prev = NULL;
-  while (*at && *at != s) {
-    prev = *at;
-    at = &(*at)->open_next;
-  }
-  if (*at) {
-    *at = s->open_next;
-    if (c->opening_tail[s->uni] == s)
-      c->opening_tail[s->uni] = prev;
-    c->n_opening--;
-  }
+  if (s->open_prev)
+    s->open_prev->open_next = s->open_next;
+  else
+    c->opening[s->uni] = s->open_next;
+  if (s->open_next)
+    s->open_next->open_prev = s->open_prev;
+  else
+    c->opening_tail[s->uni] = s->open_prev;
+  c->n_opening--;
   s->in_opening = 0;
 }
 
 void nq_stream_wait_open(nq_stream *s) {
   nq_conn *c = s->c;
   s->in_opening = 1;
+  s->open_prev = c->opening_tail[s->uni];
   if (c->opening_tail[s->uni])
     c->opening_tail[s->uni]->open_next = s;
   else
@@ -103,11 +102,7 @@ int nq_streams_open_waiting(nq_conn *c) {
         break;
       }
       s->public_id = s->id;
-      c->opening[uni] = s->open_next;
-      if (!s->open_next)
-        c->opening_tail[uni] = NULL;
-      c->n_opening--;
-      s->in_opening = 0;
+      nq_stream_unlink_opening(s);
       s->opened = 1;
       s->app->opened(s);
       c->shutdowns |= s->reset_wanted | s->stop_wanted;

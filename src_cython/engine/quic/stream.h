@@ -25,6 +25,7 @@ typedef struct nq_stream {
   struct nq_stream *send_next;   /* in c->sched */
   struct nq_stream *credit_next; /* in hub->credits */
   uint64_t credit;      /* wire bytes delivered in this batch */
+  uint64_t owed;        /* that the peer has back on the connection, and not yet on the stream */
   nq_sendq out;         /* what is not acknowledged */
   nq_mark *marks, **marks_tail; /* tracked writes, by offset */
   uint16_t preface; /* bytes at the start of out that do not leave alone: a name waits for what is written behind it */
@@ -39,13 +40,18 @@ typedef struct nq_stream {
   uint8_t in_send, in_credits, in_opening, in_resumed; /* in which lists it is */
   uint8_t over_high; /* the send queue has been above its high mark, and not yet below the low one */
   uint8_t acked_all; /* the protocol was told so */
+  uint8_t fin_counted; /* in c->fins */
+  uint8_t blocked; /* in c->n_blocked */
+  uint8_t cancelled; /* reset before it had an ID: its end is told though its begin was not */
+  uint8_t owing; /* the protocol wants no more of it for now: its own credit is withheld */
+  uint8_t late; /* the peer opened it while the connection was closing */
   uint8_t closed; /* its end was told */
   uint8_t stop_wanted, reset_wanted; /* STOP_SENDING, RESET_STREAM go out with the next write */
   uint8_t extend; /* the peer may open another one once this one has ended */
   uint8_t reset_late, close_late; /* the peer reset it, the transport forgot it, while bytes were still withheld */
   int64_t public_id; /* the ID it has or had, for the user */
   struct nq_stream *next, *prev; /* of the connection */
-  struct nq_stream *open_next; /* in c->opening */
+  struct nq_stream *open_next, *open_prev; /* in c->opening */
   struct nq_stream *resume_next; /* in hub->resumed */
   struct nq_stream *dead_next; /* in hub->dead_streams */
   uint64_t stop_code, reset_code; /* that this side sends */
@@ -74,6 +80,12 @@ static inline void nq_stream_credit(nq_stream *s, uint64_t n) {
     s->credit_next = hub->credits;
     hub->credits = s;
   }
+}
+
+/* It has credit, or nothing to send any more. */
+static inline void nq_stream_unblock(nq_stream *s) {
+  s->c->n_blocked -= s->blocked;
+  s->blocked = 0;
 }
 
 /* Held bytes go on at the start of the next tick. */

@@ -38,6 +38,8 @@ void nq_stream_ended(nq_stream *s, uint64_t code) {
     nq_stream_unlink_opening(s);
   if (s->in_resumed)
     unlink_resumed(s);
+  nq_stream_fin_settled(s);
+  nq_stream_unblock(s);
   if (!s->write_reset)
     c->queued -= nq_sendq_queued(&s->out);
   nq_stream_marks_end(s);
@@ -50,4 +52,13 @@ void nq_stream_ended(nq_stream *s, uint64_t code) {
   }
   s->dead_next = hub->dead_streams;
   hub->dead_streams = s;
+}
+
+void nq_stream_cancel(nq_stream *s) {
+  uint64_t events = nq_stream_end_events(s);
+  if (events > UINT32_MAX || !nq_events_room(&s->c->hub->batch, (uint32_t)events))
+    return; /* it is opened, and reset */
+  s->cancelled = 1;
+  s->write_reset = 1; /* its queue is empty */
+  nq_stream_ended(s, s->reset_code);
 }

@@ -7,6 +7,8 @@
 
 /* The events of its end; freed after the batch. Without memory for those events it stays, and batch.oom is set. */
 void nq_stream_ended(nq_stream *s, uint64_t code);
+/* One that was reset before it had an ID: the peer never hears of it, and it uses up none. It ends now. */
+void nq_stream_cancel(nq_stream *s);
 uint64_t nq_stream_end_events(const nq_stream *s); /* how many those are */
 
 #endif

@@ -54,7 +54,14 @@ void nq_stream_marks_end(nq_stream *s) {
     s->marks_tail = &s->marks;
 }
 
+void nq_stream_fin_settled(nq_stream *s) {
+  s->c->fins -= s->fin_counted;
+  s->fin_counted = 0;
+}
+
 void nq_stream_drop_queue(nq_stream *s) {
+  nq_stream_fin_settled(s);
+  nq_stream_unblock(s);
   s->c->queued -= nq_sendq_queued(&s->out);
   nq_sendq_clear(&s->out, &s->c->hub->pool);
   s->over_high = 0;
@@ -78,8 +85,9 @@ void nq_stream_acked(nq_stream *s, uint64_t upto) {
     s->over_high = 0;
     s->app->writable(s);
   }
-  if (s->fin_sent && !s->acked_all && s->out.acked == s->out.end) {
+  if (s->fin_sent && !s->acked_all && s->out.acked == s->out.end && (s->id < 0 || c->transport->fin_acked(c, s->id))) {
     s->acked_all = 1;
+    nq_stream_fin_settled(s);
     s->app->acked(s);
   }
 }
@@ -181,6 +189,7 @@ void nq_stream_track(nq_stream *s, nq_mark *m, uint64_t at, void *user) {
 void nq_stream_end_writing(nq_stream *s) {
   if (s->closed || s->write_reset || s->fin_wanted)
     return;
-  s->fin_wanted = 1;
+  s->fin_wanted = s->fin_counted = 1;
+  s->c->fins++;
   nq_sched_add(s);
 }

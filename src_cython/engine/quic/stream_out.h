@@ -9,15 +9,26 @@
 static inline int nq_stream_has_writable_side(const nq_stream *s) { return s->outgoing || !s->uni; }
 static inline int nq_stream_has_readable_side(const nq_stream *s) { return !s->outgoing || !s->uni; }
 
-/* The stream, if something can be queued on it; NULL and *err: NQ_ERR_STALE, NQ_ERR_STATE. */
-static inline nq_stream *nq_stream_sendable(const nq_hub *hub, nq_handle h, int *err) {
+/* The stream, if a reply can be queued on it, also while its connection is closing; NULL and *err: NQ_ERR_STALE,
+ * NQ_ERR_STATE. */
+static inline nq_stream *nq_stream_repliable(const nq_hub *hub, nq_handle h, int *err) {
   nq_stream *s = nq_stream_get(hub, h);
   if (!s || s->closed) {
     *err = NQ_ERR_STALE;
     return NULL;
   }
-  if (s->fin_wanted || s->write_reset || s->reset_wanted || !nq_stream_has_writable_side(s) ||
-      s->c->state == NQ_CONN_CLOSING) {
+  if (s->fin_wanted || s->write_reset || s->reset_wanted || !nq_stream_has_writable_side(s)) {
+    *err = NQ_ERR_STATE;
+    return NULL;
+  }
+  return s;
+}
+
+/* The same for whatever is queued: while its connection is closing only in the tick in which it is done what other
+ * threads had asked for before. */
+static inline nq_stream *nq_stream_sendable(const nq_hub *hub, nq_handle h, int *err) {
+  nq_stream *s = nq_stream_repliable(hub, h, err);
+  if (s && s->c->state == NQ_CONN_CLOSING && s->c->posts_tick != hub->stats.ticks) {
     *err = NQ_ERR_STATE;
     return NULL;
   }
@@ -56,8 +67,10 @@ int nq_stream_put_lent(nq_stream *s, const uint8_t *head, size_t headlen, const 
 /* What was queued from offset `at` on is a tracked write; m is taken over. */
 void nq_stream_track(nq_stream *s, nq_mark *m, uint64_t at, void *user);
 
-/* Everything below the offset was acknowledged. */
+/* Everything below the offset was acknowledged, or a FIN was. */
 void nq_stream_acked(nq_stream *s, uint64_t upto);
+/* Its FIN is acknowledged, or none will be. */
+void nq_stream_fin_settled(nq_stream *s);
 /* It is reset: what was queued will not be sent, or sent again, and is freed. The peer cannot make us keep it by not
  * ending its own half; ngtcp2 looks at no byte of a stream that it has reset. */
 void nq_stream_drop_queue(nq_stream *s);

@@ -23,12 +23,18 @@ static void quic_credit(nq_conn *c, int64_t id, uint64_t n) {
   ngtcp2_conn_extend_max_offset(c->quic, n);
 }
 
+static void quic_stream_credit(nq_conn *c, int64_t id, uint64_t n) {
+  ngtcp2_conn_extend_max_stream_offset(c->quic, id, n);
+}
+
 static void quic_more_streams(nq_conn *c, int uni) {
   if (uni)
     ngtcp2_conn_extend_max_streams_uni(c->quic, 1);
   else
     ngtcp2_conn_extend_max_streams_bidi(c->quic, 1);
 }
+
+static int quic_fin_acked(nq_conn *c, int64_t id) { return ngtcp2_ext_fin_acked(c->quic, id); }
 
 static size_t quic_losses(nq_conn *c, int64_t id) { return ngtcp2_conn_get_stream_loss_count2(c->quic, id); }
 
@@ -57,7 +63,9 @@ const nq_transport nq_transport_quic = {
     .stop = quic_stop,
     .reset = quic_reset,
     .credit = quic_credit,
+    .stream_credit = quic_stream_credit,
     .more_streams = quic_more_streams,
+    .fin_acked = quic_fin_acked,
     .losses = quic_losses,
     .write = nq_conn_write,
     .on_timer = nq_conn_on_timer,

@@ -18,8 +18,12 @@ typedef struct nq_transport {
   void (*reset)(struct nq_conn *c, int64_t id, uint64_t code);
   /* The peer may send n bytes more: on this stream (-1: it has ended), and on the connection. */
   void (*credit)(struct nq_conn *c, int64_t id, uint64_t n);
+  /* ... on this stream alone. */
+  void (*stream_credit)(struct nq_conn *c, int64_t id, uint64_t n);
   /* The peer may open one stream more. */
   void (*more_streams)(struct nq_conn *c, int uni);
+  /* Whether the FIN of this stream, and all before it, was acknowledged. */
+  int (*fin_acked)(struct nq_conn *c, int64_t id);
   /* Packets with data of this stream that were taken for lost, so far. */
   size_t (*losses)(struct nq_conn *c, int64_t id);
   /* Sends what datagrams and streams have, as far as the peer and the network allow, and sets the timer. */

@@ -6,8 +6,8 @@
 
 #include "tls/context.h"
 
-/* Puts the certificate, its chain and its key into the context. An empty key means that cert holds it too. 0, or as
- * nq_tls_new. */
-int nq_identity_load(SSL_CTX *ctx, const nq_tls_blob *cert, const nq_tls_blob *key, char *err, size_t errlen);
+/* Puts the certificate of o, its chain and its key into the context. An empty key means that cert holds it too. What is
+ * too weak, or of a kind that TLS 1.3 cannot use, is refused. 0, or as nq_tls_new. */
+int nq_identity_load(SSL_CTX *ctx, const nq_tls_options *o, char *err, size_t errlen);
 
 #endif

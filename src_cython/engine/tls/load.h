@@ -1,4 +1,4 @@
-/* load.h: certificates and keys, from files or memory, PEM or DER. For the files of this folder. */
+/* load.h: certificates and keys, from files or memory, PEM, DER or PKCS#12. For the files of this folder. */
 #ifndef NQ_LOAD_H
 #define NQ_LOAD_H
 
@@ -24,9 +24,13 @@ int nq_load_open(nq_load_source *s, const nq_tls_blob *b, const char *what, char
 void nq_load_close(nq_load_source *s);
 /* Whether this word is in it. */
 int nq_load_has_text(const nq_load_source *s, const char *word);
-/* All certificates in it, in their order, for the caller to free; at least one. 0, or as nq_tls_new. */
-int nq_load_certificates(STACK_OF(X509) * *out, const nq_load_source *s, char *err, size_t errlen);
-/* The private key in it, for the caller to free. 0, or as nq_tls_new. */
-int nq_load_key(EVP_PKEY **out, const nq_load_source *s, char *err, size_t errlen);
+/* All certificates in it, in their order (of PKCS#12: first the one that its key belongs to), for the caller to free;
+ * at least one. o has the password. 0, or as nq_tls_new. */
+int nq_load_certificates(STACK_OF(X509) * *out, const nq_load_source *s, const nq_tls_options *o, char *err,
+                         size_t errlen);
+/* Whether it is PKCS#12, which may hold a key beside certificates. */
+int nq_load_is_pkcs12(const nq_load_source *s);
+/* The private key in it, for the caller to free. o has the password. 0, or as nq_tls_new. */
+int nq_load_key(EVP_PKEY **out, const nq_load_source *s, const nq_tls_options *o, char *err, size_t errlen);
 
 #endif

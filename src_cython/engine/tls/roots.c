@@ -9,19 +9,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/environ.h"
+#include "tls/files.h"
 #include "tls/load.h"
+#include "tls/places.h"
 #include "tls/reason.h"
 
 /* ---- trust anchors ---- */
 
-static int add_anchors(X509_STORE *store, const nq_tls_blob *b, char *err, size_t errlen) {
+static int add_anchors(X509_STORE *store, const nq_tls_blob *b, const nq_tls_options *o, char *err, size_t errlen) {
   nq_load_source s;
   int rv = nq_load_open(&s, b, "CA", err, errlen);
   if (rv)
     return rv;
   STACK_OF(X509) *certs = NULL;
-  rv = nq_load_certificates(&certs, &s, err, errlen);
+  rv = nq_load_certificates(&certs, &s, o, err, errlen);
   for (size_t i = 0; !rv && i < sk_X509_num(certs); i++)
     if (X509_STORE_add_cert(store, sk_X509_value(certs, i)) != 1)
       rv = nq_reason_fail(err, errlen, "certificate %zu of %s cannot be trusted: %s", i + 1, s.name, nq_reason_text());
@@ -30,13 +31,67 @@ static int add_anchors(X509_STORE *store, const nq_tls_blob *b, char *err, size_
   return rv;
 }
 
-int nq_roots_load(X509_STORE **out, const nq_tls_blob *ca, char *err, size_t errlen) {
+/* Whether a name is one that OpenSSL looks certificates up by: eight digits of a hash, a dot and a number. */
+static int is_hashed(const char *name) {
+  size_t n = strspn(name, "0123456789abcdef");
+  return n == 8 && name[8] == '.' && name[9] && strspn(name + 9, "0123456789") == strlen(name + 9);
+}
+
+/* Every file of the directory that holds certificates, or those with a hash for a name alone. *n counts them. What
+ * cannot be read or is no certificate is passed over, but not for want of memory or descriptors: roots would be missing
+ * as long as the process lives. 0, EACCES and the like when the directory cannot be read, or as nq_reason_lack with
+ * *lack set. */
+static int add_dir(X509_STORE *store, const char *dir, int hashed, const nq_tls_options *o, size_t *n, int *lack,
+                   char *err, size_t errlen) {
+  DIR *d = opendir(dir);
+  char path[4096];
+  if (!d && nq_reason_is_lack(errno)) {
+    *lack = 1;
+    return nq_reason_lack(err, errlen, errno, "the directory of trusted roots");
+  }
+  if (!d)
+    return errno;
+  int rv = 0;
+  for (struct dirent *e; rv <= 0 && (e = readdir(d));) {
+    if (e->d_name[0] == '.' || (hashed && !is_hashed(e->d_name)) ||
+        snprintf(path, sizeof path, "%s/%s", dir, e->d_name) >= (int)sizeof path)
+      continue;
+    nq_tls_blob b = {path, NULL, 0};
+    rv = add_anchors(store, &b, o, err, errlen);
+    *n += rv == 0;
+  }
+  closedir(d);
+  *lack = rv > 0;
+  return rv > 0 ? rv : 0;
+}
+
+static int load_dir(X509_STORE *store, const nq_tls_options *o, char *err, size_t errlen) {
+  size_t n = 0;
+  int lack = 0, rv = add_dir(store, o->ca.path, 0, o, &n, &lack, err, errlen);
+  if (lack)
+    return rv;
+  if (rv)
+    return nq_reason_fail(err, errlen, "cannot read CA directory '%s': %s; check the path and its permissions",
+                          o->ca.path, strerror(rv));
+  if (!n)
+    return nq_reason_fail(err, errlen, "CA directory '%s' holds no certificate; give PEM or DER files in it",
+                          o->ca.path);
+  if (errlen)
+    err[0] = 0; /* of what was passed over */
+  ERR_clear_error();
+  return 0;
+}
+
+int nq_roots_load(X509_STORE **out, const nq_tls_options *o, char *err, size_t errlen) {
+  struct stat st;
   X509_STORE *store = X509_STORE_new();
   if (!store)
     return nq_reason_lack(err, errlen, ENOMEM, "the trust anchors");
   /* Whatever was given is trusted, be it a root, an intermediate or the peer's own certificate. */
   X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
-  int rv = add_anchors(store, ca, err, errlen);
+  int rv = !o->ca.data && stat(o->ca.path, &st) == 0 && S_ISDIR(st.st_mode)
+               ? load_dir(store, o, err, errlen)
+               : add_anchors(store, &o->ca, o, err, errlen);
   if (rv)
     X509_STORE_free(store);
   else
@@ -46,133 +101,97 @@ int nq_roots_load(X509_STORE **out, const nq_tls_blob *ca, char *err, size_t err
 
 /* ---- the system's roots ---- */
 
-static const char *const bundles[] = {
-    "/etc/ssl/certs/ca-certificates.crt",                /* Debian, Ubuntu, Arch, Gentoo, Alpine */
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", /* Fedora, RHEL */
-    "/etc/pki/tls/certs/ca-bundle.crt",                  /* older ones of those */
-    "/etc/ssl/ca-bundle.pem",                            /* openSUSE */
-    "/etc/pki/tls/cacert.pem",                           /* OpenELEC */
-    "/etc/ssl/cert.pem",                                 /* macOS, Alpine, the BSDs */
-    "/usr/local/etc/ssl/cert.pem",                       /* FreeBSD */
-    "/usr/local/share/certs/ca-root-nss.crt",            /* FreeBSD, older */
-    "/etc/openssl/certs/ca-certificates.crt",            /* NetBSD */
-};
-static const char *const dirs[] = {
-    "/etc/ssl/certs",
-    "/etc/pki/tls/certs",
-    "/apex/com.android.conscrypt/cacerts",
-    "/system/etc/security/cacerts",
-};
-
 static pthread_mutex_t roots_lock = PTHREAD_MUTEX_INITIALIZER;
-static X509_STORE *roots; /* holds a reference */
-static char roots_key[4096]; /* what roots was made from */
+static X509_STORE *roots;                 /* holds a reference */
+static nq_files_state roots_state;        /* of what roots was made from */
+static char roots_missing[NQ_FILES_SAID]; /* of what was named then and could not be read */
 
-/* Every file of the directory that holds certificates. What cannot be read or is no certificate is passed over, but
- * not for want of memory or descriptors: roots would be missing as long as the process lives. */
-static int add_dir(X509_STORE *store, const char *dir, size_t *n, char *err, size_t errlen) {
-  DIR *d = opendir(dir);
-  int rv = d || !nq_reason_is_lack(errno) ? 0 : nq_reason_lack(err, errlen, errno, "the directory of trusted roots");
-  char path[4096];
-  for (struct dirent *e; d && rv <= 0 && (e = readdir(d));) {
-    if (e->d_name[0] == '.' || snprintf(path, sizeof path, "%s/%s", dir, e->d_name) >= (int)sizeof path)
-      continue;
-    nq_tls_blob b = {path, NULL, 0};
-    rv = add_anchors(store, &b, err, errlen);
-    *n += rv == 0;
-  }
-  if (d)
-    closedir(d);
+typedef struct reading {
+  X509_STORE *store;
+  const nq_places *p;
+  size_t n; /* places that gave certificates */
+  char *missing, *err;
+  size_t cap, errlen;
+} reading;
+
+static int read_dir(void *u, const char *dir) {
+  reading *r = u;
+  nq_tls_options none = {0};
+  size_t n = 0;
+  int lack = 0, rv = add_dir(r->store, dir, !r->p->own_dir, &none, &n, &lack, r->err, r->errlen);
+  if (!n && !lack && !r->p->own_dir)
+    rv = add_dir(r->store, dir, 0, &none, &n, &lack, r->err, r->errlen);
+  if (lack)
+    return rv;
+  r->n += n > 0;
+  if (!n && r->p->own_dir && r->cap && !r->missing[0])
+    snprintf(r->missing, r->cap, "SSL_CERT_DIR names '%s', which %s", dir,
+             rv ? "cannot be read" : "holds no certificate");
+  return 0;
+}
+
+static int read_file(reading *r) {
+  nq_tls_blob b = {r->p->file, NULL, 0};
+  nq_tls_options none = {0};
+  int rv = add_anchors(r->store, &b, &none, r->err, r->errlen);
+  r->n += rv == 0;
+  if (rv < 0 && r->p->own_file && r->cap)
+    snprintf(r->missing, r->cap, "SSL_CERT_FILE names '%s', which cannot be used", r->p->file);
   return rv > 0 ? rv : 0;
 }
 
-static int add_dirs(X509_STORE *store, const char *list, size_t *n, char *err, size_t errlen) {
-  char dir[4096];
-  for (;;) {
-    size_t len = strcspn(list, ":");
-    if (len && len < sizeof dir) {
-      memcpy(dir, list, len);
-      dir[len] = 0;
-      int rv = add_dir(store, dir, n, err, errlen);
-      if (rv)
-        return rv;
-    }
-    if (!list[len])
-      return 0;
-    list += len + 1;
-  }
-}
-
-/* Where the roots are: the environment's places when it names any, else the first that exists. */
-static void find_roots(const char **file, const char **dir) {
-  *file = nq_environ_get("SSL_CERT_FILE");
-  *dir = nq_environ_get("SSL_CERT_DIR");
-  if (*file || *dir)
-    return;
-  for (size_t i = 0; i < sizeof bundles / sizeof *bundles && !*file; i++)
-    if (access(bundles[i], R_OK) == 0)
-      *file = bundles[i];
-  for (size_t i = 0; i < sizeof dirs / sizeof *dirs && !*file && !*dir; i++)
-    if (access(dirs[i], R_OK | X_OK) == 0)
-      *dir = dirs[i];
-}
-
-static int read_roots(X509_STORE **out, const char *file, const char *dir, char *err, size_t errlen) {
-  if (!file && !dir)
-    return nq_reason_fail(err, errlen,
-                          "no trusted roots found on this system: install its CA certificates package, set "
-                          "SSL_CERT_FILE or SSL_CERT_DIR, or give ca");
-  X509_STORE *store = X509_STORE_new();
-  if (!store)
-    return nq_reason_lack(err, errlen, ENOMEM, "the system's trusted roots");
-  nq_tls_blob b = {file, NULL, 0};
-  size_t n = 0;
-  int rv = file ? add_anchors(store, &b, err, errlen) : 0;
-  if (!rv && dir)
-    rv = add_dirs(store, dir, &n, err, errlen);
-  if (!rv && !n && !file)
-    rv = nq_reason_fail(err, errlen, "no trusted roots found in '%s': set SSL_CERT_FILE or SSL_CERT_DIR, or give ca",
-                        dir);
+static int read_roots(reading *r) {
+  int rv = r->p->file ? read_file(r) : 0;
+  if (!rv && r->p->dir)
+    rv = nq_places_dirs(r->p, read_dir, r);
   ERR_clear_error();
+  if (!rv && !r->n) {
+    char why[NQ_FILES_SAID + 8] = "";
+    if (r->missing[0])
+      snprintf(why, sizeof why, ": %s", r->missing);
+    rv = nq_reason_fail(r->err, r->errlen,
+                        "no trusted roots found on this system%s; install its CA certificates package, set "
+                        "SSL_CERT_FILE or SSL_CERT_DIR, or give ca",
+                        why);
+  } else if (!rv && r->errlen) {
+    r->err[0] = 0; /* of what was passed over */
+  }
+  return rv;
+}
+
+/* Reads the roots into a store of its own. Called with the lock held. */
+static int renew(const nq_files_state *state, char *err, size_t errlen) {
+  nq_places p;
+  char missing[sizeof roots_missing] = "";
+  nq_places_find(&p);
+  reading r = {X509_STORE_new(), &p, 0, missing, err, sizeof missing, errlen};
+  if (!r.store)
+    return nq_reason_lack(err, errlen, ENOMEM, "the system's trusted roots");
+  int rv = read_roots(&r);
   if (rv) {
-    X509_STORE_free(store);
+    X509_STORE_free(r.store);
     return rv;
   }
-  if (errlen)
-    err[0] = 0; /* of what was passed over */
-  *out = store;
+  X509_STORE_free(roots);
+  roots = r.store;
+  roots_state = *state;
+  memcpy(roots_missing, missing, sizeof missing);
   return 0;
 }
 
-static void make_key(char *key, size_t cap, const char *file, const char *dir) {
-  struct stat f = {0}, d = {0};
-  if (file)
-    (void)stat(file, &f);
-  if (dir)
-    (void)stat(dir, &d); /* of a list of directories only the names count */
-  snprintf(key, cap, "%s|%lld|%lld|%lld|%s|%lld", file ? file : "", (long long)f.st_ino, (long long)f.st_size,
-           (long long)f.st_mtime, dir ? dir : "", (long long)d.st_mtime);
-}
-
-int nq_roots_system(X509_STORE **out, char *err, size_t errlen) {
-  char key[sizeof roots_key];
-  const char *file, *dir;
+int nq_roots_system(X509_STORE **out, char *missing, size_t cap, char *err, size_t errlen) {
+  static const nq_tls_options client = {0};
+  nq_files_state state;
   pthread_mutex_lock(&roots_lock);
-  find_roots(&file, &dir);
-  make_key(key, sizeof key, file, dir);
-  if (!roots || strcmp(key, roots_key) != 0) {
-    X509_STORE *fresh = NULL;
-    int rv = read_roots(&fresh, file, dir, err, errlen);
-    if (rv) {
-      pthread_mutex_unlock(&roots_lock);
-      return rv;
-    }
-    X509_STORE_free(roots);
-    roots = fresh;
-    memcpy(roots_key, key, sizeof roots_key);
+  nq_files_look(&state, &client);
+  int rv = 0;
+  if (!roots || !roots_state.settled || memcmp(state.sum, roots_state.sum, sizeof state.sum) != 0)
+    rv = renew(&state, err, errlen);
+  if (!rv) {
+    *out = roots;
+    X509_STORE_up_ref(roots);
+    snprintf(missing, cap, "%s", roots_missing);
   }
-  *out = roots;
-  X509_STORE_up_ref(roots);
   pthread_mutex_unlock(&roots_lock);
-  return 0;
+  return rv;
 }

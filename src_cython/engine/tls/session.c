@@ -70,9 +70,11 @@ nq_tls_session *nq_tls_session_new(nq_tls *t, void *conn_ref, const char *server
   if (!nq_tls_session_name_suffices(t, server_name))
     return NULL;
   size_t n = t->server ? 0 : name_length(server_name);
-  ERR_clear_error(); /* of what this thread did before */
   nq_tls_session_data *s = calloc(1, sizeof *s + n + 1);
-  SSL *ssl = s ? SSL_new(t->ctx) : NULL;
+  if (s)
+    s->credentials = nq_credentials_current(t);
+  ERR_clear_error(); /* of what this thread did before */
+  SSL *ssl = s ? SSL_new(s->credentials->ctx) : NULL;
   if (!ssl || !SSL_set_app_data(ssl, s))
     goto no_memory;
   s->ref.get_conn = conn_of_session;
@@ -90,6 +92,7 @@ nq_tls_session *nq_tls_session_new(nq_tls *t, void *conn_ref, const char *server
   return ssl;
 no_memory:
   SSL_free(ssl);
+  nq_credentials_unref(s ? s->credentials : NULL);
   free(s);
   ERR_clear_error();
   return NULL;
@@ -102,6 +105,7 @@ void nq_tls_session_free(nq_tls_session *native) {
   nq_tls_session_data *s = SSL_get_app_data(ssl);
   nq_tls *t = s->tls;
   SSL_free(ssl); /* before its context, which it looks at, and before what its callbacks look at */
+  nq_credentials_unref(s->credentials);
   free(s);
   nq_tls_unref(t);
 }

@@ -8,19 +8,38 @@
 #include <stdatomic.h>
 
 #include "tls/context.h"
+#include "tls/files.h"
 #include "tls/keylog.h"
+#include "tls/strength.h"
 #include "tls/verify.h"
 
+/* What was read from files and bytes. A session keeps those that it began with. */
+typedef struct nq_credentials {
+  atomic_uint refs;            /* The context, and one for every session. */
+  SSL_CTX *ctx;                /* The library's context. */
+  const nq_keylog *keylog;     /* Where secrets are written; NULL: nowhere. */
+  nq_verified *verified;       /* The chains that were found good; NULL when nothing is verified. */
+  char missing[NQ_FILES_SAID]; /* What of the system's roots could not be read, "" for nothing. */
+} nq_credentials;
+
 struct nq_tls {
-  atomic_uint refs;        /* Holders of the pointer, and one for every session. */
-  SSL_CTX *ctx;            /* The library's context. */
-  int server;              /* Whether it is one for a server. */
-  int insecure;            /* Whether a client accepts any certificate. */
-  const nq_keylog *keylog; /* Where secrets are written; NULL: nowhere. */
-  nq_verified *verified;   /* The chains that were found good; NULL when nothing is verified. */
-  size_t alpn_len;         /* The bytes of alpn. */
-  uint8_t alpn[];          /* Protocols in order of preference, each a length byte and a name. */
+  atomic_uint refs;         /* Holders of the pointer, and one for every session. */
+  int server;               /* Whether it is one for a server. */
+  int insecure;             /* Whether a client accepts any certificate. */
+  pthread_mutex_t lock;     /* Of now, options, state and trouble. */
+  nq_credentials *now;      /* What new sessions begin with. */
+  nq_tls_options *options;  /* What it was made from, its own copy; NULL when no file can change. */
+  nq_files_state state;     /* Of the files when they were read last, be it without success. */
+  int told;                /* Whether somebody was told of trouble. */
+  char trouble[512];        /* Why they could not be used then; "" when they are in use. */
+  size_t alpn_len;          /* The bytes of alpn. */
+  uint8_t alpn[];           /* Protocols in order of preference, each a length byte and a name. */
 };
+
+/* One more holder of what new sessions begin with; files that have changed on the disk are read first. */
+nq_credentials *nq_credentials_current(nq_tls *t);
+/* One holder less; NULL may be given. */
+void nq_credentials_unref(nq_credentials *c);
 
 #define NQ_VERIFIED_MOST 64 /* The chains that a context remembers: the latest ones. */
 
@@ -42,7 +61,9 @@ typedef struct nq_tls_session_data {
   ngtcp2_crypto_conn_ref ref;     /* The first member, because ngtcp2 takes the whole for it. */
   ngtcp2_crypto_conn_ref *engine; /* The one that the engine gave, which finds the connection. */
   nq_tls *tls;                    /* The context, of which this is a holder. */
-  char host[];                    /* The name that a client asked for, without a dot at its end; "" on a server. */
+  nq_credentials *credentials;    /* What it began with, of which this is a holder. */
+  char found[NQ_STRENGTH_SAID]; /* Why the peer's chain was refused when the library has no words for it, else "". */
+  char host[]; /* The name that a client asked for, without a dot at its end; "" on a server. */
 } nq_tls_session_data;
 
 /* The name or address that the peer's certificate must be for, "" when there is none. */

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "tls/strength.h"
 #include "tls/tls_impl.h"
 
 nq_verified *nq_verified_new(void) {
@@ -83,15 +84,40 @@ static int validity(X509_STORE_CTX *x, int64_t *from, int64_t *until) {
   return chain && sk_X509_num(chain);
 }
 
+/* The library's verification, and what it leaves out. Why the chain was refused is kept at the session when the library
+ * has no words for it. */
+static int verify(X509_STORE_CTX *x, SSL *ssl) {
+  nq_tls_session_data *s = ssl ? SSL_get_app_data(ssl) : NULL;
+  char said[NQ_STRENGTH_SAID];
+  char *found = s ? s->found : said;
+  int rv = X509_verify_cert(x), error = X509_STORE_CTX_get_error(x);
+  STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(x);
+  if (rv == 1 && error == X509_V_OK) {
+    if (nq_strength_chain(chain, &error, found, NQ_STRENGTH_SAID))
+      return 1;
+    X509_STORE_CTX_set_error(x, error);
+    return 0;
+  }
+  /* A key of an unknown kind is all that the library says nothing of. */
+  for (size_t i = 0; error == X509_V_ERR_UNSPECIFIED && chain && i < sk_X509_num(chain); i++)
+    if (!X509_get0_pubkey(sk_X509_value(chain, i)) &&
+        !nq_strength_key(sk_X509_value(chain, i), found, NQ_STRENGTH_SAID)) {
+      X509_STORE_CTX_set_error(x, X509_V_ERR_CERT_REJECTED);
+      return 0;
+    }
+  return rv;
+}
+
 int nq_verify_chain(X509_STORE_CTX *x, void *verified) {
   uint8_t key[32];
   int64_t from, until;
-  int shown = key_of(key, X509_STORE_CTX_get_ex_data(x, SSL_get_ex_data_X509_STORE_CTX_idx()));
+  SSL *ssl = X509_STORE_CTX_get_ex_data(x, SSL_get_ex_data_X509_STORE_CTX_idx());
+  int shown = key_of(key, ssl);
   if (shown && nq_verified_has(verified, key, (int64_t)time(NULL))) {
     X509_STORE_CTX_set_error(x, X509_V_OK);
     return 1;
   }
-  int rv = X509_verify_cert(x);
+  int rv = verify(x, ssl);
   if (rv == 1 && shown && X509_STORE_CTX_get_error(x) == X509_V_OK && validity(x, &from, &until))
     nq_verified_add(verified, key, from, until);
   return rv;
@@ -116,9 +142,16 @@ static void text_add(text *t, const char *fmt, ...) {
     t->len += (size_t)n;
 }
 
-/* One subject alternative name, with what the peer might have hidden in it made visible. Returns 0 for other kinds. */
+static int is_address(const char *s) {
+  uint8_t ip[16];
+  return inet_pton(AF_INET, s, ip) == 1 || inet_pton(AF_INET6, s, ip) == 1;
+}
+
+/* One subject alternative name, with what the peer might have hidden in it made visible. Returns 0 for other kinds. A
+ * host name that looks like an address is called one, as it does not count for that address (RFC 9110 4.3.5). */
 static int add_name(text *t, const char *before, const GENERAL_NAME *g) {
   char s[256];
+  const char *kind = "";
   if (g->type == GEN_DNS) {
     const uint8_t *p = ASN1_STRING_get0_data(g->d.dNSName);
     int n = ASN1_STRING_length(g->d.dNSName);
@@ -126,6 +159,7 @@ static int add_name(text *t, const char *before, const GENERAL_NAME *g) {
     for (int i = 0; i < n; i++)
       s[i] = (char)(p[i] > 32 && p[i] < 127 ? p[i] : '?');
     s[n] = 0;
+    kind = is_address(s) ? "the host name " : "";
   } else if (g->type == GEN_IPADD) {
     int n = ASN1_STRING_length(g->d.iPAddress);
     if (n != 4 && n != 16)
@@ -134,8 +168,8 @@ static int add_name(text *t, const char *before, const GENERAL_NAME *g) {
   } else {
     return 0;
   }
-  text_add(t, "%s'%s'", before, s);
-  return 1;
+  text_add(t, "%s%s'%s'", before, kind, s);
+  return *kind ? 2 : 1;
 }
 
 static void add_mismatch(text *t, SSL *ssl) {
@@ -143,13 +177,18 @@ static void add_mismatch(text *t, SSL *ssl) {
   X509 *leaf = SSL_get_peer_certificate(ssl);
   int found = 0; /* -1: there are none */
   GENERAL_NAMES *names = leaf ? X509_get_ext_d2i(leaf, NID_subject_alt_name, &found, NULL) : NULL;
-  int shown = 0;
-  for (size_t i = 0; names && i < sk_GENERAL_NAME_num(names) && shown < 5; i++)
-    shown += add_name(t, shown ? ", " : " but for ", sk_GENERAL_NAME_value(names, i));
+  int shown = 0, odd = 0;
+  for (size_t i = 0; names && i < sk_GENERAL_NAME_num(names) && shown < 5; i++) {
+    int kind = add_name(t, shown ? ", " : " but for ", sk_GENERAL_NAME_value(names, i));
+    shown += kind > 0;
+    odd |= kind > 1;
+  }
   if (names && shown == 5 && sk_GENERAL_NAME_num(names) > 5)
     text_add(t, " and others");
   else if (!shown && (names || found == -1)) /* else there was no memory to look */
     text_add(t, ": it has no subject alternative names (its common name does not count)");
+  if (odd && is_address(nq_tls_session_host(ssl)))
+    text_add(t, ": an address must be in it as an IP address (subjectAltName=IP:...)");
   GENERAL_NAMES_free(names);
   X509_free(leaf);
 }
@@ -158,16 +197,25 @@ void nq_verify_error(nq_tls_session *s, char *buf, size_t cap) {
   long e = SSL_get_verify_result(s);
   text t = {buf, cap, 0};
   text_add(&t, "%s", "");
-  if (e == X509_V_OK || e == X509_V_ERR_INVALID_CALL) /* the second: nothing was verified yet */
+  if (e == X509_V_OK || e == X509_V_ERR_INVALID_CALL) { /* the second: nothing was verified yet */
+    uint32_t last = ERR_peek_last_error();
+    if (ERR_GET_LIB(last) == ERR_LIB_SSL && ERR_GET_REASON(last) == SSL_R_KEY_USAGE_BIT_INCORRECT)
+      text_add(&t,
+               "the peer's certificate is not for signing: its keyUsage lacks digitalSignature, which TLS 1.3 needs");
     return;
-  if (e == X509_V_ERR_HOSTNAME_MISMATCH || e == X509_V_ERR_IP_ADDRESS_MISMATCH)
+  }
+  const nq_tls_session_data *data = SSL_get_app_data((const SSL *)s);
+  if (data && data->found[0])
+    text_add(&t, "%s", data->found);
+  else if (e == X509_V_ERR_HOSTNAME_MISMATCH || e == X509_V_ERR_IP_ADDRESS_MISMATCH)
     add_mismatch(&t, s);
   else
     text_add(&t, "%s", X509_verify_cert_error_string(e));
   if (e == X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT || e == X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN ||
       e == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT || e == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY ||
       e == X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE)
-    text_add(&t, ": no trusted CA signed it");
+    text_add(&t, ": no trusted CA signed it%s%s", data && data->credentials->missing[0] ? "; " : "",
+             data ? data->credentials->missing : "");
   text_add(&t, " (X509 error %ld)", e);
   ERR_clear_error();
 }

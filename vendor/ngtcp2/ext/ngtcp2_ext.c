@@ -120,3 +120,61 @@ void ngtcp2_ext_limit_scids(ngtcp2_conn *conn, uint64_t max) {
 void ngtcp2_ext_set_pkt_outcome(ngtcp2_conn *conn, ngtcp2_ext_pkt_outcome pkt_outcome) {
   conn->pkt_outcome = pkt_outcome;
 }
+
+int ngtcp2_ext_fin_acked(ngtcp2_conn *conn, int64_t stream_id) {
+  const ngtcp2_strm *strm = ngtcp2_conn_find_stream(conn, stream_id);
+
+  return strm && ngtcp2_strm_is_all_tx_data_fin_acked(strm);
+}
+
+typedef int (*stream_counts)(const void *stream_user_data);
+
+/* As ngtcp2 itself decides whether a lost frame is sent again. */
+static int is_unacked(ngtcp2_conn *conn, const ngtcp2_frame_chain *frc, stream_counts counts) {
+  const ngtcp2_strm *strm;
+
+  if (frc->binder && frc->binder->flags & NGTCP2_FRAME_CHAIN_BINDER_FLAG_ACK)
+    return 0;
+  switch (frc->fr.hd.type) {
+  case NGTCP2_FRAME_RESET_STREAM:
+    strm = ngtcp2_conn_find_stream(conn, frc->fr.reset_stream.stream_id);
+    return strm && ngtcp2_strm_require_retransmit_reset_stream(strm) && counts(strm->stream_user_data);
+  case NGTCP2_FRAME_STOP_SENDING:
+    strm = ngtcp2_conn_find_stream(conn, frc->fr.stop_sending.stream_id);
+    return strm && ngtcp2_strm_require_retransmit_stop_sending(strm) && counts(strm->stream_user_data);
+  default:
+    return 0;
+  }
+}
+
+static int has_unacked(ngtcp2_conn *conn, const ngtcp2_frame_chain *frc, stream_counts counts) {
+  for (; frc; frc = frc->next)
+    if (is_unacked(conn, frc, counts))
+      return 1;
+  return 0;
+}
+
+int ngtcp2_ext_shutdown_unacked(ngtcp2_conn *conn, stream_counts counts) {
+  ngtcp2_ksl_it it;
+  size_t i;
+
+  for (i = 0; i < ngtcp2_pq_size(&conn->tx.strmq); i++) {
+    const ngtcp2_strm *strm = ngtcp2_struct_of(conn->tx.strmq.q[i], ngtcp2_strm, pe);
+
+    if (strm->flags & (NGTCP2_STRM_FLAG_SEND_RESET_STREAM | NGTCP2_STRM_FLAG_SEND_STOP_SENDING) &&
+        counts(strm->stream_user_data))
+      return 1;
+  }
+  if (has_unacked(conn, conn->pktns.tx.frq, counts))
+    return 1;
+  for (it = ngtcp2_rtb_head(&conn->pktns.rtb); !ngtcp2_ksl_it_end(&it); ngtcp2_ksl_it_next(&it)) {
+    const ngtcp2_rtb_entry *ent = ngtcp2_ksl_it_get(&it);
+
+    /* Of a lost packet the frames that matter wait in frq, or left in another one. */
+    if (!(ent->flags & NGTCP2_RTB_ENTRY_FLAG_LOST_RETRANSMITTED) && has_unacked(conn, ent->frc, counts))
+      return 1;
+  }
+  return 0;
+}
+
+int ngtcp2_ext_has_1rtt_tx(const ngtcp2_conn *conn) { return conn->pktns.crypto.tx.ckm != NULL; }

@@ -35,6 +35,19 @@ void ngtcp2_ext_restart_pacing(ngtcp2_conn *conn, ngtcp2_tstamp ts);
  * complete; without effect before the peer's transport parameters are known. */
 void ngtcp2_ext_limit_scids(ngtcp2_conn *conn, uint64_t max);
 
+/* Whether everything that was sent on this stream, its FIN included, is acknowledged. acked_stream_data_offset alone
+ * does not say so: a FIN that left behind the last byte has an acknowledgement of its own. */
+int ngtcp2_ext_fin_acked(ngtcp2_conn *conn, int64_t stream_id);
+
+/* Whether a RESET_STREAM or STOP_SENDING frame waits to be sent, or was sent and is not acknowledged, of a stream that
+ * counts: it is asked with the stream's user data, which may be NULL. A frame whose stream has ended needs no
+ * acknowledgement any more. It walks the packets in flight. */
+int ngtcp2_ext_shutdown_unacked(ngtcp2_conn *conn, int (*counts)(const void *stream_user_data));
+
+/* Whether this side has the keys of 1-RTT packets to send: a server has them before the handshake is complete (RFC 9001
+ * 5.7). */
+int ngtcp2_ext_has_1rtt_tx(const ngtcp2_conn *conn);
+
 /* Called by the library while it handles acknowledgements and timers: no function of the connection may be called from
  * it. The packet of pktlen bytes, sent at sent_ts (ns) on the path in use, was acknowledged (lost is 0) or is taken
  * for lost (1). The latter may turn out to be a mistake: then it is called again, with 0. Of probes of the path's MTU
