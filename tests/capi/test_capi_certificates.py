@@ -55,7 +55,7 @@ def test_a_renewed_certificate_is_shown(small: Any, other_ca: Any, tmp_path: Pat
         os.replace(fresh, path)
         if path is cert:  # its key is not there yet
             assert outcome(small, client, old_ca)[0] == "open"
-            assert any("have changed and cannot be used" in line for line in logs)
+            small.until(lambda: any("have changed and cannot be used" in line for line in logs), client)
     assert outcome(small, client, other_ca.ca_pem)[0] == "open"
     assert outcome(small, client, old_ca)[0] == "closed"
 
