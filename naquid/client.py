@@ -125,7 +125,7 @@ class Connecting:
         attempts = _Attempts(config, app, tls, host_name(config.server_name or self._host), limits, self._server)
         connection = await attempts.run(await self._resolve())
         if config.reconnect is not None:
-            connection._keep(Reconnector(config.reconnect, self._resolve))
+            connection._keep(Reconnector(config.reconnect, self._resolve, config.attempt_delay))
         return connection
 
     async def _resolve(self) -> list[Address]:

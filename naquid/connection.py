@@ -192,15 +192,19 @@ class Connection(_naquid.BaseConnection):
         while (waiter := self._open_wait()) is not None:
             await waiter
 
-    async def close(self, code: int = 0, reason: str = "") -> None:
-        """Closes the connection in order and waits for its end. What streams have queued is sent first, for at most
-        `Limits.shutdown_timeout` seconds; new streams and calls are refused at once.
+    async def close(self, code: int = 0, reason: str = "") -> bool:
+        """Closes the connection in order and waits for its end. First the peer gets, for at most
+        `Limits.shutdown_timeout` seconds, all that it was to get: what streams have queued, their ends, datagrams, and
+        the replies that `Rpc.defer()` promised. New streams and calls are refused at once.
 
-        code: application error code of 62 bits; 0 means that nothing went wrong. reason: at most 1024 bytes of UTF-8.
-        Closing twice does nothing.
+        Returns whether the peer has acknowledged all that streams were to send. (Of datagrams nobody knows: RFC 9221.)
+
+        code: application error code of 62 bits; 0 means that nothing went wrong: then the readers of both sides see the
+        end of their streams, not an error. reason: at most 1024 bytes of UTF-8. Closing twice does nothing.
         """
         self._close(code, reason, False)
         await self.wait_closed()
+        return self._delivered
 
     def abort(self, code: int = 0, reason: str = "") -> None:
         """Closes the connection without sending what is queued, and without waiting."""

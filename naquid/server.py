@@ -114,8 +114,9 @@ class Server(_naquid.BaseServer):
             asyncio.get_running_loop().call_soon(self._end_all)
 
     def is_serving(self) -> bool:
-        """True until the server is closed."""
-        return not self.closed
+        """True until the server is closed, or a socket of it is broken: then nothing comes through it any more. The
+        log tells why, and when it works again."""
+        return not self.closed and all(one._broken() == 0 for one in self._listening())
 
     async def serve_forever(self) -> None:
         """Waits until the server has ended; when the waiting task is cancelled, ends it at once."""

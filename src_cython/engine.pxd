@@ -305,6 +305,7 @@ cdef extern from "engine.h" nogil:
     int nq_conn_set_hdmap(nq_loop *l, nq_handle conn, nq_hdmap *m)
     int nq_conn_is_client(const nq_loop *l, nq_handle conn)
     int nq_conn_close(nq_loop *l, nq_handle conn, uint64_t code, const char *reason, size_t reason_len, int now)
+    int nq_conn_owe(nq_loop *l, nq_handle conn, int n)
     int nq_conn_reconnect(nq_loop *l, nq_handle conn, uint64_t delay, const nq_addr *remote)
     uint64_t nq_conn_reconnect_wait(const nq_loop *l, nq_handle conn)
     int nq_conn_free(nq_loop *l, nq_handle conn)

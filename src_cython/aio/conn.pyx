@@ -111,6 +111,12 @@ cdef class BaseConnection(ConnCore):
             attempt.set_result(error)
         return 0
 
+    cdef bint ended_in_order(self) noexcept:
+        """Whether the connection was closed by application code 0: by the peer, or by this side when everything that
+        it had to send was delivered."""
+        return (self.closed and self.why == en.NQ_WHY_APP and self.code == 0
+                and (self.close_flags & (en.NQ_EVF_REMOTE | en.NQ_EVF_DELIVERED)) != 0)
+
     cdef bint is_up(self) noexcept:
         return self.opened and not self.closed and (self.epoch is None or self.epoch.error is None)
 
@@ -263,6 +269,11 @@ cdef class BaseConnection(ConnCore):
         if self.watched:
             self.changed()
         return self.attempt
+
+    def _stop_attempt(self):
+        """Ends the attempt that _reconnect has begun: its future has a failure soon."""
+        if self.attempt is not None and self.loop.l != NULL:
+            en.nq_conn_close(own(self.loop), self.handle, en.NQ_CODE_INTERNAL, b"", 0, True)
 
     def _end(self, error):
         """After a loss: the connection is not to come back; error says why."""
@@ -494,6 +505,10 @@ cdef class BaseConnection(ConnCore):
     @property
     def _closing(self):
         return self.closing
+
+    @property
+    def _delivered(self):
+        return self.closed and (self.close_flags & en.NQ_EVF_DELIVERED) != 0
 
     @property
     def _named(self):

@@ -23,3 +23,4 @@ cdef class Deferred:
     cdef BaseRpc rpc                 # The stream of the request.
     cdef uint32_t msgid              # Its message ID. 0: it has its reply.
     cdef int answer(self, int result, object payload) except -1  # Sends the reply.
+    cdef void owe(self, int n) noexcept  # So many more replies that a close in order waits for.

@@ -169,6 +169,7 @@ cdef class BaseRpc(AioStream):
         cdef Deferred d = Deferred.__new__(Deferred)
         d.rpc = self
         d.msgid = self.msgid
+        d.owe(1)
         return d
 
     def reply(self, msgid, payload=b""):
@@ -419,6 +420,7 @@ cdef class BaseRpc(AioStream):
         return 0
 
 
+@cython.no_gc_clear
 cdef class Deferred:
     """A request that waits for its reply: `reply(payload)` or `error(payload, code)`, once."""
 
@@ -432,7 +434,17 @@ cdef class Deferred:
         except BaseException:
             self.msgid = msgid
             raise
+        self.owe(-1)
         return 0
+
+    cdef void owe(self, int n) noexcept:
+        """A close in order of the connection waits for n more replies."""
+        if mine(self.rpc.loop):  # it may be freed by any thread: then the close waits for as long as it may
+            en.nq_conn_owe(self.rpc.loop.l, self.rpc.conn.handle, n)
+
+    def __dealloc__(self):
+        if self.msgid != 0 and self.rpc is not None:
+            self.owe(-1)
 
     def reply(self, payload=b""):
         """Sends the reply. Dropped when the stream is gone. After an exception it is still to be sent."""

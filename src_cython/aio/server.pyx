@@ -36,6 +36,10 @@ cdef class BaseServer(EndpointCore):
         if not self.closed and self.loop.l != NULL:
             en.nq_endpoint_refuse(own(self.loop), self.id)
 
+    def _broken(self):
+        """The errno of what is wrong with the socket, 0 when nothing is."""
+        return 0 if self.closed or self.loop.l == NULL else en.nq_endpoint_error(peek(self.loop), self.id)
+
     def _end(self):
         """Closes the socket."""
         if not self.closed:

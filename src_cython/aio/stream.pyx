@@ -167,10 +167,10 @@ cdef class AioStream(RpcCore):
         """The exception for a send that was not accepted."""
         self.look_ahead()
         if rc == en.NQ_ERR_STALE or rc == en.NQ_ERR_STATE:
+            if self.stop_code >= 0 and not self.closed_locally:  # what the peer said first, and says more
+                return errors.StreamReset(self.stop_code, "the peer stopped reading this stream")
             if self.is_lost() or (<BaseConnection>self.conn).closing:
                 return self.lost()
-            if self.stop_code >= 0 and not self.closed_locally:
-                return errors.StreamReset(self.stop_code, "the peer stopped reading this stream")
             if self.given_up and not self.finished:
                 return errors.StreamReset(self.reset_code, errors.given_up(self.reset_code))
             return errors.StreamClosed(f"{what}: this side has closed it already" if self.finished
@@ -181,7 +181,8 @@ cdef class AioStream(RpcCore):
             return exc
 
     cdef object read_failure(self):
-        """Why nothing more can be read: an exception, or None at the end of the stream."""
+        """Why nothing more can be read: an exception, or None at the end of the stream, or of a connection that was
+        closed in order, which ends what it carries as a TCP connection does."""
         if self.given_up:
             return errors.StreamReset(self.reset_code, errors.given_up(self.reset_code))
         if self.fin:
@@ -191,7 +192,7 @@ cdef class AioStream(RpcCore):
         if self.reset_code >= 0:
             return errors.StreamReset(self.reset_code, "the peer reset this stream")
         if self.is_lost():
-            return self.lost()
+            return None if (<BaseConnection>self.conn).ended_in_order() else self.lost()
         if self.close_code != 0:
             return errors.StreamReset(self.close_code, "the peer reset this stream")
         return errors.StreamClosed("this side has closed the stream")
@@ -518,8 +519,8 @@ cdef class BaseRawStream(AioStream):
         self.queue(data)
 
     def at_eof(self):
-        """True when the peer has finished and everything was read."""
-        return self.fin and self.buf.len == 0
+        """True when the peer has finished, or has closed the connection in order, and everything was read."""
+        return (self.fin or (<BaseConnection>self.conn).ended_in_order()) and self.buf.len == 0
 
     @property
     def is_unidirectional(self):

@@ -194,6 +194,18 @@ int nq_conn_close(nq_loop *l, nq_handle h, uint64_t code, const char *reason, si
   return rv;
 }
 
+int nq_conn_owe(nq_loop *l, nq_handle h, int n) {
+  nq_conn *c = nq_conn_get(&l->hub, h);
+  if (!c)
+    return NQ_ERR_STALE;
+  if (n < 0 ? c->owed < (uint32_t)-n : c->owed > UINT32_MAX - (uint32_t)n)
+    return NQ_ERR_ARG;
+  c->owed += (uint32_t)n;
+  if (c->state == NQ_CONN_CLOSING)
+    nq_conn_mark(c);
+  return NQ_DONE;
+}
+
 int nq_conn_fail(nq_loop *l, nq_handle h, uint32_t why, uint64_t code, const char *reason) {
   nq_conn *c = nq_conn_get(&l->hub, h);
   if (!c)

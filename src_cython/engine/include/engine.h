@@ -368,6 +368,9 @@ int nq_conn_is_client(const nq_loop *l, nq_handle conn);
  * next tick. New streams and calls are refused at once; requests that wait for a reply can get it until the connection
  * is closed. CONN_CLOSE follows, and says whether all was delivered. Idempotent. */
 int nq_conn_close(nq_loop *l, nq_handle conn, uint64_t code, const char *reason, size_t reason_len, int now);
+/* n more (fewer, when negative) requests have a reply promised to them that is still to be queued: a close in order waits
+ * for it as for what is queued. */
+int nq_conn_owe(nq_loop *l, nq_handle conn, int n);
 /* Client, after CONN_CLOSE: connect again after delay. NULL remote: the address of before. */
 int nq_conn_reconnect(nq_loop *l, nq_handle conn, uint64_t delay, const nq_addr *remote);
 /* ns until the scheduled reconnect, 0 otherwise. */
@@ -375,7 +378,7 @@ uint64_t nq_conn_reconnect_wait(const nq_loop *l, nq_handle conn);
 /* Client: gives the object up (closing first if need be). CONN_FREED follows. */
 int nq_conn_free(nq_loop *l, nq_handle conn);
 /* Writes and sends its packets now, not at the end of the tick. */
-int nq_conn_flush(nq_loop *l, nq_handle conn); /* write its packets now, not at the end of the tick */
+int nq_conn_flush(nq_loop *l, nq_handle conn);
 /* Sends a PING frame; a PONG event brings the round trip. Calls before that one share it. NQ_ERR_STATE: not open. */
 int nq_conn_ping(nq_loop *l, nq_handle conn);
 /* Queues a DATAGRAM frame (RFC 9221). 0, or 1: the queue was full, and the oldest in it was dropped. NQ_ERR_STATE: not

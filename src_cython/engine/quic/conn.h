@@ -76,6 +76,7 @@ typedef struct nq_conn {
   uint64_t queued; /* bytes in send queues */
   uint64_t calls; /* that wait for a reply */
   uint32_t n_blocked; /* streams that wait for the peer's credit */
+  uint32_t owed; /* replies that are promised and not queued yet */
   uint32_t fins; /* streams whose FIN is wanted, and not acknowledged */
   uint64_t assembly; /* bytes of incomplete messages */
   uint64_t promised; /* ... that those which may go on will have when they are whole */

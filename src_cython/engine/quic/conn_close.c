@@ -115,7 +115,7 @@ static int end_fits(nq_conn *c) {
 static int counts(const void *stream) { return !stream || !((const nq_stream *)stream)->late; }
 
 int nq_conn_delivered(nq_conn *c) {
-  return !c->queued && !c->fins && !c->dgrams && !c->shutdowns &&
+  return !c->owed && !c->queued && !c->fins && !c->dgrams && !c->shutdowns &&
          (!c->quic || !ngtcp2_ext_shutdown_unacked(c->quic, counts));
 }
 
