@@ -95,7 +95,16 @@ class Reconnector:
         """The connection was lost a moment ago."""
         if asyncio.get_running_loop().time() - self._opened >= self._waited:
             self._attempt = 0
-        self._task = asyncio.get_running_loop().create_task(self._run(connection))
+        self._task = task = asyncio.get_running_loop().create_task(self._run(connection))
+        task.add_done_callback(lambda task: self._done(connection, task))
+
+    def _done(self, connection: Connection, task: asyncio.Task[None]) -> None:
+        """A task that ended in another way than by its own or by stop(): nobody would bring the connection back. It may
+        not have begun, so that it cannot see to this itself."""
+        if task is self._task and task.cancelled():
+            self._give_up(connection, "the task that brings the connection back was cancelled", None)
+        elif task is self._task and (failure := task.exception()) is not None:
+            self._give_up(connection, f"reconnecting failed: {failure!r}", failure)
 
     def stop(self) -> None:
         """The connection has ended for good."""
@@ -105,25 +114,20 @@ class Reconnector:
 
     async def _run(self, connection: Connection) -> None:
         failure: BaseException | None = connection.error
-        try:
-            while self._backoff.attempts is None or self._attempt < self._backoff.attempts:
-                self._attempt += 1
-                self._waited = self._backoff.delay(self._attempt)
-                await asyncio.sleep(self._waited)
-                try:
-                    failure = await self._try_each(connection, await self._resolve())
-                except (Error, OSError) as error:
-                    failure = error
-                except Exception as error:  # no thread to resolve in, no memory: that may pass, too
-                    logger.warning("an attempt to reconnect failed: %r", error)
-                    failure = error
-                if failure is None:
-                    self._opened = asyncio.get_running_loop().time()
-                    return
-        except asyncio.CancelledError as error:
-            if self._task is not None:  # not by stop(): nobody would bring the connection back any more
-                self._give_up(connection, "the task that brings the connection back was cancelled", error)
-            raise
+        while self._backoff.attempts is None or self._attempt < self._backoff.attempts:
+            self._attempt += 1
+            self._waited = self._backoff.delay(self._attempt)
+            await asyncio.sleep(self._waited)
+            try:
+                failure = await self._try_each(connection, await self._resolve())
+            except (Error, OSError) as error:
+                failure = error
+            except Exception as error:  # no thread to resolve in, no memory: that may pass, too
+                logger.warning("an attempt to reconnect failed: %r", error)
+                failure = error
+            if failure is None:
+                self._opened = asyncio.get_running_loop().time()
+                return
         self._give_up(
             connection, f"gave up after {self._attempt} attempts to reconnect; the last failure: {failure}", failure
         )

@@ -274,7 +274,7 @@ def test_stop_sending_is_told_before_the_end(run: Variant, bench: Bench) -> None
 
 def test_what_the_system_said_has_its_number(run: Variant, bench: Bench) -> None:
     async def main() -> None:
-        with pytest.raises(naquid.HandshakeFailed, match="no connection came about: .*port unreachable") as caught:
+        with pytest.raises(naquid.HandshakeFailed, match=r"no connection came about: .*port unreachable") as caught:
             await bench.connect(free_port())
         assert caught.value.errno == errno.ECONNREFUSED
         assert caught.value.code is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 from typing import Any
 
@@ -221,6 +222,14 @@ def test_close_while_it_is_away(run: Variant, bench: Bench, when: str, how: str)
         backoff = QUICK if when == "connecting" else naquid.Backoff(initial=1000, maximum=1000)
         conn = await bench.connect(port, reconnect=backoff)
         await stop(server)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:  # an attempt lasts, once it goes there
+            silent.bind((HOST, port))
+            silent.setblocking(False)
+            if when == "connecting":
+                await asyncio.to_thread(select.select, [silent], [], [])
+            await close_and_look(conn, when, how)
+
+    async def close_and_look(conn: naquid.Connection, when: str, how: str) -> None:
         await until(lambda: conn.state is State(when))
         opening = asyncio.ensure_future(conn.open_stream("records"))
         watch = Watch(conn)
@@ -518,5 +527,82 @@ def test_states_of_a_connection_that_does_not_come_back(run: Variant, bench: Ben
             await theirs.task
             assert ours.seen == [State.OPEN, State.CLOSING, State.CLOSED]
             assert theirs.seen == [State.OPEN, State.CLOSED]
+
+    run(main)
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("can't start new thread"), UnicodeError("label too long")])
+def test_what_may_pass_does_not_end_it(
+    run: Variant,
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    failure: Exception,
+) -> None:
+    """An exception of a kind that nobody thought of is waited out as the others are, and is not silent."""
+    failures = [failure] * 3
+
+    async def main() -> None:
+        server = await bench.serve(echo_app())
+        port = server.port
+        async with bench.connect(port, reconnect=QUICK) as conn:
+            real = conn._reconnector._resolve
+
+            async def resolve() -> Any:
+                if failures:
+                    raise failures.pop()
+                return await real()
+
+            conn._reconnector._resolve = resolve
+            await stop(server)
+            async with bench.serve(echo_app(), port=port):
+                assert await (await conn.open_rpc("echo")).call(1, b"back") == b"back"
+        assert not failures
+        assert sum(str(failure) in text for text in caplog.messages) == 3
+
+    run(main)
+
+
+def test_a_program_that_cancels_every_task(run: Variant, bench: Bench) -> None:
+    """Nobody would bring the connection back then: it ends, and says why."""
+
+    async def main() -> None:
+        server = await bench.serve(echo_app())
+        slow = naquid.Backoff(initial=3600, maximum=3600)
+        async with bench.connect(server.port, reconnect=slow) as conn:
+            await stop(server)
+            await until(lambda: conn.state is State.WAITING)
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+            await conn.wait_closed()
+            assert isinstance(conn.error, naquid.ConnectionLost)
+            assert "cancelled" in str(conn.error)
+            with pytest.raises(naquid.ConnectionLost, match="cancelled"):
+                await conn.open_rpc("echo")
+
+    run(main)
+
+
+def test_a_dead_address_costs_attempt_delay(run: Variant, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the handshake timeout, which is an hour here. The one that answered last is tried first from then on."""
+
+    async def main() -> None:
+        server = await bench.serve(echo_app())
+        port = server.port
+        limits = naquid.Limits(handshake_timeout=3600)
+        async with bench.connect(port, reconnect=QUICK, limits=limits, attempt_delay=0.02) as conn:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+                silent.bind((HOST, 0))
+
+                async def resolve() -> Any:
+                    return [silent.getsockname(), (HOST, port)]
+
+                conn._reconnector._resolve = resolve
+                for _ in range(2):
+                    await stop(server)
+                    server = await bench.serve(echo_app(), port=port)
+                    assert await (await conn.open_rpc("echo")).call(1, b"back") == b"back"
+                    assert conn._reconnector._last == (HOST, port)
+        await server.shutdown()
 
     run(main)
