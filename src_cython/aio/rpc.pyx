@@ -1,5 +1,5 @@
 # rpc.pyx: RPC streams. A request costs one bytes object, one vectorcall and one reply call; a reply the same.
-# needs: core/arguments core/buffers core/callbacks core/calls core/errors core/rpc core/threads
+# needs: core/arguments core/buffers core/callbacks core/calls core/core core/errors core/rpc core/threads
 # needs: aio/batch aio/call aio/conn aio/handlers aio/stream
 
 cdef uint64_t timeout_ns(object seconds) except? 0:
@@ -199,6 +199,9 @@ cdef class BaseRpc(AioStream):
             self.successor = conn._open_stream(type(self), 2, self.name, False, self.call_timeout)
             self.successor.on_request = self.on_request
             self.successor.on_notify = self.on_notify
+            if self.attached is None:
+                self.attached = Attached.__new__(Attached)
+            self.successor.attached = self.attached
             self.successor.last_msgid = self.last_msgid
             # `cancel` takes old ones for no new calls.
             en.nq_rpc_last_msgid(peek(self.loop), self.successor.handle, self.last_msgid)

@@ -13,6 +13,7 @@ cdef class Epoch
 # What all streams of the facade share: names, waiting, closing.
 cdef class AioStream(RpcCore):
     cdef AppCore app                 # The handlers of its connection.
+    cdef Attached attached           # The value of the property `data`. None: it was never set.
     cdef Epoch epoch                 # The connection it was opened on, when the connection object may have several.
     cdef readonly object name        # The name of the stream, or None.
     cdef object handler              # The handler of a stream that the peer opened.

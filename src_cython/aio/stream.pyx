@@ -1,6 +1,7 @@
 # stream.pyx: streams of the asyncio facade: record streams and raw streams. The coroutines are in naquid/stream.py
 # and naquid/raw_stream.py; here is what they wait for.
-# needs: core/arguments core/buffers core/callbacks core/errors core/loop core/native core/rpc core/stream core/threads
+# needs: core/arguments core/buffers core/callbacks core/core core/errors core/loop core/native core/rpc
+# needs: core/stream core/threads
 # needs: aio/conn aio/handlers
 
 cdef enum:
@@ -306,6 +307,17 @@ cdef class AioStream(RpcCore):
     def connection(self):
         """The connection of the stream."""
         return self.conn
+
+    @property
+    def data(self):
+        """The program's own: any object, None until it is set. It is freed with this object."""
+        return None if self.attached is None else self.attached.value
+
+    @data.setter
+    def data(self, value):
+        if self.attached is None:
+            self.attached = Attached.__new__(Attached)
+        self.attached.value = value
 
     @property
     def is_closed(self):
