@@ -33,6 +33,7 @@ from .raw_stream import RawStream
 from .rpc import Rpc
 from .stream import Stream
 
+CODE_UNKNOWN_PROTOCOL: int
 CODE_FRAME_ERROR: int
 CODE_TOO_BIG: int
 CODE_OVERLOAD: int
@@ -303,6 +304,8 @@ class RpcBatch:
 
 @final
 class BatchHandler:
+    @property
+    def fn(self) -> Callable[[RpcBatch], Any]: ...
     def __init__(self, fn: Callable[[RpcBatch], Any]) -> None: ...
 
 @final
