@@ -1,7 +1,7 @@
 # stream.pyx: streams of the asyncio facade: record streams and raw streams. The coroutines are in naquid/stream.py
 # and naquid/raw_stream.py; here is what they wait for.
-# needs: core/arguments core/buffers core/callbacks core/core core/errors core/loop core/native core/rpc
-# needs: core/stream core/threads
+# needs: core/arguments core/buffers core/callbacks core/core core/errors core/loop core/native core/rpc core/stream
+# needs: core/threads
 # needs: aio/conn aio/handlers
 
 cdef enum:
