@@ -33,6 +33,7 @@ from .raw_stream import RawStream
 from .rpc import Rpc
 from .stream import Stream
 
+CODE_UNKNOWN_PROTOCOL: int
 CODE_FRAME_ERROR: int
 CODE_TOO_BIG: int
 CODE_OVERLOAD: int
@@ -199,6 +200,10 @@ class RpcCore(StreamCore): ...
 
 @disjoint_base
 class AioStream(RpcCore):
+    @property
+    def data(self) -> Any: ...
+    @data.setter
+    def data(self, value: Any) -> None: ...
     def use_native(self, capsule: object | None) -> None: ...
     def native_address(self) -> tuple[int, int]: ...
     @property
@@ -299,6 +304,8 @@ class RpcBatch:
 
 @final
 class BatchHandler:
+    @property
+    def fn(self) -> Callable[[RpcBatch], Any]: ...
     def __init__(self, fn: Callable[[RpcBatch], Any]) -> None: ...
 
 @final
@@ -308,6 +315,10 @@ class Deferred:
 
 @disjoint_base
 class BaseConnection(ConnCore):
+    @property
+    def data(self) -> Any: ...
+    @data.setter
+    def data(self, value: Any) -> None: ...
     @property
     def used_names(self) -> bool: ...
     @property
