@@ -38,7 +38,8 @@ lint: venv-dev ## formatting, types and style of Python, Cython and C
 	check ruff $(PY) -m ruff check .; \
 	check 'ruff format' $(PY) -m ruff format --check .; \
 	check mypy $(PY) -m mypy; \
-	if ls naquid/_naquid.*.so >/dev/null 2>&1; then check stubtest $(PY) -m mypy.stubtest naquid._naquid --concise --ignore-unused-allowlist --allowlist scripts/stubtest_allowed.txt; fi; \
+	if ls naquid/_naquid.*.so >/dev/null 2>&1; then check stubtest $(PY) -m mypy.stubtest naquid._naquid --concise --ignore-unused-allowlist --allowlist scripts/stubtest_allowed.txt; \
+	  check 'docstrings of the stub' $(PY) scripts/gen_stubs_docs.py; fi; \
 	PATH=.venv/bin:$$PATH check cython-lint .venv/bin/cython-lint src_cython; \
 	check 'floors of the engine' $(PY) scripts/check_layers.py; \
 	check 'floors of the binding' $(PY) scripts/check_binding.py; \
