@@ -80,10 +80,11 @@ debug: venv-run ## the same with assertions, -O1 -g, line tracing (gdb -x script
 compile-commands: venv-run ## the flags of each C file for editors (make build writes them, too)
 	@$(PY) setup.py --quiet build_ext --compdb
 
-docs: venv-dev build ## the documentation site in build/site; a broken link is an error
+docs: venv-dev build ## the documentation site in build/site, and its tests; a broken link is an error
 	@$(PY) -c 'import material, mkdocstrings' 2>/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check \
 	  $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])')
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict
+	@$(PY) -m pytest --quiet tests/docs/test_site.py
 
 vendor: venv-run ## only the native libraries; prints where they are
 	@$(PY) vendor/build.py
