@@ -38,7 +38,8 @@ lint: venv-dev ## formatting, types and style of Python, Cython and C
 	check ruff $(PY) -m ruff check .; \
 	check 'ruff format' $(PY) -m ruff format --check .; \
 	check mypy $(PY) -m mypy; \
-	if ls naquid/_naquid.*.so >/dev/null 2>&1; then check stubtest $(PY) -m mypy.stubtest naquid._naquid --concise --ignore-unused-allowlist --allowlist scripts/stubtest_allowed.txt; fi; \
+	if ls naquid/_naquid.*.so >/dev/null 2>&1; then check stubtest $(PY) -m mypy.stubtest naquid._naquid --concise --ignore-unused-allowlist --allowlist scripts/stubtest_allowed.txt; \
+	  check 'docstrings of the stub' $(PY) scripts/gen_stubs_docs.py; fi; \
 	PATH=.venv/bin:$$PATH check cython-lint .venv/bin/cython-lint src_cython; \
 	check 'floors of the engine' $(PY) scripts/check_layers.py; \
 	check 'floors of the binding' $(PY) scripts/check_binding.py; \
@@ -79,10 +80,11 @@ debug: venv-run ## the same with assertions, -O1 -g, line tracing (gdb -x script
 compile-commands: venv-run ## the flags of each C file for editors (make build writes them, too)
 	@$(PY) setup.py --quiet build_ext --compdb
 
-docs: venv-dev build ## the documentation site in build/site; a broken link is an error
+docs: venv-dev build ## the documentation site in build/site, and its tests; a broken link is an error
 	@$(PY) -c 'import material, mkdocstrings' 2>/dev/null || $(PY) -m pip install --quiet --disable-pip-version-check \
 	  $$($(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])')
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict
+	@$(PY) -m pytest --quiet tests/docs/test_site.py
 
 vendor: venv-run ## only the native libraries; prints where they are
 	@$(PY) vendor/build.py

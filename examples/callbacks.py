@@ -5,6 +5,7 @@ python examples/callbacks.py certs/ca.pem
 """
 
 import asyncio
+import contextlib
 import sys
 import time
 
@@ -43,4 +44,5 @@ async def main(ca: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main(sys.argv[1]))

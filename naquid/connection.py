@@ -43,24 +43,41 @@ class ConnectionStats:
     """What a connection knows of itself. Times in seconds, sizes in bytes, since the handshake began."""
 
     smoothed_rtt: float
+    """Round-trip time, smoothed (RFC 9002 5.3)."""
     latest_rtt: float
+    """The newest sample of it."""
     min_rtt: float
+    """The smallest sample."""
     rttvar: float
+    """Its mean variation."""
     cwnd: int
+    """The congestion window: bytes that may be under way."""
     bytes_in_flight: int
+    """Bytes that were sent and are neither acknowledged nor lost."""
     packets_sent: int
+    """QUIC packets; a UDP datagram holds one or, in the handshake, several."""
     packets_received: int
+    """QUIC packets that could be decrypted."""
     packets_lost: int
+    """QUIC packets taken for lost (RFC 9002 6.1); what they had of streams is sent again."""
     bytes_sent: int
+    """UDP payload."""
     bytes_received: int
+    """UDP payload."""
     bytes_lost: int
+    """UDP payload of packets taken for lost."""
     streams: int
+    """Streams that are open now, of both sides."""
     queued: int
     """Bytes in the send queues of its streams."""
     max_udp_payload: int
+    """What one UDP datagram to the peer carries now (RFC 9000 14)."""
     version: int
+    """The QUIC version: 1, or 0x6b3343cf for version 2 (RFC 9369)."""
     cipher: str
+    """The TLS cipher suite, such as "TLS_AES_128_GCM_SHA256"."""
     group: str
+    """The group of the key exchange, such as "X25519"."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ class LoopStats(TypedDict):
     """Counters of an event loop's engine, which all its servers and connections share. Since its start, unless said."""
 
     ticks: int
+    """Rounds of receiving, dispatching and sending."""
     events: int
     """Events given to Python code."""
     busy_polls: int
@@ -28,14 +29,19 @@ class LoopStats(TypedDict):
     connections: int
     """Alive now; as the next three."""
     streams: int
+    """Alive now."""
     alarms: int
+    """Alive now."""
     pending_calls: int
+    """Calls that wait for their reply now."""
     rx_calls: int
     """System calls that received."""
     rx_messages: int
     """Messages they gave; with GRO one holds several datagrams."""
     rx_datagrams: int
+    """UDP datagrams that came."""
     rx_bytes: int
+    """Their payload."""
     rx_dropped: int
     """Datagrams that were thrown away: truncated, not read, for no connection, or above a bound."""
     tx_calls: int
@@ -43,16 +49,21 @@ class LoopStats(TypedDict):
     tx_messages: int
     """Messages they took; with GSO one holds several datagrams."""
     tx_datagrams: int
+    """UDP datagrams that were sent."""
     tx_bytes: int
+    """Their payload."""
     tx_errors: int
     """Datagrams that the system did not take."""
     accepted: int
+    """Connections that clients began here."""
     refused: int
+    """Connections of clients that were refused."""
     retries_sent: int
     """Clients that were asked to prove their address (RFC 9000 8.1.2)."""
     resets_sent: int
     """Stateless resets (RFC 9000 10.3)."""
     version_negotiations: int
+    """Clients that were told which QUIC versions there are (RFC 9000 6)."""
     forwarded: int
     """Datagrams handed to another worker."""
     handshakes: int
@@ -70,8 +81,11 @@ class LoopStats(TypedDict):
     gso: int
     """1 when in use: GSO, as the next ones are GRO, recvmmsg and sendmmsg, and ECN."""
     gro: int
+    """1 when in use."""
     mmsg: int
+    """1 when in use."""
     ecn: int
+    """1 when in use."""
 
 
 def loop_stats() -> LoopStats:

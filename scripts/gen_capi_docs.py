@@ -73,29 +73,19 @@ def first_sentence(doc: str) -> str:
     return re.split(r"(?<=\.)\s", text, maxsplit=1)[0]
 
 
-def docs_of_binding() -> dict[str, str]:
-    """Docstrings of the functions and classes that are written in Cython."""
-    found: dict[str, str] = {}
-    pattern = re.compile(r'(?:def|class) (nq_\w+)[^\n]*:\n\s+"""(.*?)"""', re.S)
-    for path in sorted((ROOT / "src_cython" / "capi").glob("*.pyx")):
-        found.update(pattern.findall(path.read_text()))
-    return found
-
-
 def collect() -> dict[str, Name]:
     """Every public name that naquid.capi defines."""
     found: dict[str, Name] = {}
-    binding = docs_of_binding()
     for path in [*sorted(CAPI.glob("*.py")), STUB]:
         body = ast.parse(path.read_text()).body
         for at, node in enumerate(body):
             following = body[at + 1] if at + 1 < len(body) else None
             made: Name | None = None
             if isinstance(node, ast.FunctionDef):
-                doc = ast.get_docstring(node) or binding.get(node.name, "")
+                doc = ast.get_docstring(node) or ""
                 made = Name(node.name, "function", signature(node), doc)
             elif isinstance(node, ast.ClassDef):
-                doc = ast.get_docstring(node) or binding.get(node.name, "")
+                doc = ast.get_docstring(node) or ""
                 bases = [ast.unparse(base) for base in node.bases]
                 kind = "enum" if bases == ["IntEnum"] else "handle" if path.suffix == ".pyi" else "struct"
                 fields = ", ".join(

@@ -4,6 +4,7 @@ python sender.py FILE...
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -40,4 +41,5 @@ async def main(paths: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main([Path(name) for name in sys.argv[1:]]))
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main([Path(name) for name in sys.argv[1:]]))

@@ -4,6 +4,7 @@ python client.py NAME [SECONDS]
 """
 
 import asyncio
+import contextlib
 import math
 import sys
 import time
@@ -57,4 +58,5 @@ async def main(name: str, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 1.0))
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main(sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 1.0))

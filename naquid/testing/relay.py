@@ -91,13 +91,17 @@ class Counters:
 
     received: int = 0
     received_bytes: int = 0
+    """Their payload."""
     forwarded: int = 0
     """Sent on, duplicates included."""
     forwarded_bytes: int = 0
+    """Their payload."""
     lost: int = 0
     """Vanished by `Conditions.loss` and `mtu`."""
     duplicated: int = 0
+    """Sent twice, by `Conditions.duplicate`."""
     reordered: int = 0
+    """Held back, so that later ones overtook them."""
     dropped: int = 0
     """Too many waited, the system did not take it, or its client was forgotten."""
     cut: int = 0

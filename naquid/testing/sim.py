@@ -71,10 +71,12 @@ class SimCounters:
     """What happened to the packets of a `SimNetwork` so far."""
 
     sent: int
+    """All that were sent."""
     lost: int
     """Vanished: by chance, cut off, too large, through a full queue, to a port that a NAT has given up, or to an
     address where nothing listened."""
     duplicated: int
+    """Arrived twice, by chance."""
 
 
 class SimNetwork:

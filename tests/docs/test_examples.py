@@ -28,9 +28,11 @@ class Place:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.bind(("", 0))
             self.port = str(probe.getsockname()[1])
-        for path in (ROOT / "examples").glob("*.py"):
-            text = path.read_text().replace("8443", self.port).replace("100_000", "1_000")
-            (folder / path.name).write_text(text)
+        for path in (ROOT / "examples").rglob("*.py"):
+            text = path.read_text().replace("8443", self.port).replace("8444", self.port).replace("100_000", "1_000")
+            copy = folder / path.relative_to(ROOT / "examples")
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_text(text)
 
     def run(self, *command: str) -> str:
         done = subprocess.run(
@@ -49,17 +51,7 @@ class Place:
     @contextlib.contextmanager
     def serving(self, *command: str) -> Iterator[None]:
         log = self.folder / "server.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                ["python", *command],
-                executable=self.folder / ".bin" / "python",
-                cwd=self.folder,
-                env=self.environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                preexec_fn=preambles.heed_interrupts,
-            )
-        try:
+        with self.started(log, *command) as process:
             end = time.monotonic() + PATIENCE
             while "listening" not in log.read_text():
                 assert process.poll() is None, log.read_text()
@@ -68,9 +60,27 @@ class Place:
             yield
             process.send_signal(signal.SIGINT)
             assert process.wait(PATIENCE) == 0, log.read_text()
+            assert "Traceback" not in log.read_text()
+
+    @contextlib.contextmanager
+    def started(self, log: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A program, whose output goes to a file."""
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                ["python", *command],
+                executable=self.folder / ".bin" / "python",
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                preexec_fn=preambles.heed_interrupts,
+            )
+        try:
+            yield process
         finally:
             process.kill()
-            process.wait()
+            process.communicate()
 
 
 @pytest.fixture
@@ -83,6 +93,62 @@ def test_echo_and_callbacks(place: Place) -> None:
         printed = place.run("echo.py", "client", "ca.pem").splitlines()
         assert printed == ["b'a request'", "[b'number 0', b'number 1', b'number 2']", "b'a record'", "b'some bytes'"]
         assert re.fullmatch(r"[\d,]+ requests/s\n", place.run("callbacks.py", "ca.pem"))
+
+
+IDENTITY = ["--cert", "cert.pem", "--key", "key.pem"]
+SERVERS = [
+    ["echo.py", "server", "cert.pem", "key.pem"],
+    ["chat/server.py"],
+    ["files/receiver.py", "."],
+    ["game/server.py"],
+    ["p2p/meet.py"],
+    ["capi/echo_server.py", *IDENTITY],
+    ["capi/room_server.py", *IDENTITY],
+]
+CLIENTS = [
+    ["echo.py", "client", "ca.pem"],
+    ["callbacks.py", "ca.pem"],
+    ["chat/client.py", "ann"],
+    ["files/sender.py", "ca.pem"],
+    ["game/client.py", "ann"],
+    ["p2p/node.py", "ann"],
+    ["capi/echo_client.py", "--ca", "ca.pem"],
+    ["capi/room_client.py", "--ca", "ca.pem"],
+    ["capi/bench.py", "--port", "8443"],
+]
+
+
+@pytest.mark.parametrize("command", SERVERS, ids=lambda command: command[0])
+def test_a_server_ends_quietly_at_ctrl_c(place: Place, command: list[str]) -> None:
+    with place.serving(*command):
+        pass
+
+
+@pytest.mark.parametrize("command", CLIENTS, ids=lambda command: command[0])
+def test_a_client_ends_quietly_at_ctrl_c(place: Place, command: list[str]) -> None:
+    """While it waits for a server that does not answer."""
+    log = place.folder / "client.log"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", int(place.port)))
+        silent.settimeout(PATIENCE)
+        with place.started(log, *(word.replace("8443", place.port) for word in command)) as process:
+            silent.recv(2048)  # its first packet: the program runs
+            process.send_signal(signal.SIGINT)
+            assert process.wait(PATIENCE) in (0, 130), log.read_text()
+    assert "Traceback" not in log.read_text()
+    assert "Error" not in log.read_text()
+
+
+def test_every_example_ends_quietly() -> None:
+    """Each program is in one of the two lists."""
+    programs = {
+        path.relative_to(ROOT / "examples").as_posix()
+        for path in (ROOT / "examples").rglob("*.py")
+        if '__name__ == "__main__"' in path.read_text()
+    }
+    assert programs == {command[0] for command in [*SERVERS, *CLIENTS]}
+    others = {path.stem for path in (ROOT / "examples").rglob("*.py")} - {Path(name).stem for name in programs}
+    assert others == {"protocol", "setup"}  # a module of the game's, and a build
 
 
 def test_every_example_is_run() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,13 +22,14 @@ EXTERNAL = re.compile(
 )
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("material") is None or importlib.util.find_spec("mkdocstrings") is None,
-    reason="the extra `docs` is not installed: make docs",
-)
-def test_site(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built."""
+    if importlib.util.find_spec("material") is None or importlib.util.find_spec("mkdocstrings") is None:
+        pytest.skip("the extra `docs` is not installed: make docs")
+    folder = tmp_path_factory.mktemp("docs") / "site"
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)],
         cwd=ROOT,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         stdout=subprocess.PIPE,
@@ -34,13 +37,45 @@ def test_site(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout.decode()
+    return folder
+
+
+def test_nothing_is_loaded_from_other_hosts(site: Path) -> None:
     loaded = [
-        f"{path.relative_to(tmp_path)}: {found[0]}"
-        for path in (tmp_path / "site").rglob("*")
+        f"{path.relative_to(site)}: {found[0]}"
+        for path in site.rglob("*")
         if path.suffix in (".html", ".css", ".svg")
         for found in EXTERNAL.finditer(path.read_text())
     ]
     assert not loaded
+
+
+def test_the_index_of_the_search_needs_no_server(site: Path) -> None:
+    """Pages that are opened as files may load scripts, but fetch nothing and start no worker."""
+    script = (site / "search" / "search_index.js").read_text()
+    index = json.loads(script.removeprefix("var __index = "))
+    assert index == json.loads((site / "search" / "search_index.json").read_text())
+    assert any(page["location"].startswith("howto/backpressure.html") for page in index["docs"])
+    for page in site.rglob("*.html"):
+        if page.name != "404.html":
+            (worker,) = re.findall(r'<script src="([^"]*iframe-worker.js)"', page.read_text())
+            assert (page.parent / worker).is_file()
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no Chromium")
+def test_pages_that_are_opened_as_files_can_be_searched(site: Path, tmp_path: Path) -> None:
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    options += ["--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path}"]
+    page = f"{(site / 'howto' / 'scaling.html').as_uri()}?q=backpressure"
+    done = subprocess.run(
+        ["chromium", *options, "--virtual-time-budget=20000", "--dump-dom", page],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=100,
+        check=True,
+    )
+    results = re.findall(r'href="([^"]*)" class="md-search-result__link"', done.stdout.decode())
+    assert any("howto/backpressure.html" in found for found in results)
 
 
 def test_every_public_name_has_its_place() -> None:

@@ -114,6 +114,15 @@ def test_a_file_of_601_lines_is_too_large(tmp_path: Path) -> None:
     assert sizes.too_large(file, "it") == ["it: 601 lines, at most 600 please: split it by what its parts are for"]
 
 
+def test_a_stub_is_counted_without_its_texts(tmp_path: Path) -> None:
+    file = tmp_path / "some.pyi"
+    texts = 'def f() -> int:\n    """A text\n\n    of four lines.\n    """\n\nX: int\n"""Another."""\n'
+    file.write_text(texts * 300)
+    assert sizes.too_large(file, "it") == []
+    file.write_text(texts * 300 + "Y: int\n")
+    assert sizes.too_large(file, "it") == ["it: 601 lines, at most 600 please: split it by what its parts are for"]
+
+
 def test_what_was_generated_is_not_looked_at(tmp_path: Path) -> None:
     for name in ("kept/a.c", "kept/build/b.c", ".venv/c.py", "kept/notes.md", "kept/.hidden/d.h"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
