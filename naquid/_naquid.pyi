@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from os import PathLike
 from typing import Any, Literal, Protocol, TypeVar, TypeVarTuple, final, overload
 
@@ -343,6 +343,7 @@ class BaseConnection(ConnCore):
         quiet: bool,
         version: int,
         server: BaseServer | None,
+        context: Context,
     ) -> None: ...
     def _announce(self) -> None: ...
     def _lost(self) -> BaseException: ...
@@ -389,6 +390,7 @@ class BaseServer(EndpointCore):
         conn_class: type[Connection],
         always_retry: bool,
         secret: bytes | None,
+        context: Context,
     ) -> None: ...
     def _refuse(self) -> None: ...
     def _end(self) -> None: ...

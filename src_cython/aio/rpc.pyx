@@ -1,5 +1,5 @@
 # rpc.pyx: RPC streams. A request costs one bytes object, one vectorcall and one reply call; a reply the same.
-# needs: core/arguments core/buffers core/callbacks core/calls core/errors core/rpc core/threads
+# needs: core/arguments core/buffers core/callbacks core/calls core/conn core/errors core/rpc core/threads
 # needs: aio/batch aio/call aio/conn aio/handlers aio/stream
 
 cdef uint64_t timeout_ns(object seconds) except? 0:
@@ -47,6 +47,7 @@ cdef class BaseRpc(AioStream):
     cdef int request(self, object handler, object type, uint32_t msgid, bytes payload) except -1:
         cdef PyObject *r
         cdef int rc
+        enter_context(self.loop, self.conn)
         self.msgid = msgid
         r = call_handler(handler, self, type, None, payload)
         self.msgid = 0
@@ -64,7 +65,9 @@ cdef class BaseRpc(AioStream):
         return self.request_done(msgid, result)
 
     cdef int notification(self, object handler, object type, bytes payload) except -1:
-        cdef PyObject *r = call_handler(handler, self, type, None, payload)
+        cdef PyObject *r
+        enter_context(self.loop, self.conn)
+        r = call_handler(handler, self, type, None, payload)
         if r == NULL:
             return callback_failed(self.loop, handler)
         result = <object>r
@@ -374,6 +377,7 @@ cdef class BaseRpc(AioStream):
             if result == R_GOAWAY and local:
                 return (<Reply>cb).settle(CALL_GONE, None)
             return (<Reply>cb).settle(CALL_FAILED, call_error(local, result, payload))
+        enter_context(self.loop, self.conn)
         result_ = result
         args[0] = NULL
         args[1] = <PyObject *>result_
