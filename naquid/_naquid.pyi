@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from os import PathLike
 from typing import Any, Literal, Protocol, TypeVar, TypeVarTuple, final, overload
 
@@ -572,6 +572,7 @@ class BaseConnection(ConnCore):
         quiet: bool,
         version: int,
         server: BaseServer | None,
+        context: Context,
     ) -> None: ...
     def _announce(self) -> None: ...
     def _lost(self) -> BaseException: ...
@@ -625,6 +626,7 @@ class BaseServer(EndpointCore):
         conn_class: type[Connection],
         always_retry: bool,
         secret: bytes | None,
+        context: Context,
     ) -> None: ...
     def _refuse(self) -> None: ...
     def _broken(self) -> int: ...

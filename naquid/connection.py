@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import enum
 import socket
 from collections.abc import AsyncIterator, Coroutine
@@ -11,6 +12,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from . import _naquid, event_loop
+from .config import check_type
 from .errors import ConnectionError, ConnectionLost, StreamError
 from .raw_stream import RawStream
 from .reconnect import Reconnector
@@ -343,6 +345,15 @@ class Connection(_naquid.BaseConnection):
         if engine is not None:
             self._engine = None
             event_loop.release(engine, self._busy_poll)
+
+
+def chosen_context(given: contextvars.Context | None) -> contextvars.Context:
+    """What the contexts of connections are copies of: the argument of `serve` or `connect`, or the context in which it
+    was called, as it is then. Raises ConfigError."""
+    if given is None:
+        return contextvars.copy_context()
+    check_type("context", given, contextvars.Context, "a contextvars.Context or None")
+    return given
 
 
 async def opened(connection: Connection) -> Connection:

@@ -14,6 +14,8 @@ cdef class BaseConnection(ConnCore):
     cdef readonly bint used_names    # A stream with a name was opened by this side.
     # One of several attempts, which may lose: on_connect is not called before it has won.
     cdef bint quiet
+    # What its context is a copy of: the one of serve() or connect(), or their argument.
+    cdef object origin
     cdef BaseServer server           # The server that accepted it, or whose socket it uses. None: neither.
     cdef list open_waiters           # The futures of those that wait for the handshake.
     cdef list close_waiters          # The futures of those that wait for the end.

@@ -39,14 +39,18 @@ cdef class BaseConnection(ConnCore):
         return 0
 
     cdef int run_handler(self, object fn, tuple args) except -1:
+        cdef object before
         if fn is None:
             return 0
+        before = self.loop.push_context(self.context)
         try:
             result = fn(*args)
             if is_coroutine(result):
                 self.app.spawn(self.loop, self._serve(result, fn))
         except BaseException as exc:
             self.loop.failed(exc, fn)
+        finally:
+            self.loop.pop_context(before)
         return 0
 
     cdef int learn(self, const en.nq_event *e) except -1:
@@ -164,6 +168,7 @@ cdef class BaseConnection(ConnCore):
         if handler is None:
             return 0
         data = event_bytes(e)
+        enter_context(self.loop, self)
         args[0] = NULL
         args[1] = <PyObject *>self
         args[2] = <PyObject *>data
@@ -228,12 +233,14 @@ cdef class BaseConnection(ConnCore):
     # ---- opening ----
 
     def _connect(self, Loop loop, str host, int port, str server_name, Tls tls, AppCore app, EngineLimits limits,
-                 bint quiet, uint32_t version, BaseServer server):
+                 bint quiet, uint32_t version, BaseServer server, context):
         """Starts to connect to a numeric address. quiet: on_connect waits for _announce(). server: None, or the one
-        whose socket is used and whose end ends the connection."""
+        whose socket is used and whose end ends the connection. context: what that of its handlers is a copy of."""
         cdef en.nq_addr a
         to_addr(&a, host, port)
         self.app = app
+        self.origin = context
+        self.context = PyContext_Copy(context)
         self.quiet = quiet
         self.epoch = Epoch.__new__(Epoch)
         self.server = server

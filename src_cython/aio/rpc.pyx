@@ -1,5 +1,5 @@
 # rpc.pyx: RPC streams. A request costs one bytes object, one vectorcall and one reply call; a reply the same.
-# needs: core/arguments core/buffers core/callbacks core/calls core/core core/errors core/rpc core/threads
+# needs: core/arguments core/buffers core/callbacks core/calls core/conn core/core core/errors core/rpc core/threads
 # needs: aio/batch aio/call aio/conn aio/handlers aio/stream
 
 cdef uint64_t timeout_ns(object seconds) except? 0:
@@ -48,6 +48,7 @@ cdef class BaseRpc(AioStream):
         cdef PyObject *r
         cdef int rc
         self.heard = True
+        enter_context(self.loop, self.conn)
         self.msgid = msgid
         r = call_handler(handler, self, type, None, payload)
         self.msgid = 0
@@ -67,6 +68,7 @@ cdef class BaseRpc(AioStream):
     cdef int notification(self, object handler, object type, bytes payload) except -1:
         cdef PyObject *r
         self.heard = True
+        enter_context(self.loop, self.conn)
         r = call_handler(handler, self, type, None, payload)
         if r == NULL:
             return callback_failed(self.loop, handler)
@@ -383,6 +385,7 @@ cdef class BaseRpc(AioStream):
             if result == R_GOAWAY and local:
                 return (<Reply>cb).settle(CALL_GONE, None)
             return (<Reply>cb).settle(CALL_FAILED, call_error(local, result, payload))
+        enter_context(self.loop, self.conn)
         result_ = result
         args[0] = NULL
         args[1] = <PyObject *>result_

@@ -1,7 +1,7 @@
 # stream.pyx: streams of the asyncio facade: record streams and raw streams. The coroutines are in naquid/stream.py
 # and naquid/raw_stream.py; here is what they wait for.
-# needs: core/arguments core/buffers core/callbacks core/core core/errors core/loop core/native core/rpc core/stream
-# needs: core/threads
+# needs: core/arguments core/buffers core/callbacks core/conn core/core core/errors core/loop core/native core/rpc
+# needs: core/stream core/threads
 # needs: aio/conn aio/handlers
 
 cdef enum:
@@ -49,6 +49,7 @@ cdef class AioStream(RpcCore):
         if self.open_waiters is not None:
             wake_waiters(self.loop, self.open_waiters, None)
         if not self.outgoing and self.handler is not None:
+            enter_context(self.loop, self.conn)
             result = self.handler(self)
             if is_coroutine(result):
                 self.app.spawn(self.loop, self._serve(result))

@@ -3,6 +3,8 @@ cdef class ConnCore(Core):
     cdef bint client                 # This side connected.
     cdef bint opened                 # The handshake was completed.
     cdef bint closed                 # The event of its end was dispatched, or the loop is gone.
+    # The context (contextvars) in which its handlers run, or None: they run in whatever there is.
+    cdef object context
     cdef set opening                 # Outgoing streams without an ID yet. No event tells of their end.
     cdef HandlerMap hdmap            # The handlers of its streams, kept alive while the engine may use them.
     cdef Tls tls                     # Its TLS context.
