@@ -322,9 +322,10 @@ class AioStream(RpcCore):
         in the thread that runs its loop."""
     @property
     def data(self) -> Any:
-        """The program's own: any object, None at first."""
+        """The program's own: any object, None until it is set. It is freed with this object."""
     @data.setter
-    def data(self, value: Any) -> None: ...
+    def data(self, value: Any) -> None:
+        """The program's own: any object, None until it is set. It is freed with this object."""
     @property
     def name(self) -> str | None:
         """The name that the stream was opened with; None when it has none."""
@@ -374,7 +375,7 @@ class BaseStream(AioStream):
 class BaseRawStream(AioStream):
     """A raw stream's receive buffer; naquid.RawStream adds the coroutines."""
     def at_eof(self) -> bool:
-        """True when the peer has finished and everything was read."""
+        """True when the peer has finished, or has closed the connection in order, and everything was read."""
     @property
     def is_unidirectional(self) -> bool:
         """True when only the side that opened the stream sends."""
@@ -523,9 +524,12 @@ class BaseConnection(ConnCore):
         """Whether this side has opened a stream with a name."""
     @property
     def data(self) -> Any:
-        """The program's own: any object, None at first."""
+        """The program's own: any object, None until it is set. It stays with the connection, also over its loss and return
+        (`ClientConfig.reconnect`), and is freed with this object."""
     @data.setter
-    def data(self, value: Any) -> None: ...
+    def data(self, value: Any) -> None:
+        """The program's own: any object, None until it is set. It stays with the connection, also over its loss and return
+        (`ClientConfig.reconnect`), and is freed with this object."""
     @property
     def peer_certificates(self) -> list[bytes]:
         """The peer's certificate chain as DER bytes, leaf first; empty when it showed none."""
