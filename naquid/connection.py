@@ -218,8 +218,8 @@ class Connection(_naquid.BaseConnection):
 
         Returns whether the peer has acknowledged all that streams were to send. (Of datagrams nobody knows: RFC 9221.)
 
-        code: application error code of 62 bits; 0 means that nothing went wrong: then the readers of both sides see the
-        end of their streams, not an error. reason: at most 1024 bytes of UTF-8. Closing twice does nothing.
+        code: application error code of 62 bits; 0 means that nothing went wrong: then the peer's readers see the end of
+        their streams, not an error. reason: at most 1024 bytes of UTF-8. Closing twice does nothing.
         """
         self._close(code, reason, False)
         await self.wait_closed()

@@ -116,10 +116,9 @@ cdef class BaseConnection(ConnCore):
         return 0
 
     cdef bint ended_in_order(self) noexcept:
-        """Whether the connection was closed by application code 0: by the peer, or by this side when everything that
-        it had to send was delivered."""
+        """Whether the peer has closed the connection with application code 0."""
         return (self.closed and self.why == en.NQ_WHY_APP and self.code == 0
-                and (self.close_flags & (en.NQ_EVF_REMOTE | en.NQ_EVF_DELIVERED)) != 0)
+                and (self.close_flags & en.NQ_EVF_REMOTE) != 0)
 
     cdef bint is_up(self) noexcept:
         return self.opened and not self.closed and (self.epoch is None or self.epoch.error is None)

@@ -193,8 +193,8 @@ cdef class AioStream(RpcCore):
             return exc
 
     cdef object read_failure(self):
-        """Why nothing more can be read: an exception, or None at the end of the stream, or of a connection that was
-        closed in order, which ends what it carries as a TCP connection does."""
+        """Why nothing more can be read: an exception, or None at the end of the stream, or of a connection that the
+        peer has closed in order, which ends what it carries as a TCP connection does."""
         if self.given_up:
             return errors.StreamReset(self.reset_code, errors.given_up(self.reset_code))
         if self.fin:
