@@ -40,8 +40,8 @@ cdef class BaseConnection(ConnCore):
     cdef int attempted(self, object error) except -1
     # Keeps the reason of a close by this side, as there is no connection that could tell it.
     cdef int keep_own_close(self, uint64_t code, str reason) except -1
-    # The peer has closed it with application code 0: to readers an end, not an error.
-    cdef bint ended_in_order(self) noexcept
+    cdef bint ended_in_order(self) noexcept  # By the peer: to readers an end, not an error.
+    cdef bint was_in_order(self) noexcept  # Its end said that nothing went wrong.
     cdef bint is_up(self) noexcept   # The handshake is completed and the connection has not ended.
     cdef int ended(self) except -1   # The object has ended: wakes all that wait, and calls on_disconnect.
     # Calls a handler of the connection itself; a coroutine becomes a task.

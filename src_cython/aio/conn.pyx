@@ -61,7 +61,7 @@ cdef class BaseConnection(ConnCore):
                                                  (self.close_flags & en.NQ_EVF_REMOTE) != 0, self.opened)
         except MemoryError:
             self.close_error = NO_MEMORY_AT_THE_END
-        if self.reconnects and not self.closing and not (self.why == en.NQ_WHY_APP and self.code == 0):
+        if self.reconnects and not self.closing and not self.was_in_order():
             self.closed = False
             self.epoch.error = self.close_error
         return 0
@@ -116,9 +116,15 @@ cdef class BaseConnection(ConnCore):
         return 0
 
     cdef bint ended_in_order(self) noexcept:
-        """Whether the peer has closed the connection with application code 0."""
-        return (self.closed and self.why == en.NQ_WHY_APP and self.code == 0
-                and (self.close_flags & en.NQ_EVF_REMOTE) != 0)
+        return self.closed and self.was_in_order() and (self.close_flags & en.NQ_EVF_REMOTE) != 0
+
+    cdef bint was_in_order(self) noexcept:
+        """Whether its end said that nothing went wrong: application code 0, or NO_ERROR of the peer's transport, which
+        is what clients say that have no more to ask."""
+        if self.code != 0:
+            return False
+        return self.why == en.NQ_WHY_APP or (self.why == en.NQ_WHY_TRANSPORT and self.opened
+                                             and (self.close_flags & en.NQ_EVF_REMOTE) != 0)
 
     cdef bint is_up(self) noexcept:
         return self.opened and not self.closed and (self.epoch is None or self.epoch.error is None)
@@ -420,8 +426,8 @@ cdef class BaseConnection(ConnCore):
 
     @property
     def data(self):
-        """The program's own: any object, None until it is set. It stays with the connection, also over its loss and return
-        (`ClientConfig.reconnect`), and is freed with this object."""
+        """The program's own: any object, None until it is set. It stays with the connection, also over its loss and
+        return (`ClientConfig.reconnect`), and is freed with this object."""
         return None if self.attached is None else self.attached.value
 
     @data.setter
@@ -497,8 +503,8 @@ cdef class BaseConnection(ConnCore):
     @property
     def error(self):
         """Why the connection ended, or was lost last while it is not back: an exception. None while it is open and
-        after a close in order (code 0)."""
-        if self.is_up() or (self.why == en.NQ_WHY_APP and self.code == 0):
+        after a close in order (application code 0, or NO_ERROR of the peer's transport)."""
+        if self.is_up() or self.was_in_order():
             return None
         return self.close_error
 

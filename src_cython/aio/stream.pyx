@@ -42,6 +42,7 @@ cdef class AioStream(RpcCore):
     def __cinit__(self):
         self.reset_code = -1
         self.stop_code = -1
+        self.last_id = -1
 
     # ---- events ----
 
@@ -92,6 +93,7 @@ cdef class AioStream(RpcCore):
 
     cdef int ev_close(self, const en.nq_event *e) except -1:
         self.closed = True
+        self.last_id = en.nq_stream_id(self.loop.l, self.handle)
         self.close_code = <int64_t>e.code
         return self.wake_all()
 
@@ -349,8 +351,9 @@ cdef class AioStream(RpcCore):
 
     @property
     def stream_id(self):
-        """The QUIC stream ID (RFC 9000 2.1), -1 while the stream waits for the peer's limit or when it is gone."""
-        return -1 if self.closed or self.loop.l == NULL else en.nq_stream_id(peek(self.loop), self.handle)
+        """The QUIC stream ID (RFC 9000 2.1), for the whole life of the object; -1 while the stream waits for the peer's
+        limit."""
+        return self.last_id if self.closed or self.loop.l == NULL else en.nq_stream_id(peek(self.loop), self.handle)
 
     @property
     def queued(self):
