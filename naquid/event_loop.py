@@ -30,6 +30,9 @@ class LoopStats(TypedDict):
     streams: int
     alarms: int
     pending_calls: int
+    held_connections: int
+    """Connections whose requests and new streams wait, now: as many of their handlers run as may, or their replies are
+    above their mark."""
     rx_calls: int
     """System calls that received."""
     rx_messages: int

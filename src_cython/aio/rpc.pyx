@@ -118,15 +118,20 @@ cdef class BaseRpc(AioStream):
 
     cdef int task_start(self) except -1:
         self.tasks += 1
-        if self.tasks >= self.app.task_limit:
-            self.pause()
+        if self.tasks >= self.app.task_limit and not self.holds:
+            self.holds = True
+            self.conn.holders += 1
+            en.nq_conn_hold(self.loop.l, self.conn.handle, en.NQ_HOLD_TASKS, 1)
         return 0
 
     def _task_done(self):
         """A coroutine handler has ended: below half of the limit, requests are delivered again."""
         self.tasks -= 1
-        if self.paused and self.tasks <= self.app.task_limit // 2:
-            self.resume()
+        if self.holds and self.tasks <= self.app.task_limit // 2:
+            self.holds = False
+            self.conn.holders -= 1
+            if self.conn.holders == 0 and self.loop.l != NULL:
+                en.nq_conn_hold(own(self.loop), self.conn.handle, en.NQ_HOLD_TASKS, 0)
 
     def _begin(self, uint32_t msgid):
         self.msgid = msgid

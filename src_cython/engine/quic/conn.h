@@ -43,6 +43,7 @@ typedef struct nq_conn {
   uint8_t free_wanted; /* the user gave the object up */
   uint8_t pinned_ep; /* the user chose the endpoint */
   uint8_t pinging; /* NQ_PING_* */
+  uint8_t hold; /* NQ_HOLD_*: its new work is not delivered (quic/hold.h) */
   uint8_t shutdowns; /* a stream in `sched` wants RESET_STREAM or STOP_SENDING */
   uint8_t dead; /* in hub->dead_conns */
   uint8_t oom; /* an event was lost for want of memory: it is ended when it is written */
