@@ -1,6 +1,6 @@
 # server.pyx: listening addresses of the asyncio facade. The coroutines are in naquid/server.py.
 # needs: core/address core/callbacks core/conn core/limits core/loop core/threads core/tls
-# needs: aio/conn aio/handlers aio/stream
+# needs: aio/conn aio/handlers aio/stream aio/tasks
 
 @cython.no_gc_clear
 cdef class BaseServer(EndpointCore):
@@ -62,7 +62,16 @@ cdef class BaseServer(EndpointCore):
 
     @property
     def _tasks(self):
-        return set(self.app.tasks)
+        """The tasks of its coroutine handlers."""
+        return {(<HandlerTask>h).task for h in self.app.running.tasks}
+
+    @property
+    def _requests(self):
+        """Those of them that are to answer a request."""
+        return {(<HandlerTask>h).task for h in self.app.running.tasks if (<HandlerTask>h).kind == TASK_REQUEST}
+
+    def _begin_nothing(self):
+        shut_down(self.app.running)
 
     @property
     def address(self):

@@ -1,8 +1,7 @@
 # stream.pyx: streams of the asyncio facade: record streams and raw streams. The coroutines are in naquid/stream.py
 # and naquid/raw_stream.py; here is what they wait for.
-# needs: core/arguments core/buffers core/callbacks core/conn core/errors core/loop core/native core/rpc core/stream
-# needs: core/threads
-# needs: aio/conn aio/handlers
+# needs: core/arguments core/buffers core/conn core/errors core/loop core/native core/rpc core/stream core/threads
+# needs: aio/conn aio/handlers aio/tasks
 
 cdef enum:
     PAUSE_BYTES = 256 * 1024   # received and not read yet: above it the peer is stopped by flow control,
@@ -46,13 +45,27 @@ cdef class AioStream(RpcCore):
     # ---- events ----
 
     cdef int ev_open(self, const en.nq_event *e) except -1:
+        cdef BaseConnection conn
         if self.open_waiters is not None:
             wake_waiters(self.loop, self.open_waiters, None)
         if not self.outgoing and self.handler is not None:
-            enter_context(self.loop, self.conn)
-            result = self.handler(self)
-            if is_coroutine(result):
-                self.app.spawn(self.loop, self._serve(result))
+            conn = <BaseConnection>self.conn
+            if conn.holds or conn.waiting:
+                conn.wait_for_turn(self)
+            else:
+                enter_context(self.loop, conn)
+                self.begin()
+        return 0
+
+    cdef int begin(self) except -1:
+        cdef HandlerTask h
+        result = self.handler(self)
+        if result is not None:
+            work = coroutine_of(result)
+            if work is not None:
+                h = new_task(<BaseConnection>self.conn, self, result, work, TASK_STREAM)
+                self.serving = h
+                start_task(h, self._serve(work))
         return 0
 
     cdef int ev_fin(self, const en.nq_event *e) except -1:
@@ -66,7 +79,7 @@ cdef class AioStream(RpcCore):
         self.given_up = (e.flags & en.NQ_EVF_LOCAL) != 0
         if self.read_waiters is not None:
             wake_waiters(self.loop, self.read_waiters, None)
-        return 0
+        return cut_handler(self)
 
     cdef bint ev_undelivered(self, const en.nq_event *e) except -1:
         if RpcCore.ev_undelivered(self, e):
@@ -93,7 +106,12 @@ cdef class AioStream(RpcCore):
     cdef int ev_close(self, const en.nq_event *e) except -1:
         self.closed = True
         self.close_code = <int64_t>e.code
-        return self.wake_all()
+        self.wake_all()
+        if self.serving is not None:
+            know(self)
+            if self.close_code != 0 or self.reset_code >= 0:
+                cut_handler(self)
+        return 0
 
     cdef int detached(self) except -1:
         self.closed = True
@@ -169,6 +187,7 @@ cdef class AioStream(RpcCore):
         """The exception for a send that was not accepted."""
         self.look_ahead()
         if rc == en.NQ_ERR_STALE or rc == en.NQ_ERR_STATE:
+            self.told = True
             if self.is_lost() or (<BaseConnection>self.conn).closing:
                 return self.lost()
             if self.stop_code >= 0 and not self.closed_locally:
@@ -184,9 +203,12 @@ cdef class AioStream(RpcCore):
 
     cdef object read_failure(self):
         """Why nothing more can be read: an exception, or None at the end of the stream."""
+        self.told = True
         if self.given_up:
             return errors.StreamReset(self.reset_code, errors.given_up(self.reset_code))
         if self.fin:
+            self.told = False
+            self.read_end = True
             return None
         if self.read_closed and not self.is_lost():
             return errors.StreamClosed("this side has closed the stream, or stopped reading it")
@@ -296,6 +318,12 @@ cdef class AioStream(RpcCore):
             en.nq_stream_reset(own(self.loop), self.handle, number)
             if self.write_waiters is not None:
                 wake_waiters(self.loop, self.write_waiters, None)
+            self.end_tasks()
+
+    cdef int end_tasks(self) except -1:
+        if self.serving is not None and self.serving.task is not current_task(self.loop):
+            cut_handler(self)
+        return 0
 
     def stop_sending(self, code=0):
         """Asks the peer to send no more (STOP_SENDING, RFC 9000 3.5); what still comes is dropped."""
