@@ -61,7 +61,7 @@ class Handlers:
         self._streams: dict[str, StreamHandler] = {}
         self._raw_named: dict[str, RawStreamHandler] = {}
         self._natives: dict[str | None, object] = {}
-        self._kept_on: set[str] = set()
+        self._kept_on: dict[str, bool] = {}  # names whose requests are not cancelled
         self._raw: RawStreamHandler | None = None
         self._uni: RawStreamHandler | None = None
         self._datagram: DatagramHandler | None = None
@@ -81,8 +81,12 @@ class Handlers:
         add = self._named(self._requests, name)
 
         def wrap(handler: _Request) -> _Request:
-            (self._kept_on.discard if cancel else self._kept_on.add)(name)
-            return add(handler)  # type: ignore[no-any-return]
+            add(handler)
+            if cancel:
+                self._kept_on.pop(name, None)
+            else:
+                self._kept_on[name] = True
+            return handler
 
         return wrap
 

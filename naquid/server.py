@@ -186,7 +186,8 @@ async def _all_end(tasks: Callable[[], set[asyncio.Task[Any]]], seconds: float) 
     """Waits until there are no such tasks but the current one; those that are new meanwhile are waited for, too."""
     time = asyncio.get_running_loop().time
     end = time() + seconds
-    await asyncio.sleep(0)  # tasks that were just cancelled, or whose last step it was, end in this turn
+    for _ in range(2):  # tasks that were just cancelled end in one turn, and what follows from that is done in the next
+        await asyncio.sleep(0)
     while waiting := tasks() - {asyncio.current_task()}:
         if time() >= end:
             break

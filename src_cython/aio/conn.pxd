@@ -16,6 +16,7 @@ cdef class BaseConnection(ConnCore):
     cdef bint quiet
     # What its context is a copy of: the one of serve() or connect(), or their argument.
     cdef object origin
+    cdef RunningTasks running        # The coroutine handlers of its server, of a client's connection its own.
     cdef dict tasks                  # Its coroutine handlers that run: asyncio.Task -> HandlerTask.
     cdef int holds                   # Why nothing new is begun: HOLD_*.
     # A deque of the streams and datagrams that came meanwhile, or None.

@@ -25,8 +25,8 @@ cdef class BaseConnection(ConnCore):
         self.close_error = None
         if self.server is not None:
             self.server.live.add(self)
-            self.app.running.conns.add(self)
-            if self.app.running.shutting_down:
+            self.running.conns.add(self)
+            if self.running.shutting_down:
                 hold_conn(self, HOLD_SHUTDOWN)
         if self.open_waiters is not None:
             wake_waiters(self.loop, self.open_waiters, None)
@@ -168,7 +168,7 @@ cdef class BaseConnection(ConnCore):
             self.changed()
         if self.server is not None:
             self.server.live.discard(self)
-            self.app.running.conns.discard(self)
+            self.running.conns.discard(self)
             if not self.server.live and self.server.idle_waiters is not None:
                 wake_waiters(self.loop, self.server.idle_waiters, None)
         for waiters in (self.open_waiters, self.close_waiters, self.ping_waiters):
@@ -288,6 +288,7 @@ cdef class BaseConnection(ConnCore):
         cdef en.nq_addr a
         to_addr(&a, host, port)
         self.app = app
+        self.running = app.running if server is None else server.app.running
         self.origin = context
         self.context = PyContext_Copy(context)
         self.quiet = quiet

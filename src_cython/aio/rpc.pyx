@@ -503,7 +503,7 @@ cdef class BaseRpc(AioStream):
         AioStream.ev_close(self, e)
         cancel_of_stream(self, self.close_code == 0 and self.reset_code < 0)
         left = self.unanswered - (0 if self.running is None else len(self.running))
-        if left > 0:
+        if left > 0 and self.loop.collected.get(self.on_batch) is None:  # else a batch handler has them in this tick
             log_forgotten(self, left, "were not answered when it ended")
         return 0
 

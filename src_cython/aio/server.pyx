@@ -29,6 +29,7 @@ cdef class BaseServer(EndpointCore):
                                                 "clients see what was read before", trouble)
         c = self.conn_class.__new__(self.conn_class)
         c.app = self.app.chosen(self.loop, e.handle)
+        c.running = c.app.running
         c.server = self
         c.origin = self.context
         c.context = PyContext_Copy(self.context)

@@ -27,13 +27,12 @@ cdef object current_task(Loop loop):
     return None if loop.aloop is None else asyncio.current_task(loop.aloop)
 
 
-@cython.no_gc_clear
 cdef class HandlerTask:
     """Called when its task has ended."""
 
     def __call__(self, task):
         cdef BaseConnection conn = self.conn
-        cdef RunningTasks running = conn.app.running
+        cdef RunningTasks running = conn.running
         conn.tasks.pop(task, None)
         running.tasks.discard(self)
         try:
@@ -102,7 +101,7 @@ cdef int start_task(HandlerTask h, object coro) except -1:
     """Begins it; coro awaits h.work. The context of the connection is entered."""
     cdef BaseConnection conn = h.conn
     cdef Loop loop = conn.loop
-    cdef RunningTasks running = conn.app.running
+    cdef RunningTasks running = conn.running
     if loop.aloop is None:
         coro.close()
         h.work.close()

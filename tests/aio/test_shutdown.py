@@ -103,7 +103,6 @@ def test_cleaning_up_has_what_is_left_of_the_time(run: Variant, bench: Bench) ->
 
 @pytest.mark.parametrize("grace", [0, 0.2])
 def test_requests_that_do_not_end_are_answered(run: Variant, bench: Bench, grace: float) -> None:
-    """Also those whose coroutine was cancelled before its first step."""
     app = naquid.Handlers()
     begun: list[int] = []
 
@@ -127,7 +126,7 @@ def test_requests_that_do_not_end_are_answered(run: Variant, bench: Bench, grace
         work, end = await conn.open_rpc("work"), await conn.open_rpc("end")
         first = asyncio.ensure_future(work.call(1))
         await until(lambda: begun)
-        calls = [work.call(2), end.call(1)]  # they arrive in one batch, so that shutdown begins before the task does
+        calls = [work.call(2), end.call(1)]
         with pytest.raises(naquid.RpcError) as caught:
             await first
         assert caught.value.code == naquid.EUSER
@@ -138,6 +137,39 @@ def test_requests_that_do_not_end_are_answered(run: Variant, bench: Bench, grace
         await ending[0]
         assert not server._tasks
         await conn.close()
+
+    server: naquid.Server
+    run(main)
+
+
+def test_a_task_that_was_cancelled_before_its_first_step_answers(run: Variant, bench: Bench) -> None:
+    """Nothing of its coroutine has run then."""
+    app = naquid.Handlers()
+    begun: list[int] = []
+
+    @app.rpc("work")
+    async def work(rpc: naquid.Rpc, type: int, payload: bytes) -> bytes:
+        begun.append(type)
+        return b""
+
+    @app.rpc("end")
+    def end(rpc: naquid.Rpc, type: int, payload: bytes) -> bytes:
+        for task in server._tasks:
+            task.cancel()
+        return b"%d" % len(server._tasks)
+
+    async def main() -> None:
+        nonlocal server
+        async with bench.pair(app) as (server, conn):
+            work, end = await conn.open_rpc("work"), await conn.open_rpc("end")
+            calls = [work.call(1), work.call(2), end.call(1)]  # they arrive in one packet, and are one batch
+            assert await calls[2] == b"2"
+            for call in calls[:2]:
+                with pytest.raises(naquid.RpcError) as caught:
+                    await call
+                assert caught.value.code == naquid.EUSER
+            assert not begun
+            await until(lambda: not server._tasks)
 
     server: naquid.Server
     run(main)
