@@ -31,6 +31,13 @@ class Rpc(_naquid.BaseRpc):
         while (waiter := self._close_wait()) is not None:
             await waiter
 
+    async def drain(self) -> None:
+        """Waits while the stream is not writable: more than `Limits.send_high` is queued on it, or more than half of
+        `max_send_queue` on its connection. For programs that begin more calls or notifications than they wait for:
+        replies need none of it. Raises ConnectionLost when the stream is gone."""
+        while (waiter := self._drain_wait()) is not None:
+            await waiter
+
     async def _call_when_back(self, type: int, payload: bytes, seconds: float) -> bytes:
         """A call that was made while the connection was away."""
         loop = asyncio.get_running_loop()

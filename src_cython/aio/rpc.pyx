@@ -393,6 +393,13 @@ cdef class BaseRpc(AioStream):
         call.reply = many
         return call
 
+    def _drain_wait(self):
+        if self.closed and self.comes_back() and self.find_successor() is not None:
+            return self.successor._drain_wait()
+        if self.closed or self.finished:
+            raise self._gone()
+        return AioStream._drain_wait(self)
+
     def close(self):
         """Closes both directions: what was sent is delivered, then FIN; calls in flight fail. Closing twice does
         nothing."""

@@ -254,13 +254,14 @@ cdef class AioStream(RpcCore):
         return new_waiter(self.loop, self.open_waiters)
 
     def _drain_wait(self):
-        """None when the send queue is not above its high watermark, else a future. Raises when sending is over."""
+        """None when the stream is writable, else a future. Raises when sending is over."""
         if self.closed or self.stop_code >= 0:
             if self.closed and self.finished and self.stop_code < 0 and not self.is_lost():
                 return None
             raise self.send_failure(en.NQ_ERR_STALE, "draining a stream")
-        if not self.over_high:
+        if not self.over_high and en.nq_stream_writable(own(self.loop), self.handle) <= 0:
             return None
+        self.over_high = True
         if self.write_waiters is None:
             self.write_waiters = []
         return new_waiter(self.loop, self.write_waiters)
@@ -356,6 +357,15 @@ cdef class AioStream(RpcCore):
     def queued(self):
         """Bytes given to this stream that the peer has not acknowledged yet."""
         return 0 if self.closed or self.loop.l == NULL else en.nq_stream_queued(peek(self.loop), self.handle)
+
+    @property
+    def is_writable(self):
+        """False while nothing more should be sent: the send queue was above `Limits.send_high` and is not down to
+        `send_low` yet, or that of the connection above half of `max_send_queue` and not down to a quarter; or sending is
+        over. `drain()` waits for True."""
+        if self.closed or self.finished or self.stop_code >= 0 or self.loop.l == NULL:
+            return False
+        return not self.over_high and en.nq_stream_writable(own(self.loop), self.handle) == 0
 
     def __repr__(self):
         state = "closed" if self.closed else "open"
