@@ -45,14 +45,15 @@ if TYPE_CHECKING:
     from .endpoint import Endpoint
     from .event_loop import LoopStats, loop_stats
     from .handlers import Handlers
+    from .logs import ErrorInfo
     from .raw_stream import RawStream
     from .reconnect import Backoff
     from .rpc import Rpc
     from .server import Server, serve
     from .stream import Stream
 else:
-    _PARTS = ("bridge", "client", "config", "connection", "endpoint", "event_loop", "handlers", "raw_stream")
-    _PARTS += ("reconnect", "rpc", "server", "stream")
+    _PARTS = ("bridge", "client", "config", "connection", "endpoint", "event_loop", "handlers", "logs")
+    _PARTS += ("raw_stream", "reconnect", "rpc", "server", "stream")
 
     def __getattr__(name: str) -> object:
         if name not in _PARTS and name not in __all__:
@@ -90,6 +91,7 @@ __all__ = [
     "Deferred",
     "Endpoint",
     "Error",
+    "ErrorInfo",
     "Handlers",
     "HandshakeFailed",
     "IdleTimeout",

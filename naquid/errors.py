@@ -137,11 +137,15 @@ class StreamRefused(StreamReset):
 
     def __init__(self, name: str | None) -> None:
         if name is None:
-            what = "the peer takes no streams of bare bytes without a name; give it a raw_stream handler (uni_stream for "
-            what += "unidirectional ones), or open a stream of a name that it has"
+            what = (
+                "the peer takes no streams of bare bytes without a name; give it a raw_stream handler (uni_stream for "
+                "unidirectional ones), or open a stream of a name that it has"
+            )
         else:
-            what = f"the peer has no handler of the name {name!r}, or one of another ALPN name; compare it with the names "
-            what += "that the handlers of the other side have"
+            what = (
+                f"the peer has no handler of the name {name!r}, or one of another kind or ALPN name; compare it with "
+                "the names that the handlers of the other side have"
+            )
         super().__init__(CODE_UNKNOWN_PROTOCOL, what)
         self.name = name
 

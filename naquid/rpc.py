@@ -44,7 +44,7 @@ class Rpc(_naquid.BaseRpc):
 
     # ---- handlers that are coroutines ----
 
-    async def _serve_request(self, handler: Coroutine[Any, Any, Any], msgid: int) -> None:
+    async def _serve_request(self, handler: Coroutine[Any, Any, Any], msgid: int, type: int) -> None:
         self._begin(msgid)
         try:
             result = await handler
@@ -54,23 +54,23 @@ class Rpc(_naquid.BaseRpc):
             try:
                 self._answer(msgid, error.code, error.payload)
             except Exception as wrong:  # they were changed to what cannot be sent
-                self._failed(wrong, handler)
-                self._answer(msgid, _naquid.EUSER, b"")
+                self._failed(wrong, handler, type)
+                self._answer(msgid, _naquid.EUSER, _naquid.HANDLER_FAILED)
         except asyncio.CancelledError:
             self._answer(msgid, _naquid.EUSER, b"")
             raise
         except Exception as error:
             if not (self.is_closed and isinstance(error, (ConnectionError, StreamError))):
-                self._failed(error, handler)
-            self._answer(msgid, _naquid.EUSER, b"")
+                self._failed(error, handler, type)
+            self._answer(msgid, _naquid.EUSER, _naquid.HANDLER_FAILED)
         finally:
             self._task_done()
 
-    async def _serve_notify(self, handler: Coroutine[Any, Any, Any]) -> None:
+    async def _serve_notify(self, handler: Coroutine[Any, Any, Any], type: int) -> None:
         try:
             await handler
         except Exception as error:
             if not (self.is_closed and isinstance(error, (ConnectionError, StreamError))):
-                self._failed(error, handler)
+                self._failed(error, handler, type)
         finally:
             self._task_done()

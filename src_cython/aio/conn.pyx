@@ -1,7 +1,7 @@
 # conn.pyx: connections of the asyncio facade. The coroutines are in naquid/connection.py and client.py.
 # needs: core/address core/arguments core/buffers core/callbacks core/conn core/core core/errors core/limits core/loop
 # needs: core/stream core/threads core/tls
-# needs: aio/handlers aio/rpc aio/server aio/stream
+# needs: aio/failures aio/handlers aio/rpc aio/server aio/stream
 
 # Made before it is needed, as there may be no memory for it then.
 cdef object NO_MEMORY_AT_THE_END = errors.ConnectionLost("the connection has ended; there was no memory to say why")
@@ -46,8 +46,11 @@ cdef class BaseConnection(ConnCore):
             if is_coroutine(result):
                 self.app.spawn(self.loop, self._serve(result, fn))
         except BaseException as exc:
-            self.loop.failed(exc, fn)
+            self.handler_failed(exc, fn, None)
         return 0
+
+    cdef int handler_failed(self, object exc, object where, object type) except -1:
+        return report_failure(self.loop, self.app, self, None, None, exc, where)
 
     cdef int learn(self, const en.nq_event *e) except -1:
         """Keeps why the connection ended."""
@@ -163,7 +166,7 @@ cdef class BaseConnection(ConnCore):
         args[2] = <PyObject *>data
         r = PyObject_Vectorcall(<PyObject *>handler, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
         if r == NULL:
-            return callback_failed(self.loop, handler)
+            return handler_raised(self, handler, None)
         result = <object>r
         Py_XDECREF(r)
         if result is not None and is_coroutine(result):
@@ -397,7 +400,7 @@ cdef class BaseConnection(ConnCore):
             en.nq_conn_flush(own(self.loop), self.handle)
 
     def _failed(self, exc, where):
-        self.loop.failed(exc, where)
+        self.handler_failed(exc, where, None)
 
     # ---- knowing ----
 

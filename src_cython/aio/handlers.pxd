@@ -16,6 +16,8 @@ cdef class AppCore:
     cdef object datagram_fn          # The handler of datagrams, or None.
     cdef object connect_fn           # The handler of new connections, or None.
     cdef object disconnect_fn        # The handler of connections that have ended, or None.
+    cdef object error_fn             # The handler of what handlers raise, or None.
+    cdef object handshake_fn         # The handler of handshakes that failed on a server, or None.
     cdef readonly set tasks          # The tasks of coroutine handlers that run, of all its protocols.
     cdef readonly Py_ssize_t task_limit  # The coroutine handlers of one RPC stream that may run at once.
     cdef readonly double call_timeout  # The timeout of calls in seconds, where none is given.

@@ -1,6 +1,6 @@
 # rpc.pyx: RPC streams. A request costs one bytes object, one vectorcall and one reply call; a reply the same.
 # needs: core/arguments core/buffers core/callbacks core/calls core/core core/errors core/rpc core/threads
-# needs: aio/batch aio/call aio/conn aio/handlers aio/stream
+# needs: aio/batch aio/call aio/conn aio/failures aio/handlers aio/stream
 
 cdef uint64_t timeout_ns(object seconds) except? 0:
     cdef uint64_t ns = to_ns(seconds, "timeout")
@@ -52,7 +52,7 @@ cdef class BaseRpc(AioStream):
         r = call_handler(handler, self, type, None, payload)
         self.msgid = 0
         if r == NULL:
-            return self.request_failed(msgid, handler)
+            return self.request_failed(msgid, handler, type)
         if PyBytes_CheckExact(<object>r):
             rc = en.NQ_DONE
             if self.loop.l != NULL:
@@ -62,18 +62,18 @@ cdef class BaseRpc(AioStream):
             return self.reply_failed(msgid, rc, handler) if rc < 0 else 0
         result = <object>r
         Py_XDECREF(r)
-        return self.request_done(msgid, result)
+        return self.request_done(msgid, result, type)
 
     cdef int notification(self, object handler, object type, bytes payload) except -1:
         cdef PyObject *r
         self.heard = True
         r = call_handler(handler, self, type, None, payload)
         if r == NULL:
-            return callback_failed(self.loop, handler)
+            return handler_raised(self, handler, type)
         result = <object>r
         Py_XDECREF(r)
         if result is not None and is_coroutine(result):
-            self.app.spawn(self.loop, self._serve_notify(result))
+            self.app.spawn(self.loop, self._serve_notify(result, type))
             self.task_start()
         return 0
 
@@ -87,23 +87,23 @@ cdef class BaseRpc(AioStream):
             return self.reply_now(msgid, to_result(reply.code), reply.payload, where)
         return self.reply_now(msgid, 0, reply, where)
 
-    cdef int request_done(self, uint32_t msgid, object result) except -1:
+    cdef int request_done(self, uint32_t msgid, object result, object type) except -1:
         """The handler returned something that is not exactly bytes."""
         if result is None:
             self.unanswered += 1
         elif is_coroutine(result):
-            self.app.spawn(self.loop, self._serve_request(result, msgid))
+            self.app.spawn(self.loop, self._serve_request(result, msgid, type))
             self.unanswered += 1
             self.task_start()
         else:
             try:
                 self.reply_now(msgid, 0, result, self.on_request)
             except Exception as exc:
-                self.loop.failed(exc, self.on_request)
-                self.reply_now(msgid, R_USER, b"", self.on_request)
+                self.handler_failed(exc, self.on_request, type)
+                self.refuse_request(msgid, self.on_request)
         return 0
 
-    cdef int request_failed(self, uint32_t msgid, object where) except -1:
+    cdef int request_failed(self, uint32_t msgid, object where, object type) except -1:
         """The handler raised (the error indicator is set): the caller gets an error reply."""
         try:
             raise_set()
@@ -111,10 +111,13 @@ cdef class BaseRpc(AioStream):
             try:
                 return self.reply_now(msgid, to_result(exc.code), exc.payload, where)
             except Exception as wrong:  # they were changed to what cannot be sent
-                self.loop.failed(wrong, where)
+                self.handler_failed(wrong, where, type)
         except BaseException as exc:
-            self.loop.failed(exc, where)
-        return self.reply_now(msgid, R_USER, b"", where)
+            self.handler_failed(exc, where, type)
+        return self.refuse_request(msgid, where)
+
+    cdef int refuse_request(self, uint32_t msgid, object where) except -1:
+        return self.reply_now(msgid, R_USER, HANDLER_FAILED, where)
 
     cdef int task_start(self) except -1:
         self.tasks += 1

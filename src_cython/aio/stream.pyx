@@ -1,8 +1,8 @@
 # stream.pyx: streams of the asyncio facade: record streams and raw streams. The coroutines are in naquid/stream.py
 # and naquid/raw_stream.py; here is what they wait for.
-# needs: core/arguments core/buffers core/callbacks core/core core/errors core/loop core/native core/rpc core/stream
-# needs: core/threads
-# needs: aio/conn aio/handlers
+# needs: core/arguments core/buffers core/callbacks core/core core/dispatch core/errors core/loop core/native core/rpc
+# needs: core/stream core/threads
+# needs: aio/conn aio/failures aio/handlers
 
 cdef enum:
     PAUSE_BYTES = 256 * 1024   # received and not read yet: above it the peer is stopped by flow control,
@@ -49,10 +49,19 @@ cdef class AioStream(RpcCore):
         if self.open_waiters is not None:
             wake_waiters(self.loop, self.open_waiters, None)
         if not self.outgoing and self.handler is not None:
-            result = self.handler(self)
+            try:
+                result = self.handler(self)
+            except BaseException as exc:
+                self.handler_failed(exc, self.handler, None)
+                if self.linked and self.loop.l != NULL:  # code of the user's may have closed the loop
+                    refuse_stream(self.loop, self, self.handle, en.NQ_CODE_INTERNAL)
+                return 0
             if is_coroutine(result):
                 self.app.spawn(self.loop, self._serve(result))
         return 0
+
+    cdef int handler_failed(self, object exc, object where, object type) except -1:
+        return report_failure(self.loop, self.app, self.conn, self, type, exc, where)
 
     cdef int ev_fin(self, const en.nq_event *e) except -1:
         self.fin = True
@@ -279,8 +288,8 @@ cdef class AioStream(RpcCore):
             self.close_waiters = []
         return new_waiter(self.loop, self.close_waiters)
 
-    def _failed(self, exc, where):
-        self.loop.failed(exc, where)
+    def _failed(self, exc, where, type=None):
+        self.handler_failed(exc, where, type)
 
     def _finish(self):
         """FIN after what is queued; once."""

@@ -27,6 +27,9 @@ cdef class Core:
     cdef StreamCore accept_stream(self, const en.nq_event *e):
         return None
 
+    cdef int handler_failed(self, object exc, object where, object type) except -1:
+        return self.loop.failed(exc, where)
+
     cdef int detached(self) except -1:
         return 0
 
