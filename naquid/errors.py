@@ -190,6 +190,8 @@ _TRANSPORT_CODES = (
     *("CRYPTO_BUFFER_EXCEEDED", "KEY_UPDATE_ERROR", "AEAD_LIMIT_REACHED", "NO_VIABLE_PATH"),
 )
 
+APPLICATION_ERROR = _TRANSPORT_CODES.index("APPLICATION_ERROR")
+
 # What to do about a TLS alert (RFC 8446 6.2) that this side raised, and about one that the peer did.
 _ADVICE = {
     40: "compare TlsConfig.groups and ciphersuites of both sides",
@@ -244,6 +246,22 @@ def from_close(why: int, code: int, reason: str, remote: bool, established: bool
     if established:
         return ConnectionLost(text, code=code, reason=reason, remote=remote)
     return HandshakeFailed(text, code=code, reason=reason, remote=remote)
+
+
+def from_failed_accept(why: int, code: int, reason: str, remote: bool) -> HandshakeFailed:
+    """The exception for a client that began to connect to this server, when no connection came about."""
+    if why in (WHY_HANDSHAKE_TIMEOUT, WHY_IDLE):
+        return HandshakeFailed(
+            "the client did not complete the handshake within the handshake timeout: its packets, or those to it, are "
+            "lost on the way, or its address is not its own",
+            reason=reason,
+        )
+    if remote and (why == WHY_APP or (why == WHY_TRANSPORT and code in (0, APPLICATION_ERROR))):
+        tail = f": {reason}" if reason else ""
+        return HandshakeFailed(f"the client gave up during the handshake{tail}", code=code, reason=reason, remote=True)
+    error = from_close(why, code, reason, remote, False)
+    assert isinstance(error, HandshakeFailed)
+    return error
 
 
 # Why this side gave a stream up, by the codes that it sends then.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 from collections.abc import Generator
 from types import TracebackType
 from typing import Any, cast
@@ -15,8 +16,11 @@ from .connection import Connection
 from .errors import ConfigError, Error
 from .event_loop import LoopStats
 from .handlers import Apps, Handlers, check_apps, compile_apps
+from .logs import where
 
 __all__ = ["Server", "Serving", "serve"]
+
+logger = logging.getLogger("naquid.server")
 
 PORTS = 16  # that are tried when one is wanted that is free at every address of a name
 
@@ -141,6 +145,9 @@ class Server(_naquid.BaseServer):
     def __repr__(self) -> str:
         return f"<naquid.Server at {self.address} with {len(self.connections)} connections>"
 
+    def _where(self) -> str:
+        return ", ".join(map(where, self.addresses))
+
     def _listening(self) -> tuple[_naquid.BaseServer, ...]:
         return self, *self._others
 
@@ -155,6 +162,8 @@ class Server(_naquid.BaseServer):
     def _end_all(self) -> None:
         for task in self._tasks:
             task.cancel()
+        if not self.closed:
+            logger.info("the server on %s is closed", self._where())
         for one in self._listening():
             one._end()
         self._ended.set()
@@ -248,6 +257,7 @@ class Serving:
         server._ended = asyncio.Event()
         server._busy_poll = config.busy_poll
         server._engine = engine
+        logger.info("serving on %s, %s", server._where(), ", ".join(self._alpn))
         return server
 
     def _open(self, hosts: list[str], engine: _naquid.Loop, tls: _naquid.Tls | None, app: _naquid.AppCore) -> Server:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from harness import Unraisable, Variant
 
-from naquid.logs import ErrorInfo, Failures
+from naquid.logs import Failures
 
 __all__ = ["run_io", "unraisable"]
 
@@ -27,9 +28,9 @@ def unraisable(monkeypatch: pytest.MonkeyPatch) -> Iterator[Unraisable]:
     monkeypatch.setattr(sys, "unraisablehook", caught.append)
     log = Failures.handler_failed
 
-    def failed(failures: Failures, error: BaseException, info: ErrorInfo) -> None:
-        caught.append(SimpleNamespace(exc_value=error, object=info.handler))  # type: ignore[arg-type]
-        log(failures, error, info)
+    def failed(failures: Failures, error: BaseException, handler: object, *where: Any) -> None:
+        caught.append(SimpleNamespace(exc_value=error, object=handler))  # type: ignore[arg-type]
+        log(failures, error, handler, *where)
 
     monkeypatch.setattr(Failures, "handler_failed", failed)
     yield caught

@@ -35,6 +35,8 @@ cdef class BaseConnection(ConnCore):
     cdef int announce(self) except -1:
         if not self.announced:
             self.announced = True
+            if life_is_logged():
+                logs_module().connection_opened(self)
             self.run_handler(self.app.connect_fn, (self,))
         return 0
 
@@ -98,6 +100,8 @@ cdef class BaseConnection(ConnCore):
         self._interrupted()
         if self.announced:
             self.announced = False
+            if life_is_logged():
+                logs_module().connection_lost(self, self.close_error)
             self.run_handler(self.app.disconnect_fn, (self, self.close_error))
         return 0
 
@@ -137,6 +141,8 @@ cdef class BaseConnection(ConnCore):
             if waiters is not None:
                 wake_waiters(self.loop, waiters, None)
         if self.announced:
+            if life_is_logged():
+                logs_module().connection_closed(self, self.error)
             self.run_handler(self.app.disconnect_fn, (self, self.error))
         self._released()
         return 0
@@ -159,7 +165,7 @@ cdef class BaseConnection(ConnCore):
         cdef object handler = self.app.datagram_fn
         cdef bytes data
         if handler is None:
-            return 0
+            return Core.ev_datagram(self, e)
         data = event_bytes(e)
         args[0] = NULL
         args[1] = <PyObject *>self

@@ -1,9 +1,34 @@
-# failures.pyx: what handlers raise: logged, and told to the program. naquid/logs.py does both.
+# failures.pyx: what handlers raise, and how connections begin and end: logged, and told to the program. naquid/logs.py
+# does both.
 # needs: core/callbacks core/core core/loop
 # needs: aio/conn aio/handlers aio/stream
 
 # What the caller of a request is told when its handler raised: no more than that.
 HANDLER_FAILED = b"the peer's handler failed"
+
+
+# The logger of connections' lives, once it was asked for; its isEnabledFor keeps its answer.
+cdef object life_logger = None
+
+
+cdef object logs_module():
+    from naquid import logs
+    return logs
+
+
+cdef inline bint life_is_logged() except -1:
+    """Whether it is logged that connections begin and end."""
+    global life_logger
+    if life_logger is None:
+        import logging
+        life_logger = logging.getLogger("naquid.connection")
+    return life_logger.isEnabledFor(20)  # logging.INFO
+
+
+cdef object failures_of(Loop loop):
+    if loop.failures is None:
+        loop.failures = logs_module().Failures(loop.aloop)
+    return loop.failures
 
 
 cdef int report_failure(Loop loop, AppCore app, BaseConnection conn, AioStream stream, object type, object exc,
@@ -13,11 +38,8 @@ cdef int report_failure(Loop loop, AppCore app, BaseConnection conn, AioStream s
     if not isinstance(exc, (Exception, CancelledError)):
         return loop.failed(exc, where)
     try:
-        from naquid import logs
-        if loop.failures is None:
-            loop.failures = logs.Failures(loop.aloop)
         on_error = app.error_fn if isinstance(exc, Exception) else None
-        coro = logs.handler_failed(loop.failures, on_error, exc, conn, stream, type, where)
+        coro = logs_module().handler_failed(failures_of(loop), on_error, exc, conn, stream, type, where)
         if coro is not None:
             app.spawn(loop, coro)
     except BaseException as another:  # there is no memory, or no event loop any more

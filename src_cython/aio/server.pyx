@@ -1,6 +1,6 @@
 # server.pyx: listening addresses of the asyncio facade. The coroutines are in naquid/server.py.
-# needs: core/address core/conn core/limits core/loop core/threads core/tls
-# needs: aio/conn aio/handlers aio/stream
+# needs: core/address core/buffers core/conn core/limits core/loop core/threads core/tls
+# needs: aio/conn aio/failures aio/handlers aio/stream
 
 @cython.no_gc_clear
 cdef class BaseServer(EndpointCore):
@@ -30,6 +30,20 @@ cdef class BaseServer(EndpointCore):
         c.app = self.app.chosen(self.loop, e.handle)
         c.server = self
         return c
+
+    cdef int ev_handshake_failed(self, const en.nq_event *e) except -1:
+        cdef en.nq_addr a
+        cdef bytes data
+        if self.closed or (self.app.handshake_fn is None and not life_is_logged()):
+            return 0
+        memcpy(&a, e.data, sizeof(a))
+        data = event_bytes(e)
+        error = errors.from_failed_accept(e.msgid, e.code, data[sizeof(a):].decode("utf-8", "replace"),
+                                          (e.flags & en.NQ_EVF_REMOTE) != 0)
+        coro = logs_module().handshake_failed(failures_of(self.loop), self.app.handshake_fn, peer_addr(&a), error)
+        if coro is not None:
+            self.app.spawn(self.loop, coro)
+        return 0
 
     def _refuse(self):
         """New clients are refused from now on."""

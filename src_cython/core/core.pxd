@@ -17,6 +17,8 @@ cdef class Core:
     cdef int ev_freed(self, const en.nq_event *e) except -1
     cdef int ev_datagram(self, const en.nq_event *e) except -1
     cdef int ev_pong(self, const en.nq_event *e) except -1
+    # A client of this endpoint began to connect, and no connection came about.
+    cdef int ev_handshake_failed(self, const en.nq_event *e) except -1
     cdef int ev_alarm(self, const en.nq_event *e) except -1  # The deadline of an alarm has passed.
     # The peer opened a stream: a new object for it, which the loop links, or None to refuse it. e.user is what the
     # handler map was given for its name.
