@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Generator
 from types import TracebackType
 
@@ -24,7 +25,8 @@ class Endpoint:
     host: a numeric address or a name of this machine; an address of IPv4 reaches IPv4 only, "::" reaches both. port: 0
     lets the system choose. cert, key, password: as for `serve`; without them it takes no connections and is a client
     with a port of its own choice. app: handlers of the connections it takes, or a dict of them by ALPN name as
-    `serve` has; and of those it makes, unless `connect` is given others.
+    `serve` has; and of those it makes, unless `connect` is given others. sock: a bound UDP socket, as for `serve`; a
+    client that is to send from one of its own is an endpoint without a certificate.
 
     Opening raises as `serve` does. At the end of the block the endpoint is shut down with all its connections.
     """
@@ -39,9 +41,10 @@ class Endpoint:
         key: Blob | None = None,
         password: Password | None = None,
         config: ServerConfig | None = None,
+        sock: socket.socket | int | None = None,
     ) -> None:
         self._app: Apps = app if app is not None else Handlers()
-        self._serving = Serving(self._app, host, port, cert, key, config, password=password, optional=True)
+        self._serving = Serving(self._app, host, port, cert, key, config, password=password, optional=True, sock=sock)
         self._server: Server | None = None
 
     def __await__(self) -> Generator[object, None, Endpoint]:

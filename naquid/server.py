@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import socket
 from collections.abc import Generator
 from types import TracebackType
 from typing import Any, cast
 
 from . import _naquid, event_loop
 from ._net.resolve import local_addresses
+from ._net.sockets import Given
 from .config import ALPN, Blob, Password, ServerConfig, check_blob, check_host, check_password, check_type
 from .connection import Connection
 from .errors import ConfigError, Error
@@ -34,6 +36,7 @@ def serve(
     key: Blob | None = None,
     password: Password | None = None,
     config: ServerConfig | None = None,
+    sock: socket.socket | int | None = None,
 ) -> Serving:
     """Listens on a UDP address: `async with serve(...) as server`, or `server = await serve(...)`.
 
@@ -47,21 +50,24 @@ def serve(
     holds it.
     password: opens an encrypted key or PKCS#12, a str, bytes, or a callable that returns one of these. Files that are
     replaced while the server runs are read again for the clients that come after.
+    sock: a UDP socket that is bound already, or its descriptor, such as one of a service manager's; host and port are
+    left out then. The server uses a duplicate of it and leaves the caller's open, from which nobody may read meanwhile.
 
     Awaiting raises ConfigError (certificate, key, an argument out of range), OSError (the port is in use, no such
     address), ResolveError.
     """
-    return Serving(app, host, port, cert, key, config, password=password)
+    return Serving(app, host, port, cert, key, config, password=password, sock=sock)
 
 
 class Server(_naquid.BaseServer):
     """A listening server. Its handlers run in the event loop that made it."""
 
-    __slots__ = ("_busy_poll", "_ended", "_engine", "_others")
+    __slots__ = ("_busy_poll", "_ended", "_engine", "_given", "_others")
 
     _engine: _naquid.Loop | None  # held since event_loop.acquire
     _busy_poll: int  # the argument of that call, which release() needs too
     _ended: asyncio.Event
+    _given: Given | None  # the socket that it was given
     _others: list[_naquid.BaseServer]  # those that listen on the further addresses of its name
 
     @property
@@ -166,6 +172,8 @@ class Server(_naquid.BaseServer):
             logger.info("the server on %s is closed", self._where())
         for one in self._listening():
             one._end()
+        if self._given is not None:
+            self._given.release()
         self._ended.set()
         engine = self._engine
         if engine is not None:
@@ -176,7 +184,7 @@ class Server(_naquid.BaseServer):
 class Serving:
     """A server to be made: await it, or use it in `async with`."""
 
-    __slots__ = ("_alpn", "_app", "_cert", "_config", "_host", "_key", "_password", "_port", "_server")
+    __slots__ = ("_alpn", "_app", "_cert", "_config", "_host", "_key", "_password", "_port", "_server", "_sock")
 
     def __init__(
         self,
@@ -189,6 +197,7 @@ class Serving:
         *,
         password: Password | None = None,
         optional: bool = False,
+        sock: socket.socket | int | None = None,
     ) -> None:
         check_apps(app)
         check_host(host)
@@ -200,6 +209,9 @@ class Serving:
         check_blob("cert", cert)
         check_blob("key", key)
         check_password(password)
+        if sock is not None and (host, port) != ("::", 0):
+            raise ConfigError("sock has an address of its own: leave host and port out")
+        self._sock = sock
         self._alpn = config.tls.alpn
         if not isinstance(app, Handlers):
             if config.tls.alpn != ALPN:
@@ -247,10 +259,12 @@ class Serving:
                 password=self._password,
             )
         app = compile_apps(self._app, config.call_timeout, config.limits.max_handler_tasks)
-        hosts = await local_addresses(self._host, self._port, config.limits.handshake_timeout)
+        hosts = []
+        if self._sock is None:
+            hosts = await local_addresses(self._host, self._port, config.limits.handshake_timeout)
         engine = event_loop.acquire(config.busy_poll)
         try:
-            server = self._open(hosts, engine, tls, app)
+            server = self._open(hosts, engine, tls, app) if self._sock is None else self._open_given(engine, tls, app)
         except BaseException:
             event_loop.release(engine, config.busy_poll)
             raise
@@ -281,6 +295,7 @@ class Serving:
                 if opened:
                     server = cast(Server, opened[0])
                     server._others = opened[1:]
+                    server._given = None
                     return server
             for one in opened:
                 one._end()
@@ -288,6 +303,23 @@ class Serving:
             if not (left and opened and self._port == 0 and failure is not None and failure.errno == errno.EADDRINUSE):
                 break
         raise failure or OSError(f"{self._host!r} has no address that this machine can listen on")
+
+    def _open_given(self, engine: _naquid.Loop, tls: _naquid.Tls | None, app: _naquid.AppCore) -> Server:
+        """Listens on the socket that was given."""
+        assert self._sock is not None
+        if engine.sim is not None:
+            raise ConfigError("sock: a simulated network has no sockets of the system")
+        given = Given(self._sock)
+        try:
+            server = Server()
+            self._listen(server, engine, "0.0.0.0", 0, tls, app, given.fd)
+        except BaseException:
+            given.release()
+            raise
+        given.opened()
+        server._given = given
+        server._others = []
+        return server
 
     def _listen(
         self,
@@ -297,7 +329,8 @@ class Serving:
         port: int,
         tls: _naquid.Tls | None,
         app: _naquid.AppCore,
+        sock: int = -1,
     ) -> None:
         config = self._config
         limits = config.limits._engine()
-        one._listen(engine, host, port, tls, app, limits, Connection, config.always_retry, config.secret)
+        one._listen(engine, host, port, tls, app, limits, Connection, config.always_retry, config.secret, sock)

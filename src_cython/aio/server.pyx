@@ -10,12 +10,12 @@ cdef class BaseServer(EndpointCore):
         self.live = set()
 
     def _listen(self, Loop loop, str host, int port, Tls tls, AppCore app, EngineLimits limits, conn_class,
-                bint always_retry, bytes secret):
+                bint always_retry, bytes secret, int socket=-1):
         cdef en.nq_addr a
         to_addr(&a, host, port)
         self.app = app
         self.conn_class = conn_class
-        self.open_at(loop, &a, tls, app.hdmap, &limits.values, False, secret, always_retry)
+        self.open_at(loop, &a, tls, app.hdmap, &limits.values, False, secret, always_retry, socket)
 
     cdef ConnCore accept_conn(self, const en.nq_event *e):
         cdef BaseConnection c
