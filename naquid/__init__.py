@@ -45,14 +45,16 @@ if TYPE_CHECKING:
     from .endpoint import Endpoint
     from .event_loop import LoopStats, loop_stats
     from .handlers import Handlers
+    from .logs import ErrorInfo
     from .raw_stream import RawStream
     from .reconnect import Backoff
     from .rpc import Rpc
+    from .runner import run
     from .server import Server, serve
     from .stream import Stream
 else:
-    _PARTS = ("bridge", "client", "config", "connection", "endpoint", "event_loop", "handlers", "raw_stream")
-    _PARTS += ("reconnect", "rpc", "server", "stream")
+    _PARTS = ("bridge", "client", "config", "connection", "endpoint", "event_loop", "handlers", "logs")
+    _PARTS += ("raw_stream", "reconnect", "rpc", "runner", "server", "stream")
 
     def __getattr__(name: str) -> object:
         if name not in _PARTS and name not in __all__:
@@ -90,6 +92,7 @@ __all__ = [
     "Deferred",
     "Endpoint",
     "Error",
+    "ErrorInfo",
     "Handlers",
     "HandshakeFailed",
     "IdleTimeout",
@@ -120,6 +123,7 @@ __all__ = [
     "loop_stats",
     "native_api",
     "open_connection",
+    "run",
     "serve",
     "start_server",
     "versions",

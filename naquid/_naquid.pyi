@@ -74,6 +74,18 @@ EGOAWAY: int
 """The result of a call whose stream or connection has ended."""
 EUSER: int
 """The code of an error reply that chose none."""
+HANDLER_FAILED: bytes
+"""bytes(iterable_of_ints) -> bytes
+bytes(string, encoding[, errors]) -> bytes
+bytes(bytes_or_buffer) -> immutable copy of bytes_or_buffer
+bytes(int) -> bytes object of size given by the parameter initialized with null bytes
+bytes() -> empty bytes object
+
+Construct an immutable array of bytes from:
+  - an iterable yielding integers in range(256)
+  - a text string encoded using the specified encoding
+  - any object implementing the buffer API.
+  - an integer"""
 
 _Buffer = bytes | bytearray | memoryview
 _Blob = str | PathLike[str] | bytes | bytearray | memoryview
@@ -261,6 +273,7 @@ class HandlerEntry:
 @disjoint_base
 class HandlerTask:
     """Called when its task has ended."""
+
     def __call__(self, task: asyncio.Task[Any]) -> None: ...
     def cut(self) -> None:
         """The end of its stream or connection was told, to whoever waited for it: a task that was not told ends now."""
@@ -301,6 +314,8 @@ class AppCore:
         """A server's connections that agree on this ALPN name have these handlers instead."""
     def set_events(self, datagram: object, connect: object, disconnect: object) -> None:
         """Handlers of the connection itself; each may be None."""
+    def set_reports(self, error: object, handshake_failed: object) -> None:
+        """Handlers of what goes wrong; each may be None."""
 
 @disjoint_base
 class Core:
@@ -376,7 +391,7 @@ class AioStream(RpcCore):
         What was not delivered yet may be lost. Does nothing on a closed stream."""
     def stop_sending(self, code: int = 0) -> None:
         """Asks the peer to send no more (STOP_SENDING, RFC 9000 3.5); what still comes is dropped."""
-    def _failed(self, exc: BaseException, where: object) -> None: ...
+    def _failed(self, exc: BaseException, where: object, type: int | None = None) -> None: ...
     def _open_wait(self) -> Awaitable[None] | None: ...
     def _drain_wait(self) -> Awaitable[None] | None: ...
     def _read_wait(self) -> Awaitable[None] | None: ...
@@ -666,6 +681,7 @@ class BaseServer(EndpointCore):
         always_retry: bool,
         secret: bytes | None,
         context: Context,
+        socket: int = -1,
     ) -> None: ...
     def _refuse(self) -> None: ...
     def _broken(self) -> int: ...

@@ -140,13 +140,13 @@ class StreamRefused(StreamReset):
         if name is None:
             what = (
                 "the peer takes no streams of bare bytes without a name; give it a raw_stream handler (uni_stream for "
+                "unidirectional ones), or open a stream of a name that it has"
             )
-            what += "unidirectional ones), or open a stream of a name that it has"
         else:
             what = (
-                f"the peer has no handler of the name {name!r}, or one of another ALPN name; compare it with the names "
+                f"the peer has no handler of the name {name!r}, or one of another kind or ALPN name; compare it with "
+                "the names that the handlers of the other side have"
             )
-            what += "that the handlers of the other side have"
         super().__init__(CODE_UNKNOWN_PROTOCOL, what)
         self.name = name
 
@@ -190,6 +190,8 @@ _TRANSPORT_CODES = (
     *("CONNECTION_ID_LIMIT_ERROR", "PROTOCOL_VIOLATION", "INVALID_TOKEN", "APPLICATION_ERROR"),
     *("CRYPTO_BUFFER_EXCEEDED", "KEY_UPDATE_ERROR", "AEAD_LIMIT_REACHED", "NO_VIABLE_PATH"),
 )
+
+APPLICATION_ERROR = _TRANSPORT_CODES.index("APPLICATION_ERROR")
 
 # What to do about a TLS alert (RFC 8446 6.2) that this side raised, and about one that the peer did.
 _ADVICE = {
@@ -253,6 +255,22 @@ def from_close(why: int, code: int, reason: str, remote: bool, established: bool
 def _from_system(kind: type[ConnectionError], text: str, number: int, reason: str) -> ConnectionError:
     error = kind(text, reason=reason)
     error.errno = number
+    return error
+
+
+def from_failed_accept(why: int, code: int, reason: str, remote: bool) -> HandshakeFailed:
+    """The exception for a client that began to connect to this server, when no connection came about."""
+    if why in (WHY_HANDSHAKE_TIMEOUT, WHY_IDLE):
+        return HandshakeFailed(
+            "the client did not complete the handshake within the handshake timeout: its packets, or those to it, are "
+            "lost on the way, or its address is not its own",
+            reason=reason,
+        )
+    if remote and (why == WHY_APP or (why == WHY_TRANSPORT and code in (0, APPLICATION_ERROR))):
+        tail = f": {reason}" if reason else ""
+        return HandshakeFailed(f"the client gave up during the handshake{tail}", code=code, reason=reason, remote=True)
+    error = from_close(why, code, reason, remote, False)
+    assert isinstance(error, HandshakeFailed)
     return error
 
 

@@ -31,6 +31,8 @@ cdef class RpcCore(StreamCore):
     cdef Requests new_requests(self)  # An empty object of the API's class, for the batch handler.
     # Sends a reply of a batch handler that is not exact bytes.
     cdef int reply_object(self, uint32_t msgid, object reply, object where) except -1
+    # The handler of a request failed: its caller gets an error reply that says so.
+    cdef int refuse_request(self, uint32_t msgid, object where) except -1
     cdef int close_finished(self) except -1  # The peer has finished and every request is answered: ends the stream.
     cdef en.nq_loop *for_call(self) except? NULL  # The engine's loop, to make calls now. NULL: the stream has ended.
     # ---- what the APIs have in common ----

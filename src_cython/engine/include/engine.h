@@ -84,6 +84,9 @@ typedef enum nq_event_kind {
   NQ_EV_RETURNED, /* nq_loop_returned has something: ask until it says NULL */
   NQ_EV_DATAGRAM, /* handle = connection, data */
   NQ_EV_PONG, /* handle = connection; an answer to nq_conn_ping. value = round trip, ns */
+  NQ_EV_HANDSHAKE_FAILED, /* a server's: a client began to connect, and no connection came about; there is no handle of
+                             it any more. user = that of the endpoint. why, code, flags as of CONN_CLOSE. data = the
+                             client's nq_addr, then the reason text */
   NQ_EV_ALARM, /* handle = alarm, user. One shot: nq_alarm_set arms it again */
   NQ_EV_TASK, /* posted by nq_loop_post (NQ_POST_TASK); handle (0 or alive), user */
   NQ_EV_LOG /* type = level ('D','I','W','E'), data = text, then key=value pairs in JSON after a NUL */
@@ -230,8 +233,20 @@ typedef struct nq_loop_stats {
    * resets and Version Negotiation packets sent; datagrams handed to another loop of the group. */
   uint64_t accepted, refused, retries_sent, resets_sent, version_negotiations, forwarded;
   uint64_t handshakes; /* completed */
+  /* Handshakes that were begun and not completed, in both roles: by a TLS alert, for want of an answer in time, by an
+   * error of the protocol, closed in between, for want of something of this system. Not those that this side gave up.
+   */
+  uint64_t handshakes_failed_tls, handshakes_failed_timeout, handshakes_failed_protocol, handshakes_failed_closed,
+      handshakes_failed_system;
   uint64_t lost_packets; /* of connections that have ended */
-  uint64_t datagrams_dropped; /* that came, and that there was no memory to deliver */
+  uint64_t datagrams_dropped; /* DATAGRAM frames that were not delivered: the sum of the next ones */
+  /* Of those that came: there was no memory; no handler; its tasks were as many as may run. Of those to be sent: the
+   * oldest, as datagram_queue was full; when the path carried them no longer, or their connection had ended. */
+  uint64_t datagrams_dropped_memory, datagrams_dropped_unhandled, datagrams_dropped_tasks, datagrams_dropped_queue,
+      datagrams_dropped_unsent;
+  /* UDP datagrams that the kernel dropped as the socket's receive buffer was full (Linux). Known with the next one that
+   * is received. */
+  uint64_t rx_kernel_dropped;
   uint64_t
       unreachable; /* datagrams of which the system, or a host on the way by ICMP, said that they do not get through */
   uint64_t mtu_fallbacks; /* paths that carried large packets no longer (RFC 8899 4.3) */
@@ -241,6 +256,10 @@ typedef struct nq_loop_stats {
 } nq_loop_stats;
 /* Fills *s. Packets lost on connections that are open are in nq_conn_info, and are added here when they end. */
 void nq_loop_get_stats(const nq_loop *l, nq_loop_stats *s);
+/* Why the caller does not deliver a datagram. */
+typedef enum nq_drop { NQ_DROP_UNHANDLED = 1, NQ_DROP_TASKS } nq_drop;
+/* Counts a datagram whose event the caller drops. */
+void nq_loop_drop(nq_loop *l, nq_drop why);
 
 /* ---- handler maps: stream name to kind. Reference counted; filled before use, read without locks ---- */
 typedef enum nq_stream_kind { NQ_KIND_RAW = 1, NQ_KIND_RECORD, NQ_KIND_RPC } nq_stream_kind;
@@ -298,9 +317,13 @@ typedef struct nq_endpoint_options {
   /* Bytes of secret, of any number. */
   size_t secret_len;
   int always_retry; /* every client must validate its address first */
+  /* Whether `socket` is the descriptor of a UDP socket that is bound already, and not connected. A duplicate of it is
+   * used instead of opening one; local and reuseport do not count then. The caller keeps its own. */
+  int has_socket, socket;
 } nq_endpoint_options;
 
-/* Opens and binds; *id names the endpoint. NQ_ERR_SYS: nq_loop_errno (EADDRINUSE, ...). */
+/* Opens and binds; *id names the endpoint. NQ_ERR_SYS: nq_loop_errno (EADDRINUSE, ...; of a socket that was given:
+ * EPROTOTYPE, EAFNOSUPPORT, EDESTADDRREQ when it is not bound, EISCONN, EOPNOTSUPP where there are no descriptors). */
 int nq_endpoint_open(nq_loop *l, const nq_endpoint_options *o, uint32_t *id);
 /* The same over a given nq_io (taken over). For tests and other transports. */
 int nq_endpoint_attach(nq_loop *l, nq_io *io, const nq_endpoint_options *o, uint32_t *id);
