@@ -409,8 +409,8 @@ cdef class BaseConnection(ConnCore):
         self.handler_failed(exc, where, None)
 
     def _migrate(self):
-        """Goes on from a new local socket (RFC 9000 9.2). False: the handshake is not confirmed yet, or the peer forbids
-        it. Raises ConnectionLost, OSError."""
+        """Goes on from a new local socket (RFC 9000 9.2). False: the handshake is not confirmed yet, or the peer
+        forbids it. Raises ConnectionLost, OSError."""
         cdef int rc
         if self.closing or not self.is_up():
             raise self.lost()
@@ -426,8 +426,8 @@ cdef class BaseConnection(ConnCore):
 
     @property
     def data(self):
-        """The program's own: any object, None until it is set. It stays with the connection, also over its loss and return
-        (`ClientConfig.reconnect`), and is freed with this object."""
+        """The program's own: any object, None until it is set. It stays with the connection, also over its loss and
+        return (`ClientConfig.reconnect`), and is freed with this object."""
         return None if self.attached is None else self.attached.value
 
     @data.setter
