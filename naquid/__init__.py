@@ -16,6 +16,7 @@ except ImportError as error:
 from ._version import __version__
 from .errors import (
     CallTimeout,
+    Code,
     ConfigError,
     ConnectionError,
     ConnectionLost,
@@ -82,6 +83,7 @@ __all__ = [
     "Backoff",
     "CallTimeout",
     "ClientConfig",
+    "Code",
     "ConfigError",
     "Connection",
     "ConnectionError",

@@ -20,6 +20,7 @@ from .errors import ConfigError, HandshakeFailed
 from .handlers import Handlers, compile_for
 from .logs import where
 from .reconnect import Reconnector
+from .roaming import track
 
 if TYPE_CHECKING:
     from .server import Server
@@ -145,6 +146,9 @@ class Connecting:
         connection = await attempts.run(await self._resolve())
         if config.reconnect is not None:
             connection._keep(Reconnector(config.reconnect, self._resolve, config.attempt_delay))
+        engine = connection._engine
+        if config.track_network and engine is not None and engine.sim is None:
+            connection._tracker = track(connection)
         return connection
 
     async def _resolve(self) -> list[Address]:

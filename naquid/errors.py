@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import enum
 import errno
 
 from ._naquid import (
@@ -21,6 +22,7 @@ from ._naquid import (
 
 __all__ = [
     "CallTimeout",
+    "Code",
     "ConfigError",
     "ConnectionError",
     "ConnectionLost",
@@ -37,6 +39,31 @@ __all__ = [
     "StreamRefused",
     "StreamReset",
 ]
+
+
+class Code(enum.IntEnum):
+    """Application error codes that naquid itself sends: of streams (RESET_STREAM, STOP_SENDING) and connections
+    (CONNECTION_CLOSE, RFC 9000 20.2). A program may send any number of 62 bits, so `error.code` is an int, which
+    compares with these: `error.code == naquid.Code.SHUTDOWN`."""
+
+    OK = 0
+    """Closed in order."""
+    REFUSED = 1
+    """A handler refused the stream or the connection."""
+    UNKNOWN_PROTOCOL = 2
+    """No such name, or none at all: StreamRefused."""
+    FRAME_ERROR = 3
+    """What came is no message of this kind of stream."""
+    TOO_BIG = 4
+    """A message was above `Limits.max_message_size`."""
+    OVERLOAD = 5
+    """A bound of the other side was reached, or it had no memory."""
+    CLOSED = 6
+    """The other side has closed its half: nobody reads there."""
+    INTERNAL = 7
+    """The handler failed."""
+    SHUTDOWN = 8
+    """The server or endpoint shuts down."""
 
 
 class Error(Exception):
@@ -69,9 +96,13 @@ class ConnectionError(Error, builtins.ConnectionError):
         remote: True when the peer ended the connection.
     """
 
+    code: int | None
+    reason: str
+    remote: bool
+
     def __init__(self, message: str, *, code: int | None = None, reason: str = "", remote: bool = False) -> None:
         super().__init__(message)
-        self.code = code
+        self.code = None if code is None else _number(code)
         self.reason = reason
         self.remote = remote
 
@@ -82,6 +113,8 @@ class HandshakeFailed(ConnectionError):
     Attributes:
         alert: the TLS alert's number (RFC 8446 6), or None when TLS was not the cause.
     """
+
+    alert: int | None
 
     def __init__(
         self, message: str, *, alert: int | None = None, code: int | None = None, reason: str = "", remote: bool = False
@@ -116,9 +149,11 @@ class StreamReset(StreamError):
         code: the application's error code.
     """
 
+    code: int
+
     def __init__(self, code: int, message: str = "the peer reset this stream") -> None:
-        super().__init__(f"{message} (code {code:#x})")
-        self.code = code
+        self.code = _number(code)
+        super().__init__(f"{message} (code {self.code:#x})")
         self._message = message
 
     def __reduce__(self) -> tuple[type[StreamReset], tuple[int, str]]:
@@ -133,8 +168,10 @@ class StreamRefused(StreamReset):
 
     Attributes:
         name: the name of the stream, None when it has none.
-        code: 2.
+        code: 2, `Code.UNKNOWN_PROTOCOL`.
     """
+
+    name: str | None
 
     def __init__(self, name: str | None) -> None:
         if name is None:
@@ -166,9 +203,13 @@ class RpcError(Error):
         code: negative result; -7 (naquid.EUSER) unless the handler chose another.
     """
 
+    payload: bytes
+    code: int
+
     def __init__(self, payload: bytes = b"", code: int = -7) -> None:
-        if not isinstance(code, int):
+        if isinstance(code, bool) or not isinstance(code, int):
             raise TypeError(f"the code of an RpcError is an int, not {type(code).__name__}")
+        code = int(code)  # of an enum the number
         if not -32768 <= code < 0:
             raise ValueError(f"the code of an RpcError is -32768 to -1, not {code}")
         payload = bytes(memoryview(payload))  # no int, no list
@@ -182,6 +223,13 @@ class RpcError(Error):
 
 class CallTimeout(Error, TimeoutError):
     """No reply came in time. The request may have been handled all the same."""
+
+
+def _number(code: int) -> int:
+    """A code as a plain int: of an enum the number. Raises TypeError."""
+    if isinstance(code, bool) or not isinstance(code, int):
+        raise TypeError(f"an error code is an int, not {type(code).__name__}")
+    return int(code)
 
 
 _TRANSPORT_CODES = (

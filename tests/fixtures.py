@@ -29,7 +29,7 @@ def unraisable(monkeypatch: pytest.MonkeyPatch) -> Iterator[Unraisable]:
     log = Failures.handler_failed
 
     def failed(failures: Failures, error: BaseException, handler: object, *where: Any) -> None:
-        caught.append(SimpleNamespace(exc_value=error, object=handler))  # type: ignore[arg-type]
+        caught.append(SimpleNamespace(exc_value=error, object=handler))
         log(failures, error, handler, *where)
 
     monkeypatch.setattr(Failures, "handler_failed", failed)

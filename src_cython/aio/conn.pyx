@@ -487,6 +487,20 @@ cdef class BaseConnection(ConnCore):
     def _failed(self, exc, where):
         self.handler_failed(exc, where, None)
 
+    def _migrate(self):
+        """Goes on from a new local socket (RFC 9000 9.2). False: the handshake is not confirmed yet, or the peer
+        forbids it. Raises ConnectionLost, OSError."""
+        cdef int rc
+        if self.closing or not self.is_up():
+            raise self.lost()
+        rc = en.nq_conn_migrate(own(self.loop), self.handle)
+        if rc < 0:
+            self.refused(rc)
+            if rc == en.NQ_ERR_STATE:
+                return False
+            engine_error(self.loop, rc, "moving to another local address")
+        return True
+
     # ---- knowing ----
 
     @property

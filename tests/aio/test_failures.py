@@ -61,7 +61,7 @@ def failing_app(told: Told) -> naquid.Handlers:
 
     app.rpc("plain")(lambda rpc, type, payload: fail("plain"))
     app.rpc("late")(lambda rpc, type, payload: fail_late("late"))
-    app.rpc("wrong")(lambda rpc, type, payload: 1.5)  # type: ignore[arg-type, return-value]
+    app.rpc("wrong")(lambda rpc, type, payload: 1.5)  # type: ignore[type-var]
     app.rpc_batch("batch")(lambda batch: fail("batch"))
     app.rpc_notify("plain")(lambda rpc, type, payload: fail("notify"))
     app.rpc_notify("late")(lambda rpc, type, payload: fail_late("notify late"))

@@ -50,7 +50,7 @@ def test_calls(run: Variant, bench: Bench) -> None:
                     do()
             assert await (await conn.open_rpc("echo")).call(1, b"goes on") == b"goes on"
         with pytest.raises(naquid.StreamRefused):  # still the reason, once the connection has ended
-            rpc.call(1)
+            rpc.notify(1)
 
     run(main)
 
