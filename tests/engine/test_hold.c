@@ -63,6 +63,7 @@ static void begin_with(fixture *t, uint64_t stream_window, uint64_t connection_w
     sim_world_listen(&t->f);
   }
   sim_world_connect(&t->f);
+  t->f.w.s.holds = t->f.w.c.holds = 1;
   t->f.w.s.hook = t->f.w.c.hook = watch;
   t->f.w.s.hook_ctx = &t->s;
   t->f.w.c.hook_ctx = &t->c;

@@ -15,8 +15,12 @@ static inline int nq_kept_needed(const nq_stream *s, const nq_frame *f) {
 void nq_kept_add(nq_stream *s, const nq_frame *f, const uint8_t *payload);
 /* n of the bytes that the protocol is taking just now belong to messages that are kept: they get no credit. */
 void nq_kept_owe(nq_stream *s, size_t n);
+/* The peer gave up the call of this ID: if its request is kept, it is not delivered. */
+void nq_kept_cancel(nq_stream *s, uint32_t msgid);
 /* The oldest message that is kept: its size with its header, 0: there is none. */
 size_t nq_kept_first(nq_stream *s, nq_frame *f, const uint8_t **payload);
+/* Whether the peer gave up the call of this request: once, as its ID may be used again. */
+int nq_kept_is_cancelled(nq_stream *s, const nq_frame *f);
 /* The oldest one, of this size, was delivered. */
 void nq_kept_delivered(nq_stream *s, size_t n);
 /* Frees what is kept. end: the peer gets all the credit back; 1: its FIN came behind what was kept. */
