@@ -21,6 +21,7 @@ typedef struct nq_kept {
   nq_bytes cancelled; /* nq_gone, in order of their IDs: calls that the peer gave up since something is kept */
   int64_t added, taken; /* frames that were put into `frames`, and that were taken; those of `back` count below */
   int64_t put_back; /* frames in `back` */
+  uint64_t lent;   /* bytes that are kept, and have their credit: in c->kept */
   uint64_t owed;   /* bytes whose credit the peer has not got back */
   uint8_t fin;     /* the peer's FIN follows */
 } nq_kept;
@@ -72,6 +73,22 @@ void nq_kept_owe(nq_stream *s, size_t n) {
     return;
   k->owed += n;
   s->credit -= n; /* nq_stream_credit adds it again, with all that was taken */
+  if (nq1(s)->calls.n)
+    nq_kept_lend(s);
+}
+
+void nq_kept_lend(nq_stream *s) {
+  nq_conn *c = s->c;
+  nq_kept *k = nq1(s)->kept;
+  uint64_t room = c->limits.connection_window > c->kept ? c->limits.connection_window - c->kept : 0;
+  if (!k)
+    return;
+  uint64_t n = k->owed < room ? k->owed : room;
+  k->owed -= n;
+  k->lent += n;
+  c->kept += n;
+  if (n)
+    nq_stream_credit(s, n);
 }
 
 static nq_gone *gone_of(const nq_kept *k, size_t *n) {
@@ -148,6 +165,9 @@ void nq_kept_delivered(nq_stream *s, size_t n) {
   k->taken++;
   uint64_t credit = n < k->owed ? n : k->owed;
   k->owed -= credit;
+  uint64_t lent = n - credit < k->lent ? n - credit : k->lent;
+  k->lent -= lent;
+  s->c->kept -= lent;
   nq_stream_credit(s, credit);
 }
 
@@ -156,6 +176,7 @@ void nq_kept_free(nq_stream *s) {
   s->keeps = 0;
   if (!k)
     return;
+  s->c->kept -= k->lent;
   nq_bytes_free(&k->back);
   nq_bytes_free(&k->frames);
   nq_bytes_free(&k->cancelled);

@@ -1,6 +1,7 @@
 /* rpc.c: the part of engine.h on RPC: calls, notifications and replies on their way out. A reply that comes
  * is matched to its call in nq1.c, by calls.c; calls that get none end in rpc_end.c. */
 #include "app/cancel.h"
+#include "app/kept.h"
 #include "app/nq1.h"
 #include "quic/hold.h"
 #include "quic/stream_out.h"
@@ -66,6 +67,8 @@ static inline int call(nq_stream *s, int16_t type, const uint8_t *data, size_t l
   }
   s->c->hub->calls++;
   s->c->calls++;
+  if (s->keeps)
+    nq_kept_lend(s);
   *msgid = id;
   return rv;
 }
