@@ -75,17 +75,9 @@ EGOAWAY: int
 EUSER: int
 """The code of an error reply that chose none."""
 HANDLER_FAILED: bytes
-"""bytes(iterable_of_ints) -> bytes
-bytes(string, encoding[, errors]) -> bytes
-bytes(bytes_or_buffer) -> immutable copy of bytes_or_buffer
-bytes(int) -> bytes object of size given by the parameter initialized with null bytes
-bytes() -> empty bytes object
-
-Construct an immutable array of bytes from:
-  - an iterable yielding integers in range(256)
-  - a text string encoded using the specified encoding
-  - any object implementing the buffer API.
-  - an integer"""
+"""What the caller of a request is told when its handler raised."""
+ETOOBIG: int
+"""The code of an error reply: the request or its reply is above the peer's `Limits.max_message_size`."""
 
 _Buffer = bytes | bytearray | memoryview
 _Blob = str | PathLike[str] | bytes | bytearray | memoryview

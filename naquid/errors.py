@@ -11,6 +11,7 @@ from ._naquid import (
     CODE_OVERLOAD,
     CODE_TOO_BIG,
     CODE_UNKNOWN_PROTOCOL,
+    ETOOBIG,
     WHY_APP,
     WHY_HANDSHAKE_TIMEOUT,
     WHY_IDLE,
@@ -200,7 +201,8 @@ class RpcError(Error):
 
     Attributes:
         payload: bytes of the reply.
-        code: negative result; -7 (naquid.EUSER) unless the handler chose another.
+        code: negative result; -7 (naquid.EUSER) unless the handler chose another. naquid.ETOOBIG: the request, or the
+            reply that the handler gave, is above the peer's `Limits.max_message_size`.
     """
 
     payload: bytes
@@ -213,7 +215,8 @@ class RpcError(Error):
         if not -32768 <= code < 0:
             raise ValueError(f"the code of an RpcError is -32768 to -1, not {code}")
         payload = bytes(memoryview(payload))  # no int, no list
-        super().__init__(f"error reply {code}: {payload[:64]!r}")
+        said = "a message above the peer's Limits.max_message_size" if code == ETOOBIG and not payload else None
+        super().__init__(f"error reply {code}: {said or repr(payload[:64])}")
         self.payload = payload
         self.code = code
 

@@ -85,6 +85,8 @@ class LoopStats(TypedDict):
     """Something of this system was missing: memory, a way to the address."""
     lost_packets: int
     """Of connections that have ended."""
+    too_big: int
+    """Requests, notifications and replies that came, were above `Limits.max_message_size`, and were dropped."""
     datagrams_dropped: int
     """DATAGRAM frames (RFC 9221) that were not delivered; the sum of the next ones."""
     datagrams_dropped_memory: int

@@ -51,6 +51,7 @@ cdef extern from "engine.h" nogil:
         NQ_EV_RPC_REQUEST
         NQ_EV_RPC_NOTIFY
         NQ_EV_RPC_REPLY
+        NQ_EV_RPC_CANCEL
         NQ_EV_STREAM_FIN
         NQ_EV_STREAM_RESET
         NQ_EV_STREAM_STOP
@@ -79,6 +80,9 @@ cdef extern from "engine.h" nogil:
     enum:
         NQ_CALL_TIMEOUT
         NQ_CALL_GONE
+        NQ_CALL_TOOBIG
+    enum:
+        NQ_RPC_TOOBIG
 
     enum:
         NQ_WHY_APP
@@ -235,6 +239,7 @@ cdef extern from "engine.h" nogil:
         uint64_t handshakes_failed_tls, handshakes_failed_timeout, handshakes_failed_protocol
         uint64_t handshakes_failed_closed, handshakes_failed_system
         uint64_t lost_packets
+        uint64_t too_big
         uint64_t datagrams_dropped
         uint64_t datagrams_dropped_memory, datagrams_dropped_unhandled, datagrams_dropped_tasks
         uint64_t datagrams_dropped_queue, datagrams_dropped_unsent
