@@ -61,12 +61,13 @@ cdef class BaseConnection(ConnCore):
             self.loop.pop_context(before)
         return 0
 
-    cdef int run_task(self, object fn, object result, int kind) except -1:
+    cdef bint run_task(self, object fn, object result, int kind) except -1:
         work = coroutine_of(result)
-        if work is not None:
-            serve = self._serve_connect if kind == TASK_CONNECT else self._serve
-            start_task(new_task(self, None, result, work, kind), serve(work, fn))
-        return 0
+        if work is None:
+            return False
+        serve = self._serve_connect if kind == TASK_CONNECT else self._serve
+        start_task(new_task(self, None, result, work, kind), serve(work, fn))
+        return True
 
     cdef int refuse_peer(self) except -1:
         if not self.client and not self.closed and not self.closing:
@@ -225,9 +226,8 @@ cdef class BaseConnection(ConnCore):
             return callback_failed(self.loop, handler)
         result = <object>r
         Py_XDECREF(r)
-        if result is not None:
+        if result is not None and self.run_task(handler, result, TASK_DATAGRAM):
             self.app.datagram_tasks = True
-            self.run_task(handler, result, TASK_DATAGRAM)
         return 0
 
     cdef int ev_pong(self, const en.nq_event *e) except -1:
