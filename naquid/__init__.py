@@ -6,7 +6,19 @@ The asyncio interface is in here: `connect`, `serve`, `Handlers`. `naquid.capi` 
 from __future__ import annotations
 
 try:
-    from ._naquid import EALLOC, EGOAWAY, ENOTSUPPORT, ETIMEOUT, EUSER, OK, Deferred, RpcBatch, limits_table, versions
+    from ._naquid import (
+        EALLOC,
+        EGOAWAY,
+        ENOTSUPPORT,
+        ETIMEOUT,
+        ETOOBIG,
+        EUSER,
+        OK,
+        Deferred,
+        RpcBatch,
+        limits_table,
+        versions,
+    )
 except ImportError as error:
     if error.name not in (f"{__name__}._naquid", "_naquid"):  # something that the extension itself imports
         raise
@@ -74,6 +86,7 @@ __all__ = [
     "EGOAWAY",
     "ENOTSUPPORT",
     "ETIMEOUT",
+    "ETOOBIG",
     "EUSER",
     "OK",
     "Backoff",

@@ -53,6 +53,7 @@ ENOTSUPPORT: int
 EALLOC: int
 EGOAWAY: int
 EUSER: int
+ETOOBIG: int
 
 _Buffer = bytes | bytearray | memoryview
 _Blob = str | PathLike[str] | bytes | bytearray | memoryview

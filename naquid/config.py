@@ -43,7 +43,8 @@ class Limits:
     keep_alive: float = 0.0
     """Send a PING after this much silence; 0 never. Seconds, 0 to 86400."""
     max_message_size: int = 16 << 20
-    """One record or RPC payload; larger ones close the stream. Bytes, 1 to 4294967295."""
+    """One record or RPC payload; a larger record closes its stream, a larger message of RPC is dropped. Bytes, 1 to
+    4294967295."""
     max_assembly: int = 64 << 20
     """Incomplete messages of a connection; above it streams wait for each other, at twice as much one is closed. Bytes,
     64 KiB to 64 GiB."""

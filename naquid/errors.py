@@ -9,6 +9,7 @@ from ._naquid import (
     CODE_FRAME_ERROR,
     CODE_OVERLOAD,
     CODE_TOO_BIG,
+    ETOOBIG,
     WHY_APP,
     WHY_HANDSHAKE_TIMEOUT,
     WHY_IDLE,
@@ -131,7 +132,8 @@ class RpcError(Error):
 
     Attributes:
         payload: bytes of the reply.
-        code: negative result; -7 (naquid.EUSER) unless the handler chose another.
+        code: negative result; -7 (naquid.EUSER) unless the handler chose another. naquid.ETOOBIG: the request, or the
+            reply that the handler gave, is above the peer's `Limits.max_message_size`.
     """
 
     def __init__(self, payload: bytes = b"", code: int = -7) -> None:
@@ -140,7 +142,8 @@ class RpcError(Error):
         if not -32768 <= code < 0:
             raise ValueError(f"the code of an RpcError is -32768 to -1, not {code}")
         payload = bytes(memoryview(payload))  # no int, no list
-        super().__init__(f"error reply {code}: {payload[:64]!r}")
+        said = "a message above the peer's Limits.max_message_size" if code == ETOOBIG and not payload else None
+        super().__init__(f"error reply {code}: {said or repr(payload[:64])}")
         self.payload = payload
         self.code = code
 

@@ -64,6 +64,8 @@ class LoopStats(TypedDict):
     """Completed, in both roles."""
     lost_packets: int
     """Of connections that have ended."""
+    too_big: int
+    """Requests, notifications and replies that came, were above `Limits.max_message_size`, and were dropped."""
     datagrams_dropped: int
     """Datagrams that came, and that there was no memory to deliver."""
     unreachable: int

@@ -51,6 +51,7 @@ cdef extern from "engine.h" nogil:
         NQ_EV_RPC_REQUEST
         NQ_EV_RPC_NOTIFY
         NQ_EV_RPC_REPLY
+        NQ_EV_RPC_CANCEL
         NQ_EV_STREAM_FIN
         NQ_EV_STREAM_RESET
         NQ_EV_STREAM_STOP
@@ -78,6 +79,9 @@ cdef extern from "engine.h" nogil:
     enum:
         NQ_CALL_TIMEOUT
         NQ_CALL_GONE
+        NQ_CALL_TOOBIG
+    enum:
+        NQ_RPC_TOOBIG
 
     enum:
         NQ_WHY_APP
@@ -232,6 +236,7 @@ cdef extern from "engine.h" nogil:
         uint64_t accepted, refused, retries_sent, resets_sent, version_negotiations, forwarded
         uint64_t handshakes
         uint64_t lost_packets
+        uint64_t too_big
         uint64_t datagrams_dropped
         uint64_t unreachable
         uint64_t mtu_fallbacks

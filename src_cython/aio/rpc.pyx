@@ -20,6 +20,9 @@ cdef object call_error(bint local, int result, bytes payload):
             return errors.RpcError(payload, result)
         if result == R_TIMEOUT:
             return errors.CallTimeout("no reply came within the call's timeout")
+        if result == R_TOOBIG:
+            return errors.MessageTooBig("the reply is larger than this side's Limits.max_message_size; raise it, or "
+                                        "ask for the answer in parts")
         return MemoryError(*NO_MEMORY.args)
     except MemoryError:
         return NO_MEMORY
@@ -309,8 +312,9 @@ cdef class BaseRpc(AioStream):
         """Sends a request and returns at once; on_reply(result: int, payload: bytes) is called exactly once.
 
         type: 1 to 32767. timeout: seconds; None is the stream's. result is 0, the negative code of an error reply,
-        naquid.ETIMEOUT, naquid.EALLOC when there was no memory for the reply, or naquid.EGOAWAY when the stream or
-        connection ended. Returns the message ID for `cancel`.
+        naquid.ETIMEOUT, naquid.ETOOBIG when request or reply is above a max_message_size, naquid.EALLOC when there was
+        no memory for the reply, or naquid.EGOAWAY when the stream or connection ended.
+        Returns the message ID for `cancel`.
         Raises ConnectionLost, MessageTooBig, QueueFull, ValueError.
         """
         cdef uint32_t msgid = 0
@@ -331,7 +335,8 @@ cdef class BaseRpc(AioStream):
         call waits for that, for at most its timeout, and is sent then.
 
         Raises ConnectionLost when the stream or connection is gone, MessageTooBig, QueueFull, ValueError for a type
-        out of range. Awaiting raises RpcError for an error reply, CallTimeout, ConnectionLost.
+        out of range. Awaiting raises RpcError for an error reply, with the code naquid.ETOOBIG when the peer's
+        max_message_size is below the payload; CallTimeout, ConnectionLost, MessageTooBig for a reply above this side's.
         """
         cdef Call call
         cdef Reply reply

@@ -368,8 +368,8 @@ cdef class AioStream(RpcCore):
     @property
     def is_writable(self):
         """False while nothing more should be sent: the send queue was above `Limits.send_high` and is not down to
-        `send_low` yet, or that of the connection above half of `max_send_queue` and not down to a quarter; or sending is
-        over. `drain()` waits for True."""
+        `send_low` yet, or that of the connection above half of `max_send_queue` and not down to a quarter; or sending
+        is over. `drain()` waits for True."""
         if self.closed or self.finished or self.stop_code >= 0 or self.loop.l == NULL:
             return False
         return not self.over_high and en.nq_stream_writable(own(self.loop), self.handle) == 0

@@ -124,6 +124,9 @@ cdef int dispatch_event(Loop loop, const en.nq_event *e) except -1:
     elif kind == en.NQ_EV_RPC_NOTIFY:
         if en.nq_rpc_deliver(loop.l, e, &p) and p != NULL:
             (<RpcCore>p).ev_notify(e)
+    elif kind == en.NQ_EV_RPC_CANCEL:
+        if en.nq_rpc_deliver(loop.l, e, &p) and p != NULL:
+            (<RpcCore>p).ev_cancelled(e)
     elif kind == en.NQ_EV_DATAGRAM:
         p = en.nq_conn_user(loop.l, e.handle)
         if p != NULL:

@@ -43,6 +43,9 @@ cdef class RpcCore(StreamCore):
         payload = event_bytes(e)
         return self.notification(handler, type_, payload)
 
+    cdef int ev_cancelled(self, const en.nq_event *e) except -1:
+        return 0
+
     cdef bint ev_undelivered(self, const en.nq_event *e) except -1:
         return e.kind == en.NQ_EV_RPC_REQUEST and en.nq_rpc_reply(self.loop.l, e.handle, e.msgid, R_ALLOC, NULL, 0) >= 0
 
@@ -87,7 +90,7 @@ cdef class RpcCore(StreamCore):
         except Exception as exc:
             self.loop.failed(exc, where)
         if mine(self.loop):  # sys.unraisablehook may have closed it
-            en.nq_rpc_reply(own(self.loop), self.handle, msgid, R_USER, NULL, 0)
+            en.nq_rpc_reply(own(self.loop), self.handle, msgid, R_TOOBIG if rc == en.NQ_ERR_TOOBIG else R_USER, NULL, 0)
         return 0
 
     # ---- calls of this side ----

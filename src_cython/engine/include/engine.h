@@ -63,8 +63,10 @@ typedef enum nq_event_kind {
   NQ_EV_STREAM_RECORD, /* one record */
   NQ_EV_RPC_REQUEST, /* type, msgid, data */
   NQ_EV_RPC_NOTIFY, /* type, data */
-  NQ_EV_RPC_REPLY, /* type = result, msgid, data, user = the call's user. flags: NQ_EVF_LOCAL: no reply came, code
-                      = NQ_CALL_TIMEOUT or NQ_CALL_GONE. Exactly one for every call that was not cancelled */
+  NQ_EV_RPC_REPLY, /* type = result, msgid, data, user = the call's user. flags: NQ_EVF_LOCAL: there is no reply, code
+                      = NQ_CALL_*. Exactly one for every call that was not cancelled */
+  NQ_EV_RPC_CANCEL, /* msgid: the peer has given that call up, and waits for no reply to it; of any number, also one
+                       that was answered already. A request that was held back is not delivered then */
   NQ_EV_STREAM_FIN, /* the peer finished sending (all data was delivered) */
   NQ_EV_STREAM_RESET, /* the peer reset its sending side: code. flags NQ_EVF_LOCAL: this side gave the stream up, both
                          directions, with this code, for what came is no message, is too large, or could not be kept.
@@ -103,8 +105,13 @@ enum {
   NQ_EVF_DELIVERED = 64
 };
 
-/* code of a local RPC_REPLY: the deadline of the call passed; or its stream or connection ended first. */
-enum { NQ_CALL_TIMEOUT = 1, NQ_CALL_GONE = 2 };
+/* code of a local RPC_REPLY: the deadline of the call passed; its stream or connection ended first; its reply came, and
+ * is above this side's max_message_size. */
+enum { NQ_CALL_TIMEOUT = 1, NQ_CALL_GONE = 2, NQ_CALL_TOOBIG = 3 };
+
+/* The result of a reply to a request that was above the max_message_size of the side that got it; or that stands for a
+ * reply which was above that of its sender. */
+enum { NQ_RPC_TOOBIG = -8 };
 
 /* why of NQ_EV_CONN_CLOSE */
 enum {
@@ -231,6 +238,7 @@ typedef struct nq_loop_stats {
   uint64_t accepted, refused, retries_sent, resets_sent, version_negotiations, forwarded;
   uint64_t handshakes; /* completed */
   uint64_t lost_packets; /* of connections that have ended */
+  uint64_t too_big; /* requests, notifications and replies that came, were above max_message_size, and were dropped */
   uint64_t datagrams_dropped; /* that came, and that there was no memory to deliver */
   uint64_t
       unreachable; /* datagrams of which the system, or a host on the way by ICMP, said that they do not get through */
@@ -511,17 +519,19 @@ typedef struct nq_payload {
  * error, which is that of the next. */
 int nq_rpc_call_row(nq_loop *l, nq_handle s, int16_t type, const nq_payload *v, uint32_t n, uint64_t timeout,
                     void *user, uint32_t *msgid, uint32_t *made);
-/* Message IDs of this side's calls are 1 to max and then 1 again; without it max is UINT32_MAX. NQ_ERR_ARG: 0. */
+/* Message IDs of this side's calls are 1 to max and then 1 again; max is UINT32_MAX - 1 without it, and at most.
+ * NQ_ERR_ARG: 0. */
 int nq_rpc_max_msgid(nq_loop *l, nq_handle s, uint32_t max);
 /* The next call gets the ID after this one: for a stream that stands for another. */
 int nq_rpc_last_msgid(nq_loop *l, nq_handle s, uint32_t last);
 /* The user of the call that waits under this ID, whatever number it is; NULL: there is none. */
 void *nq_rpc_pending(const nq_loop *l, nq_handle s, uint32_t msgid);
-/* Forgets a call: no event for it any more. Returns its user, or NULL. */
+/* Forgets a call: no event for it any more, and the peer is told with the next packets (NQ_EV_RPC_CANCEL there), as it
+ * is of calls that get no reply in time. Returns its user, or NULL. */
 void *nq_rpc_cancel(nq_loop *l, nq_handle s, uint32_t msgid);
-/* Before an RPC_REQUEST, an RPC_NOTIFY or a STREAM_FIN of the batch is dispatched: 1: now, and *user is that of its
- * stream; 0: not now, for the connection has been held since the poll: the event comes again, in its turn; or the
- * stream is gone. */
+/* Before an RPC_REQUEST, an RPC_NOTIFY, an RPC_CANCEL or a STREAM_FIN of the batch is dispatched: 1: now, and *user is
+ * that of its stream; 0: not now, for the connection has been held since the poll: the event comes again, in its turn;
+ * or the stream is gone. */
 int nq_rpc_deliver(nq_loop *l, const nq_event *e, void **user);
 /* Queues a notification, which nothing answers. type is above 0. Returns as nq_stream_send. */
 int nq_rpc_notify(nq_loop *l, nq_handle s, int16_t type, const uint8_t *data, size_t len);
