@@ -51,7 +51,7 @@ cdef class BaseConnection(ConnCore):
     cdef int ended(self) except -1   # The object has ended: wakes all that wait, and calls on_disconnect.
     # Calls a handler of the connection itself; a coroutine becomes a task.
     cdef int run_handler(self, object fn, tuple args, int kind) except -1
-    cdef int run_task(self, object fn, object result, int kind) except -1
+    cdef bint run_task(self, object fn, object result, int kind) except -1  # False: the result is not awaited.
     cdef int refuse_peer(self) except -1  # on_connect has failed: a server closes the connection.
     cdef int wait_for_turn(self, object what) except -1  # Puts it into `waiting`.
     cdef int end_work(self, bint in_order) except -1

@@ -66,12 +66,13 @@ cdef class BaseConnection(ConnCore):
     cdef int handler_failed(self, object exc, object where, object type) except -1:
         return report_failure(self.loop, self.app, self, None, None, exc, where)
 
-    cdef int run_task(self, object fn, object result, int kind) except -1:
+    cdef bint run_task(self, object fn, object result, int kind) except -1:
         work = coroutine_of(result)
-        if work is not None:
-            serve = self._serve_connect if kind == TASK_CONNECT else self._serve
-            start_task(new_task(self, None, result, work, kind), serve(work, fn))
-        return 0
+        if work is None:
+            return False
+        serve = self._serve_connect if kind == TASK_CONNECT else self._serve
+        start_task(new_task(self, None, result, work, kind), serve(work, fn))
+        return True
 
     cdef int refuse_peer(self) except -1:
         if not self.client and not self.closed and not self.closing:
@@ -245,9 +246,8 @@ cdef class BaseConnection(ConnCore):
             return handler_raised(self, handler, None)
         result = <object>r
         Py_XDECREF(r)
-        if result is not None:
+        if result is not None and self.run_task(handler, result, TASK_DATAGRAM):
             self.app.datagram_tasks = True
-            self.run_task(handler, result, TASK_DATAGRAM)
         return 0
 
     cdef int ev_pong(self, const en.nq_event *e) except -1:

@@ -38,6 +38,7 @@ cdef class AioStream(RpcCore):
     cdef list write_waiters          # The futures of those that wait for the send queue.
     cdef list close_waiters          # The futures of those that wait for the end.
     cdef int begin(self) except -1   # Calls its handler.
+    cdef bint attended(self) except -1
     cdef int end_tasks(self) except -1  # This side has reset it: ends the tasks that are for it.
     cdef int stop_reading(self) except -1  # Wakes those that wait for more, as none will come.
     cdef int wake_all(self) except -1  # Wakes all that wait, as the stream has ended.

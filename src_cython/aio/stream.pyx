@@ -89,9 +89,10 @@ cdef class AioStream(RpcCore):
     cdef int ev_reset(self, const en.nq_event *e) except -1:
         self.reset_code = <int64_t>e.code
         self.given_up = (e.flags & en.NQ_EVF_LOCAL) != 0
+        cdef bint attended = self.attended()
         if self.read_waiters is not None:
             wake_waiters(self.loop, self.read_waiters, None)
-        return cut_handler(self)
+        return 0 if attended else cut_handler(self)
 
     cdef bint ev_undelivered(self, const en.nq_event *e) except -1:
         if RpcCore.ev_undelivered(self, e):
@@ -119,6 +120,7 @@ cdef class AioStream(RpcCore):
         self.closed = True
         self.last_id = en.nq_stream_id(self.loop.l, self.handle)
         self.close_code = <int64_t>e.code
+        self.told = self.told or bool(self.close_waiters)
         self.wake_all()
         if self.serving is not None:
             know(self)
@@ -351,8 +353,13 @@ cdef class AioStream(RpcCore):
                 wake_waiters(self.loop, self.write_waiters, None)
             self.end_tasks()
 
+    cdef bint attended(self) except -1:
+        """Whether somebody waits for something of the stream. A reset of one direction is told to who uses that; who
+        uses the other, or waits for the end of both, goes on."""
+        return bool(self.read_waiters) or bool(self.write_waiters) or bool(self.close_waiters)
+
     cdef int end_tasks(self) except -1:
-        if self.serving is not None and self.serving.task is not current_task(self.loop):
+        if self.serving is not None and not self.attended() and self.serving.task is not current_task(self.loop):
             cut_handler(self)
         return 0
 

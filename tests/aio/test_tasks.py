@@ -162,16 +162,26 @@ def test_plain_datagram_handlers_are_called_while_tasks_wait(run_sim: OnSim, ben
 
     async def main() -> None:
         count = Count()
-        app = app_of(count)
-        app.datagram(lambda conn, data: heard.append(data))
+        app = naquid.Handlers()
+
+        @app.datagram  # type: ignore[type-var]
+        def datagram(conn: naquid.Connection, data: bytes) -> bool:
+            heard.append(data)
+            return True
+
+        @app.rpc("work")
+        async def request(rpc: naquid.Rpc, type: int, payload: bytes) -> bytes:
+            return await count.work("request")
+
         limits = naquid.Limits(max_handler_tasks=1)
         async with bench.pair(app, server={"limits": limits}) as (_, conn):
             rpc = await conn.open_rpc("work")
             call = asyncio.ensure_future(rpc.call(1))
             await asyncio.sleep(1)
-            conn.send_datagram(b"x")
-            await asyncio.sleep(1)
-            assert heard == [b"x"]
+            for _ in range(3):  # a result that nobody can await makes no task of it
+                conn.send_datagram(b"x")
+                await asyncio.sleep(1)
+            assert heard == [b"x"] * 3
             count.go.set()
             assert await call == b"request"
 
@@ -366,6 +376,40 @@ def test_a_stream_that_is_reset_ends_its_handler(run: Variant, bench: Bench) -> 
             streams["local"].reset(5)
             await until(lambda: "local" in ends)
             await until(lambda: not server._tasks)
+
+    run(main)
+
+
+def test_a_reset_of_one_direction_leaves_the_other(run: Variant, bench: Bench) -> None:
+    """To a handler that waits for the end of both, while another task uses the stream."""
+
+    async def main() -> None:
+        taken: list[naquid.RawStream] = []
+        ends: list[str] = []
+        app = naquid.Handlers()
+
+        @app.raw_stream("both")
+        async def take(stream: naquid.RawStream) -> None:
+            taken.append(stream)
+            await asyncio.gather(stream.wait_closed())
+            ends.append("closed")
+
+        async with bench.pair(app) as (_, conn):
+            for resets in ("peer", "local"):
+                stream = await conn.open_raw_stream("both")
+                stream.write(b"x")
+                await until(lambda: taken)
+                other = taken.pop()
+                resetter, writer = (stream, other) if resets == "peer" else (other, stream)
+                resetter.reset(7)
+                with pytest.raises(naquid.StreamReset):
+                    await writer.read(-1)
+                writer.write(b"the other direction")
+                writer.write_eof()
+                got = await resetter.read(-1)
+                assert got.removeprefix(b"x") == b"the other direction"
+                await until(lambda: ends == ["closed"])
+                ends.clear()
 
     run(main)
 

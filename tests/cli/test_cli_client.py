@@ -30,7 +30,7 @@ def upper(rpc, type, payload):
 
 @app.rpc("never")
 def never(rpc, type, payload):
-    rpc.defer()
+    assert rpc.current_msgid  # so that the reply comes later, which is never
 
 @app.rpc("leave")
 async def leave(rpc, type, payload):
