@@ -29,6 +29,7 @@ from .errors import (
     RpcError,
     StreamClosed,
     StreamError,
+    StreamRefused,
     StreamReset,
 )
 from .native import get_include, native_api
@@ -108,6 +109,7 @@ __all__ = [
     "StreamClosed",
     "StreamError",
     "StreamReader",
+    "StreamRefused",
     "StreamReset",
     "StreamWriter",
     "TlsConfig",

@@ -33,6 +33,8 @@ from .raw_stream import RawStream
 from .rpc import Rpc
 from .stream import Stream
 
+CODE_UNKNOWN_PROTOCOL: int
+"""The code of a stream that is reset because there is no handler of its name."""
 CODE_FRAME_ERROR: int
 """The code of a stream that is ended because bytes came that are no frame."""
 CODE_TOO_BIG: int
@@ -312,6 +314,11 @@ class RpcCore(StreamCore):
 class AioStream(RpcCore):
     """What streams of all kinds have in common; `naquid.Rpc`, `naquid.Stream` and `naquid.RawStream` add the rest."""
 
+    @property
+    def data(self) -> Any:
+        """The program's own: any object, None until it is set. It is freed with this object."""
+    @data.setter
+    def data(self, value: Any) -> None: ...
     def use_native(self, capsule: object | None) -> None:
         """Gives the events of this stream to the C functions of a PyCapsule (see naquid_native.h), or with None back to
         Python. Replies to calls that Python made still come to Python. Raises TypeError, ConfigError, StreamClosed."""
@@ -495,6 +502,9 @@ class RpcBatch:
 @final
 class BatchHandler:
     """Wraps a function that takes an RpcBatch and returns one reply for each request."""
+    @property
+    def fn(self) -> Callable[[RpcBatch], Any]:
+        """The function that was given."""
     def __init__(self, fn: Callable[[RpcBatch], Any]) -> None: ...
 
 @final
@@ -508,6 +518,12 @@ class Deferred:
 @disjoint_base
 class BaseConnection(ConnCore):
     """A connection's state; naquid.Connection adds the coroutines."""
+    @property
+    def data(self) -> Any:
+        """The program's own: any object, None until it is set. It stays with the connection, also over its loss and return
+        (`ClientConfig.reconnect`), and is freed with this object."""
+    @data.setter
+    def data(self, value: Any) -> None: ...
     @property
     def used_names(self) -> bool:
         """Whether this side has opened a stream with a name."""

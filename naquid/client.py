@@ -120,7 +120,9 @@ class Connecting:
         if self._app is None:
             app = _no_handlers(config.call_timeout, config.limits.max_handler_tasks)
         else:
-            app = compile_for(self._alpn, self._app, config.call_timeout, config.limits.max_handler_tasks)
+            app = compile_for(
+                self._alpn, self._app, config.call_timeout, config.limits.max_handler_tasks, "connect()"
+            )
         limits = config.limits._engine()
         attempts = _Attempts(config, app, tls, host_name(config.server_name or self._host), limits, self._server)
         connection = await attempts.run(await self._resolve())

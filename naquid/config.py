@@ -45,7 +45,8 @@ class Limits:
     max_message_size: int = 16 << 20
     """One record or RPC payload; larger ones close the stream. Bytes, 1 to 4294967295."""
     max_assembly: int = 64 << 20
-    """Incomplete messages a connection may hold. Bytes, 64 KiB to 64 GiB."""
+    """Incomplete messages of a connection; above it streams wait for each other, at twice as much one is closed. Bytes,
+    64 KiB to 64 GiB."""
     stream_window: int = 16 << 20
     """What the receive window of one stream may grow to. Bytes, 1 KiB to 1 GiB. See RFC 9000 4.1; it begins with 512
     KiB, or with this."""

@@ -147,7 +147,7 @@ class Connection(_naquid.BaseConnection):
 
         call_timeout: seconds, the default for its calls; None is the configuration's. Requests that the peer sends on
         it go to this side's handlers of the same name. A name the peer has no handler for shows at the first call,
-        which raises ConnectionLost. Raises ConnectionLost, QueueFull, ValueError for a name that is no name.
+        which raises StreamRefused. Raises ConnectionLost, QueueFull, ValueError for a name that is no name.
         """
         return await self._open(Rpc, _RPC, name, False, self._timeout(call_timeout))
 

@@ -9,6 +9,7 @@ from ._naquid import (
     CODE_FRAME_ERROR,
     CODE_OVERLOAD,
     CODE_TOO_BIG,
+    CODE_UNKNOWN_PROTOCOL,
     WHY_APP,
     WHY_HANDSHAKE_TIMEOUT,
     WHY_IDLE,
@@ -33,6 +34,7 @@ __all__ = [
     "RpcError",
     "StreamClosed",
     "StreamError",
+    "StreamRefused",
     "StreamReset",
 ]
 
@@ -120,6 +122,31 @@ class StreamReset(StreamError):
 
     def __reduce__(self) -> tuple[type[StreamReset], tuple[int, str]]:
         return type(self), (self.code, self._message)
+
+
+class StreamRefused(StreamReset):
+    """The peer has no handler for a stream that this side opened: none of its name, or none for streams without one.
+
+    It comes with the first answer of the peer, so not from opening the stream but from what is done with it next. What
+    was sent was not handled.
+
+    Attributes:
+        name: the name of the stream, None when it has none.
+        code: 2.
+    """
+
+    def __init__(self, name: str | None) -> None:
+        if name is None:
+            what = "the peer takes no streams of bare bytes without a name; give it a raw_stream handler (uni_stream for "
+            what += "unidirectional ones), or open a stream of a name that it has"
+        else:
+            what = f"the peer has no handler of the name {name!r}, or one of another ALPN name; compare it with the names "
+            what += "that the handlers of the other side have"
+        super().__init__(CODE_UNKNOWN_PROTOCOL, what)
+        self.name = name
+
+    def __reduce__(self) -> tuple[type[StreamRefused], tuple[str | None]]:  # type: ignore[override]
+        return type(self), (self.name,)
 
 
 class StreamClosed(StreamError):

@@ -42,6 +42,9 @@ class Handlers:
     """A collection of handlers, filled by decorators before it is used. Any of them may be a plain function or a
     coroutine function; plain request, notify and datagram handlers take the fast path.
 
+    Adding raises ConfigError for a name that has a handler of this kind already, and once `serve`, `connect` or an
+    `Endpoint` has used the object: what comes later would not be served.
+
     A handler that raises does not end anything else: the exception goes to `sys.unraisablehook`, and the caller of a
     request gets an empty error reply (code -7).
     """
@@ -57,6 +60,51 @@ class Handlers:
         self._datagram: DatagramHandler | None = None
         self._connect: ConnectHandler | None = None
         self._disconnect: DisconnectHandler | None = None
+        self._used = ""  # who has it in another form, so that what is added does not count
+
+    def __copy__(self) -> Handlers:
+        """With the same handlers; what is added to one of both is not in the other."""
+        made = type(self).__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        for slot in _TABLES:
+            setattr(made, slot, dict(getattr(self, slot)))
+        made._used = ""
+        return made
+
+    def include(self, other: Handlers) -> None:
+        """Adds the handlers of another object, such as one that a module of its own has made. Add to that before: what
+        it gets afterwards would not be in here, and raises ConfigError.
+
+        Raises ConfigError, and adds nothing, when both have a handler of one name or of one kind of which there is one
+        (`datagram`, `on_connect`, ...), or when this object is in use already.
+        """
+        if not isinstance(other, Handlers):
+            raise ConfigError(f"include() takes a naquid.Handlers, not {type(other).__name__}")
+        if other is self:
+            raise ConfigError("include() takes another Handlers object, not the same one")
+        self._check_unused("include()")
+        for slot in _TABLES:
+            mine, theirs = getattr(self, slot), getattr(other, slot)
+            for name in mine.keys() & theirs.keys():
+                if _nobody not in (mine[name], theirs[name]):
+                    raise _twice(slot, name, mine[name], theirs[name])
+        for slot in _SLOTS:
+            if getattr(self, slot) is not None and getattr(other, slot) is not None:
+                raise _twice(slot, None, getattr(self, slot), getattr(other, slot))
+        mine_by_name, theirs_by_name = self._by_name(), other._by_name()
+        for name in mine_by_name.keys() & theirs_by_name.keys():
+            mine, theirs = mine_by_name[name], theirs_by_name[name]
+            if mine[0] != theirs[0]:
+                raise _twice(mine[0], name, mine[1], theirs[1])
+        for slot in _TABLES:
+            table = getattr(self, slot)
+            for name, handler in getattr(other, slot).items():
+                if handler is not _nobody or name not in table:
+                    table[name] = handler
+        for slot in _SLOTS:
+            if getattr(other, slot) is not None:
+                setattr(self, slot, getattr(other, slot))
+        other._used = "include()"
 
     def rpc(self, name: str) -> Callable[[_Request], _Request]:
         """Requests on RPC streams of this name: `(rpc, type, payload) -> bytes | None`.
@@ -64,7 +112,7 @@ class Handlers:
         The result is the reply. None: no reply yet, see `Rpc.defer`. Raise `RpcError(payload)` for an error reply.
         At most `Limits.max_handler_tasks` coroutines of one stream run at once; then its requests wait.
         """
-        return self._named(self._requests, name)
+        return self._named("_requests", name)
 
     def rpc_batch(self, name: str) -> Callable[[_Batch], _Batch]:
         """Requests on RPC streams of this name, all of a tick in one call: `(batch) -> list[bytes | None]`.
@@ -74,7 +122,7 @@ class Handlers:
         the function raises, or returns another number of replies, every request of the batch gets an error reply
         (code -7). It must be a plain function: ConfigError for a coroutine function.
         """
-        add = self._named(self._requests, name)
+        add = self._named("_requests", name)
 
         def wrap(handler: _Batch) -> _Batch:
             if inspect.iscoroutinefunction(handler):
@@ -86,7 +134,7 @@ class Handlers:
 
     def rpc_notify(self, name: str) -> Callable[[_Notify], _Notify]:
         """Notifications on RPC streams of this name: `(rpc, type, payload) -> None`."""
-        return self._named(self._notifies, name)
+        return self._named("_notifies", name)
 
     def rpc_native(self, name: str, capsule: object) -> None:
         """Requests and notifications on RPC streams of this name go to C functions, without the interpreter lock.
@@ -95,22 +143,23 @@ class Handlers:
         table leaves out leaves its events to the Python handlers of the name. `serve` and `connect` raise TypeError for
         anything else, and ConfigError for a table of another version of the header.
         """
-        self._named(self._requests, name)(self._requests.get(name, _nobody))
-        self._natives[name] = capsule
+        self._native("_requests", name, capsule)
 
     def stream_native(self, name: str, capsule: object) -> None:
         """Records of streams of this name go to a C function, without the interpreter lock; see `rpc_native`."""
-        self._named(self._streams, name)(self._streams.get(name, _nobody))
-        self._natives[name] = capsule
+        self._native("_streams", name, capsule)
 
     def datagram_native(self, capsule: object) -> None:
         """Datagrams go to a C function, without the interpreter lock; see `rpc_native`."""
+        self._check_unused("a native handler of datagrams")
+        if None in self._natives:
+            raise _twice("_natives", None, self._natives[None], capsule)
         self._natives[None] = capsule
 
     def stream(self, name: str) -> Callable[[_Stream], _Stream]:
         """Record streams of this name: `async (stream) -> None`. The stream is closed when the coroutine ends, and
         reset when it raises; a plain function leaves it open."""
-        return self._named(self._streams, name)
+        return self._named("_streams", name)
 
     @overload
     def raw_stream(self, handler: _RawStream) -> _RawStream: ...
@@ -125,7 +174,7 @@ class Handlers:
         here too, unless `uni_stream` is set. With a name (`@app.raw_stream("upload")`): raw streams of that name.
         """
         if isinstance(handler, str):
-            return self._named(self._raw_named, handler)
+            return self._named("_raw_named", handler)
         return self._only("_raw", handler)
 
     @overload
@@ -165,10 +214,52 @@ class Handlers:
         """A handler that there is one of; `@app.datagram` and `@app.datagram()` are the same."""
         if handler is ...:
             return functools.partial(self._only, slot)
-        setattr(self, slot, _callable(handler))
+        handler = _callable(handler)
+        self._check_unused(f"a handler of {_KINDS[slot]}")
+        if getattr(self, slot) is not None:
+            raise _twice(slot, None, getattr(self, slot), handler)
+        setattr(self, slot, handler)
         return handler
 
-    def _named(self, handlers: dict[str, Any], name: str) -> Callable[[Any], Any]:
+    def _named(self, slot: str, name: str) -> Callable[[Any], Any]:
+        self._check_name(name)
+        handlers: dict[str, Any] = getattr(self, slot)
+
+        def add(handler: Any) -> Any:
+            if not isinstance(handler, _naquid.BatchHandler):
+                handler = _callable(handler)
+            self._check_unused(f"the handler of {_KINDS[slot]} {name!r}")
+            if handlers.get(name, _nobody) is not _nobody:
+                raise _twice(slot, name, handlers[name], handler)
+            handlers[name] = handler
+            return handler
+
+        return add
+
+    def _native(self, slot: str, name: str, capsule: object) -> None:
+        self._check_name(name)
+        self._check_unused(f"the native handler of {_KINDS[slot]} {name!r}")
+        if name in self._natives:
+            raise _twice("_natives", name, self._natives[name], capsule)
+        getattr(self, slot).setdefault(name, _nobody)
+        self._natives[name] = capsule
+
+    def _by_name(self) -> dict[str, tuple[str, Any]]:
+        """Each name, what its streams are, and a handler of it."""
+        found: dict[str, tuple[str, Any]] = {}
+        for slot, kind in (("_requests", "_requests"), ("_notifies", "_requests"), *((s, s) for s in _TABLES[2:4])):
+            for name, handler in getattr(self, slot).items():
+                found.setdefault(name, (kind, handler))
+        return found
+
+    def _check_unused(self, what: str) -> None:
+        if self._used:
+            raise ConfigError(
+                f"{what} comes too late: {self._used} has used these handlers already, and would not see it; add all "
+                f"handlers before {self._used}"
+            )
+
+    def _check_name(self, name: object) -> None:
         if not isinstance(name, str):
             raise ConfigError(
                 f'a stream name is a str, not {type(name).__name__}: write it in parentheses, as in @app.rpc("name")'
@@ -176,14 +267,8 @@ class Handlers:
         if not 1 <= len(name.encode()) <= 255 or "\0" in name:
             raise ConfigError(f"stream name {name!r:.80}: a name is 1 to 255 bytes long and has no NUL")
 
-        def add(handler: Any) -> Any:
-            handlers[name] = handler if isinstance(handler, _naquid.BatchHandler) else _callable(handler)
-            return handler
-
-        return add
-
-    def _compile(self, call_timeout: float, max_tasks: int) -> _naquid.AppCore:
-        """The handlers in the engine's form. Handlers added later do not count."""
+    def _compile(self, call_timeout: float, max_tasks: int, user: str = "serve()") -> _naquid.AppCore:
+        """The handlers in the engine's form, for this function of naquid. From now on none can be added."""
         app = _naquid.AppCore(max_tasks, call_timeout)
         rpcs = self._requests.keys() | self._notifies.keys()
         kinds: list[tuple[str, set[str]]] = [
@@ -214,7 +299,41 @@ class Handlers:
         for native, capsule in self._natives.items():
             _naquid.attach_native(app, native, capsule)
         app.set_events(self._datagram, self._connect, self._disconnect)
+        self._used = self._used or user
         return app
+
+
+# The tables of handlers by name, and the handlers of which there is one.
+_TABLES = ("_requests", "_notifies", "_streams", "_raw_named", "_natives")
+_SLOTS = ("_raw", "_uni", "_datagram", "_connect", "_disconnect")
+_KINDS = {
+    "_requests": "rpc",
+    "_notifies": "rpc_notify",
+    "_streams": "stream",
+    "_raw_named": "raw_stream",
+    "_natives": "native handler",
+    "_raw": "raw_stream",
+    "_uni": "uni_stream",
+    "_datagram": "datagram",
+    "_connect": "on_connect",
+    "_disconnect": "on_disconnect",
+}
+
+
+def _twice(slot: str, name: str | None, first: object, second: object) -> ConfigError:
+    what = _KINDS[slot] if name is None else f"the name {name!r}"
+    return ConfigError(
+        f"{what} has two handlers, {_named_as(first)} and {_named_as(second)}: "
+        + ("leave one out" if name is None else "rename or leave out one")
+    )
+
+
+def _named_as(handler: object) -> str:
+    """How a message names a handler: "chat.join" (of rpc_batch, what it wraps)."""
+    if isinstance(handler, _naquid.BatchHandler):
+        handler = handler.fn
+    name = getattr(handler, "__qualname__", None)
+    return repr(handler) if name is None else f"{getattr(handler, '__module__', '?')}.{name}"
 
 
 Apps = Handlers | Mapping[str, Handlers]
@@ -249,10 +368,12 @@ def compile_apps(apps: Apps, call_timeout: float, max_tasks: int) -> _naquid.App
     return made[0]
 
 
-def compile_for(alpn: str | None, app: Handlers, call_timeout: float, max_tasks: int) -> _naquid.AppCore:
+def compile_for(
+    alpn: str | None, app: Handlers, call_timeout: float, max_tasks: int, user: str = "serve()"
+) -> _naquid.AppCore:
     """The handlers of connections with this ALPN name. Where it is none of naquid's, and none of them has a name, there
     is nothing but bare bytes on the wire."""
-    core = app._compile(call_timeout, max_tasks)
+    core = app._compile(call_timeout, max_tasks, user)
     if alpn is not None and not alpn.startswith("nq/") and not core.named:
         core.speak_raw()
     return core

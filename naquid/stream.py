@@ -28,7 +28,8 @@ class Stream(_naquid.BaseStream):
         64 KiB or more of bytes, or of a memoryview of bytes, are not copied but kept until all of it is acknowledged,
         or the stream has ended. Everything else is copied.
 
-        Raises StreamReset, StreamClosed, ConnectionLost, MessageTooBig, QueueFull.
+        Raises StreamReset, StreamRefused when the peer has no handler of this name, StreamClosed, ConnectionLost,
+        MessageTooBig, QueueFull.
         """
         while (waiter := self._drain_wait()) is not None:
             await waiter

@@ -63,10 +63,15 @@ def text_after(body: list[ast.stmt], at: int) -> str | None:
     return None
 
 
+def is_setter(node: Definition) -> bool:
+    """The text of a property stands at its getter."""
+    return any(isinstance(each, ast.Attribute) and each.attr == "setter" for each in node.decorator_list)
+
+
 def places(body: list[ast.stmt], inside: str = "") -> Iterator[Place]:
     """The public names of a module or class, with what is in them."""
     for at, node in enumerate(body):
-        if isinstance(node, Definition) and not node.name.startswith("_"):
+        if isinstance(node, Definition) and not node.name.startswith("_") and not is_setter(node):
             name = inside + node.name
             written = ast.get_docstring(node)
             yield Place(name, node, written, said(name) or written)

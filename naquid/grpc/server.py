@@ -58,6 +58,8 @@ class Services:
                 self._add(path.decode() if isinstance(path, bytes) else path, handler)
 
     def _add(self, path: str, handler: Any) -> None:
+        for table in (self._app._requests, self._app._streams):
+            table.pop(path, None)  # generated code registers each method twice
         if handler.request_streaming or handler.response_streaming:
             self._app.stream(path)(self._streaming(handler))
         else:

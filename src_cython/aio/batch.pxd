@@ -2,7 +2,7 @@
 
 # A batch handler: what stands in HandlerEntry.handler for a function that takes all requests of a tick.
 cdef class BatchHandler:
-    cdef object fn                   # The function that takes an RpcBatch.
+    cdef readonly object fn          # The function that takes an RpcBatch.
 
 cdef class RpcBatch(Requests):
     cdef list rpcs_                  # The property `rpcs`, made when it is first asked for.

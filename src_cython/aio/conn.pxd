@@ -21,6 +21,7 @@ cdef class BaseConnection(ConnCore):
     cdef bint closing                # close() was called, and the end is to come.
     cdef bint reconnects             # A loss is not the end of the object: a new connection takes its place.
     cdef bint watched                # _changed() is to be called when the state has changed.
+    cdef Attached attached           # The value of the property `data`. None: it was never set.
     cdef Epoch epoch                 # The present connection of a client's object.
     cdef object attempt              # The future of the attempt to reconnect that is under way, or None.
     cdef int announce(self) except -1

@@ -1,5 +1,5 @@
 # conn.pyx: connections of the asyncio facade. The coroutines are in naquid/connection.py and client.py.
-# needs: core/address core/arguments core/buffers core/callbacks core/conn core/errors core/limits core/loop
+# needs: core/address core/arguments core/buffers core/callbacks core/conn core/core core/errors core/limits core/loop
 # needs: core/stream core/threads core/tls
 # needs: aio/handlers aio/rpc aio/server aio/stream
 
@@ -400,6 +400,18 @@ cdef class BaseConnection(ConnCore):
         self.loop.failed(exc, where)
 
     # ---- knowing ----
+
+    @property
+    def data(self):
+        """The program's own: any object, None until it is set. It stays with the connection, also over its loss and return
+        (`ClientConfig.reconnect`), and is freed with this object."""
+        return None if self.attached is None else self.attached.value
+
+    @data.setter
+    def data(self, value):
+        if self.attached is None:
+            self.attached = Attached.__new__(Attached)
+        self.attached.value = value
 
     def _info(self):
         """nq_conn_info as a dict; None when the connection is gone."""

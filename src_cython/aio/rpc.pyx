@@ -1,5 +1,5 @@
 # rpc.pyx: RPC streams. A request costs one bytes object, one vectorcall and one reply call; a reply the same.
-# needs: core/arguments core/buffers core/callbacks core/calls core/errors core/rpc core/threads
+# needs: core/arguments core/buffers core/callbacks core/calls core/core core/errors core/rpc core/threads
 # needs: aio/batch aio/call aio/conn aio/handlers aio/stream
 
 cdef uint64_t timeout_ns(object seconds) except? 0:
@@ -47,6 +47,7 @@ cdef class BaseRpc(AioStream):
     cdef int request(self, object handler, object type, uint32_t msgid, bytes payload) except -1:
         cdef PyObject *r
         cdef int rc
+        self.heard = True
         self.msgid = msgid
         r = call_handler(handler, self, type, None, payload)
         self.msgid = 0
@@ -64,7 +65,9 @@ cdef class BaseRpc(AioStream):
         return self.request_done(msgid, result)
 
     cdef int notification(self, object handler, object type, bytes payload) except -1:
-        cdef PyObject *r = call_handler(handler, self, type, None, payload)
+        cdef PyObject *r
+        self.heard = True
+        r = call_handler(handler, self, type, None, payload)
         if r == NULL:
             return callback_failed(self.loop, handler)
         result = <object>r
@@ -199,6 +202,9 @@ cdef class BaseRpc(AioStream):
             self.successor = conn._open_stream(type(self), 2, self.name, False, self.call_timeout)
             self.successor.on_request = self.on_request
             self.successor.on_notify = self.on_notify
+            if self.attached is None:
+                self.attached = Attached.__new__(Attached)
+            self.successor.attached = self.attached
             self.successor.last_msgid = self.last_msgid
             # `cancel` takes old ones for no new calls.
             en.nq_rpc_last_msgid(peek(self.loop), self.successor.handle, self.last_msgid)
@@ -362,6 +368,8 @@ cdef class BaseRpc(AioStream):
     cdef int ev_reply(self, object cb, int kind, bint local, int result, bytes payload) except -1:
         cdef PyObject *args[3]
         cdef object result_
+        if not local:
+            self.heard = True
         if kind >= CALL_MANY:
             if result == 0:
                 return (<Many>cb).put(kind - CALL_MANY, payload, False)
@@ -383,6 +391,9 @@ cdef class BaseRpc(AioStream):
     def _gone(self):
         """The exception for calls on a stream or connection that went away."""
         self.look_ahead()
+        refusal = None if self.closed_locally else self.refusal()
+        if refusal is not None:
+            return refusal
         if self.is_lost() or (<BaseConnection>self.conn).closing:
             return self.lost()
         if self.given_up:
@@ -392,8 +403,8 @@ cdef class BaseRpc(AioStream):
             return errors.ConnectionLost("the RPC stream is closed: this side has closed it")
         code = max(self.reset_code, self.stop_code, self.close_code)
         if code > 0 or self.reset_code == 0 or self.stop_code == 0:
-            return errors.ConnectionLost(f"the peer refused or reset the RPC stream (code {code:#x}); "
-                                         f"has it a handler of the name {self.name!r}?", code=code, remote=True)
+            return errors.ConnectionLost(f"the peer refused or reset the RPC stream {self.name!r} (code {code:#x})",
+                                         code=code, remote=True)
         return errors.ConnectionLost("the RPC stream is closed", remote=self.fin)
 
     # ---- the end ----

@@ -13,6 +13,7 @@ cdef class Epoch
 # What all streams of the facade share: names, waiting, closing.
 cdef class AioStream(RpcCore):
     cdef AppCore app                 # The handlers of its connection.
+    cdef Attached attached           # The value of the property `data`. None: it was never set.
     cdef Epoch epoch                 # The connection it was opened on, when the connection object may have several.
     cdef readonly object name        # The name of the stream, or None.
     cdef object handler              # The handler of a stream that the peer opened.
@@ -20,6 +21,7 @@ cdef class AioStream(RpcCore):
     cdef bint finished               # This side will send no more.
     cdef bint closed_locally         # This side closed both directions before the peer had ended any of them.
     cdef bint read_closed            # This side asked for no more before the peer had ended its side.
+    cdef bint heard                  # The peer has sent something on it, other than its end.
     cdef bint given_up               # This side could not go on with what came. reset_code says why.
     cdef int64_t reset_code          # The code of the peer's RESET_STREAM, or -1.
     cdef int64_t stop_code           # The code of the peer's STOP_SENDING, or -1.
@@ -38,6 +40,7 @@ cdef class AioStream(RpcCore):
     cdef object lost(self)           # A new exception that says why that connection is gone.
     cdef int queue(self, object data) except -1  # Queues bytes or a record for sending.
     cdef object send_failure(self, int rc, str what)  # The exception for what was not accepted for sending (rc).
+    cdef object refusal(self)        # A new exception that says that the peer has no handler for it. None: it has one.
     cdef object read_failure(self)   # The exception for reading on. None: the stream has ended in order.
     cdef int pause(self) except -1
     cdef int resume(self) except -1

@@ -1,6 +1,7 @@
 # stream.pyx: streams of the asyncio facade: record streams and raw streams. The coroutines are in naquid/stream.py
 # and naquid/raw_stream.py; here is what they wait for.
-# needs: core/arguments core/buffers core/callbacks core/errors core/loop core/native core/rpc core/stream core/threads
+# needs: core/arguments core/buffers core/callbacks core/core core/errors core/loop core/native core/rpc core/stream
+# needs: core/threads
 # needs: aio/conn aio/handlers
 
 cdef enum:
@@ -163,10 +164,20 @@ cdef class AioStream(RpcCore):
             return errors.again(self.epoch.error)
         return (<BaseConnection>self.conn).lost()
 
+    cdef object refusal(self):
+        cdef int64_t code = en.NQ_STREAM_UNKNOWN_PROTOCOL
+        if self.outgoing and not self.heard and not self.given_up and code in (self.reset_code, self.stop_code,
+                                                                               self.close_code):
+            return errors.StreamRefused(self.name)
+        return None
+
     cdef object send_failure(self, int rc, str what):
         """The exception for a send that was not accepted."""
         self.look_ahead()
         if rc == en.NQ_ERR_STALE or rc == en.NQ_ERR_STATE:
+            refusal = None if self.closed_locally else self.refusal()
+            if refusal is not None:
+                return refusal
             if self.is_lost() or (<BaseConnection>self.conn).closing:
                 return self.lost()
             if self.stop_code >= 0 and not self.closed_locally:
@@ -188,6 +199,9 @@ cdef class AioStream(RpcCore):
             return None
         if self.read_closed and not self.is_lost():
             return errors.StreamClosed("this side has closed the stream, or stopped reading it")
+        refusal = self.refusal()
+        if refusal is not None:
+            return refusal
         if self.reset_code >= 0:
             return errors.StreamReset(self.reset_code, "the peer reset this stream")
         if self.is_lost():
@@ -220,6 +234,9 @@ cdef class AioStream(RpcCore):
     def _open_wait(self):
         """None when the stream has its ID, else a future to await before asking again. Raises when it never will."""
         if self.closed:
+            refusal = self.refusal()
+            if refusal is not None:
+                raise refusal
             if self.is_lost():
                 raise self.lost()
             raise errors.StreamClosed("the stream was closed before it was opened")
@@ -308,6 +325,17 @@ cdef class AioStream(RpcCore):
         return self.conn
 
     @property
+    def data(self):
+        """The program's own: any object, None until it is set. It is freed with this object."""
+        return None if self.attached is None else self.attached.value
+
+    @data.setter
+    def data(self, value):
+        if self.attached is None:
+            self.attached = Attached.__new__(Attached)
+        self.attached.value = value
+
+    @property
     def is_closed(self):
         """True when both directions have ended."""
         return self.closed
@@ -340,6 +368,7 @@ cdef class BaseStream(AioStream):
         self.records = collections.deque()
 
     cdef int ev_record(self, const en.nq_event *e) except -1:
+        self.heard = True
         self.records.append(event_bytes(e))
         self.held_bytes += e.len
         if not self.paused and (self.held_bytes > PAUSE_BYTES or len(self.records) > PAUSE_RECORDS):
@@ -404,6 +433,7 @@ cdef class BaseRawStream(AioStream):
         cdef ByteBuf *b = &self.buf
         if e.len == 0:
             return 0
+        self.heard = True
         if b.head + b.len + e.len > b.cap:
             self.room(e.len)
         memcpy(b.p + b.head + b.len, e.data, e.len)

@@ -31,6 +31,10 @@ cdef class Core:
         return 0
 
 
+cdef class Attached:
+    pass
+
+
 cdef class Posted:
     cdef int run(self, Loop loop, const en.nq_event *e) except -1:
         self.fn(*self.args)

@@ -318,7 +318,7 @@ def test_unknown_name(run: Variant, bench: Bench) -> None:
     async def main() -> None:
         async with bench.pair(echo_app()) as (_, conn):
             rpc = await conn.open_rpc("no such name")
-            with pytest.raises(naquid.ConnectionLost, match="handler of the name 'no such name'") as caught:
+            with pytest.raises(naquid.StreamRefused, match="handler of the name 'no such name'") as caught:
                 await rpc.call(1)
             assert caught.value.code == 2  # NQ_STREAM_UNKNOWN_PROTOCOL
             await rpc.wait_closed()
