@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from os import PathLike
 from typing import Any, Literal, Protocol, TypeVar, TypeVarTuple, final, overload
 
@@ -34,7 +34,7 @@ from .rpc import Rpc
 from .stream import Stream
 
 CODE_UNKNOWN_PROTOCOL: int
-"""The code of a stream that is reset because there is no handler of its name."""
+"""The code of a stream whose name the peer has no handler for."""
 CODE_FRAME_ERROR: int
 """The code of a stream that is ended because bytes came that are no frame."""
 CODE_TOO_BIG: int
@@ -314,17 +314,18 @@ class RpcCore(StreamCore):
 class AioStream(RpcCore):
     """What streams of all kinds have in common; `naquid.Rpc`, `naquid.Stream` and `naquid.RawStream` add the rest."""
 
-    @property
-    def data(self) -> Any:
-        """The program's own: any object, None until it is set. It is freed with this object."""
-    @data.setter
-    def data(self, value: Any) -> None: ...
     def use_native(self, capsule: object | None) -> None:
         """Gives the events of this stream to the C functions of a PyCapsule (see naquid_native.h), or with None back to
         Python. Replies to calls that Python made still come to Python. Raises TypeError, ConfigError, StreamClosed."""
     def native_address(self) -> tuple[int, int]:
         """(loop, stream): what the functions of naquid_native.h take, as integers. Good while the stream is, and only
         in the thread that runs its loop."""
+    @property
+    def data(self) -> Any:
+        """The program's own: any object, None until it is set. It is freed with this object."""
+    @data.setter
+    def data(self, value: Any) -> None:
+        """The program's own: any object, None until it is set. It is freed with this object."""
     @property
     def name(self) -> str | None:
         """The name that the stream was opened with; None when it has none."""
@@ -339,7 +340,8 @@ class AioStream(RpcCore):
         """True when this side opened the stream."""
     @property
     def stream_id(self) -> int:
-        """The QUIC stream ID (RFC 9000 2.1), -1 while the stream waits for the peer's limit or when it is gone."""
+        """The QUIC stream ID (RFC 9000 2.1), for the whole life of the object; -1 while the stream waits for the peer's
+        limit."""
     @property
     def queued(self) -> int:
         """Bytes given to this stream that the peer has not acknowledged yet."""
@@ -374,7 +376,7 @@ class BaseStream(AioStream):
 class BaseRawStream(AioStream):
     """A raw stream's receive buffer; naquid.RawStream adds the coroutines."""
     def at_eof(self) -> bool:
-        """True when the peer has finished and everything was read."""
+        """True when the peer has finished, or has closed the connection in order, and everything was read."""
     @property
     def is_unidirectional(self) -> bool:
         """True when only the side that opened the stream sends."""
@@ -504,7 +506,7 @@ class BatchHandler:
     """Wraps a function that takes an RpcBatch and returns one reply for each request."""
     @property
     def fn(self) -> Callable[[RpcBatch], Any]:
-        """The function that was given."""
+        """The function."""
     def __init__(self, fn: Callable[[RpcBatch], Any]) -> None: ...
 
 @final
@@ -519,14 +521,16 @@ class Deferred:
 class BaseConnection(ConnCore):
     """A connection's state; naquid.Connection adds the coroutines."""
     @property
-    def data(self) -> Any:
-        """The program's own: any object, None until it is set. It stays with the connection, also over its loss and return
-        (`ClientConfig.reconnect`), and is freed with this object."""
-    @data.setter
-    def data(self, value: Any) -> None: ...
-    @property
     def used_names(self) -> bool:
         """Whether this side has opened a stream with a name."""
+    @property
+    def data(self) -> Any:
+        """The program's own: any object, None until it is set. It stays with the connection, also over its loss and
+        return (`ClientConfig.reconnect`), and is freed with this object."""
+    @data.setter
+    def data(self, value: Any) -> None:
+        """The program's own: any object, None until it is set. It stays with the connection, also over its loss and
+        return (`ClientConfig.reconnect`), and is freed with this object."""
     @property
     def peer_certificates(self) -> list[bytes]:
         """The peer's certificate chain as DER bytes, leaf first; empty when it showed none."""
@@ -547,7 +551,7 @@ class BaseConnection(ConnCore):
     @property
     def error(self) -> Exception | None:
         """Why the connection ended, or was lost last while it is not back: an exception. None while it is open and
-        after a close in order (code 0)."""
+        after a close in order (application code 0, or NO_ERROR of the peer's transport)."""
     def send_datagram(self, data: _Buffer) -> None:
         """Sends an unreliable datagram (RFC 9221), any contiguous bytes-like object; never waits.
 
@@ -573,13 +577,15 @@ class BaseConnection(ConnCore):
         quiet: bool,
         version: int,
         server: BaseServer | None,
+        context: Context,
     ) -> None: ...
     def _announce(self) -> None: ...
     def _lost(self) -> BaseException: ...
     def _survive(self) -> None: ...
     def _watch(self) -> None: ...
-    def _reconnect(self, host: str, port: int) -> Awaitable[ConnectionError | None]: ...
+    def _reconnect(self, host: str, port: int) -> asyncio.Future[ConnectionError | None]: ...
     def _end(self, error: ConnectionError) -> None: ...
+    def _stop_attempt(self) -> None: ...
     def _changed(self) -> None: ...
     def _interrupted(self) -> None: ...
     @property
@@ -588,6 +594,8 @@ class BaseConnection(ConnCore):
     def _reconnects(self) -> bool: ...
     @property
     def _closing(self) -> bool: ...
+    @property
+    def _delivered(self) -> bool: ...
     def _open_wait(self) -> Awaitable[None] | None: ...
     def _refusal(self) -> ConnectionError | None: ...
     def _close_wait(self) -> Awaitable[None] | None: ...
@@ -623,8 +631,10 @@ class BaseServer(EndpointCore):
         conn_class: type[Connection],
         always_retry: bool,
         secret: bytes | None,
+        context: Context,
     ) -> None: ...
     def _refuse(self) -> None: ...
+    def _broken(self) -> int: ...
     def _end(self) -> None: ...
     def _idle_wait(self) -> Awaitable[None] | None: ...
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from .client import connect
 from .config import Blob, ClientConfig, Password, ServerConfig
-from .errors import ConnectionError, ConnectionReset, StreamClosed, StreamError, StreamReset
+from .errors import ConnectionError, ConnectionLost, ConnectionReset, StreamClosed, StreamError, StreamReset
 from .handlers import Handlers
 from .raw_stream import RawStream
 from .server import Server, serve
@@ -100,8 +100,9 @@ def _reset(error: StreamError) -> ConnectionReset:
 
 
 class StreamReader:
-    """Reads a raw stream as asyncio.StreamReader reads TCP. A connection that is gone raises a ConnectionError, a
-    stream that the peer reset a ConnectionReset, once everything that came before was read."""
+    """Reads a raw stream as asyncio.StreamReader reads TCP. A connection that was lost raises a ConnectionError, a
+    stream that the peer reset a ConnectionReset, once everything that came before was read. A connection that was
+    closed in order (application code 0), by either side, is the end of the stream."""
 
     def __init__(self, stream: RawStream, limit: int = LIMIT) -> None:
         self._stream = stream
@@ -113,6 +114,8 @@ class StreamReader:
             return await self._stream.read(n)
         except StreamError as error:
             raise _reset(error) from error
+        except ConnectionLost as error:
+            return self._rest(error)
 
     async def readexactly(self, n: int) -> bytes:
         """n bytes. Raises asyncio.IncompleteReadError with what there is when the stream ends before."""
@@ -120,6 +123,8 @@ class StreamReader:
             return await self._stream.readexactly(n)
         except StreamError as error:
             raise _reset(error) from error
+        except ConnectionLost as error:
+            raise asyncio.IncompleteReadError(self._rest(error), n) from None
 
     async def readuntil(self, separator: bytes = b"\n") -> bytes:
         """Bytes up to and with the separator. Raises asyncio.LimitOverrunError when it is not within `limit` bytes,
@@ -128,6 +133,8 @@ class StreamReader:
             return await self._stream.readuntil(separator, self._limit)
         except StreamError as error:
             raise _reset(error) from error
+        except ConnectionLost as error:
+            raise asyncio.IncompleteReadError(self._rest(error), None) from None
 
     async def readline(self) -> bytes:
         r"""A line with its "\n"; what is left at the end of the stream. Raises ValueError for a line above `limit`,
@@ -141,12 +148,22 @@ class StreamReader:
             raise ValueError(error.args[0]) from None
 
     def at_eof(self) -> bool:
-        """True when the peer has finished and everything was read."""
-        return self._stream.at_eof()
+        """True when the peer has finished, or the connection was closed in order, and everything was read."""
+        return self._stream.at_eof() or (self._closed_in_order() and not self._stream._buffered)
 
     def exception(self) -> Exception | None:
         """Why the connection ended, None while it lives and after an end in order."""
         return self._stream.connection.error
+
+    def _closed_in_order(self) -> bool:
+        connection = self._stream.connection
+        return connection.is_closed and connection.error is None
+
+    def _rest(self, error: ConnectionLost) -> bytes:
+        """What is left in the stream when its connection has ended. Raises the error unless that was in order."""
+        if not self._closed_in_order():
+            raise error
+        return self._stream._take(-1)
 
     def __aiter__(self) -> StreamReader:
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Generator
 from functools import lru_cache
@@ -14,7 +15,7 @@ from ._net.race import Race
 from ._net.resolve import Address, host_name, reachable_from, resolve
 from ._net.tls_cache import client_context
 from .config import Blob, ClientConfig, check_blob, check_host, check_type
-from .connection import Connection, opened
+from .connection import Connection, chosen_context, opened
 from .errors import ConfigError, HandshakeFailed
 from .handlers import Handlers, compile_for
 from .reconnect import Reconnector
@@ -38,6 +39,7 @@ def connect(
     config: ClientConfig | None = None,
     insecure: bool = False,
     alpn: str | None = None,
+    context: contextvars.Context | None = None,
 ) -> Connecting:
     """Connects to a QUIC server: `async with connect(...) as conn`, or `conn = await connect(...)`.
 
@@ -46,17 +48,29 @@ def connect(
     must be signed by; None trusts the system's roots. insecure: accept any certificate, which protects against nobody
     who can touch the packets; a warning is logged, once for each host and port. app: handlers for what the server opens
     and sends. alpn: the application protocol that is wanted (RFC 7301), of those that the server has; None is what
-    `TlsConfig.alpn` says, "nq/1" by default.
+    `TlsConfig.alpn` says, "nq/1" by default. context: the handlers of the connection run in a `contextvars` context of
+    its own, a copy of this one; None: of the one in which `connect` is called.
 
     Awaiting raises HandshakeFailed, ResolveError, ConfigError (a bad `ca`, an argument out of range), OSError.
     """
-    return Connecting(host, port, ca, app, config, insecure, alpn)
+    return Connecting(host, port, ca, app, config, insecure, alpn, context=context)
 
 
 class Connecting:
     """A connection to be made: await it, or use it in `async with`."""
 
-    __slots__ = ("_alpn", "_app", "_ca", "_config", "_connection", "_host", "_insecure", "_port", "_server")
+    __slots__ = (
+        "_alpn",
+        "_app",
+        "_ca",
+        "_config",
+        "_connection",
+        "_context",
+        "_host",
+        "_insecure",
+        "_port",
+        "_server",
+    )
 
     def __init__(
         self,
@@ -68,6 +82,8 @@ class Connecting:
         insecure: bool,
         alpn: str | None = None,
         server: Server | None = None,
+        *,
+        context: contextvars.Context | None = None,
     ) -> None:
         check_host(host)
         if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
@@ -78,6 +94,7 @@ class Connecting:
         check_type("insecure", insecure, bool, "True or False")
         if alpn is not None and (not isinstance(alpn, str) or not 1 <= len(alpn.encode()) <= 255):
             raise ConfigError(f"alpn is {alpn!r:.80}: it must be one ALPN name, a str of 1 to 255 bytes, or None")
+        self._context = chosen_context(context)
         self._host = host
         self._port = port
         self._ca = ca
@@ -120,14 +137,13 @@ class Connecting:
         if self._app is None:
             app = _no_handlers(config.call_timeout, config.limits.max_handler_tasks)
         else:
-            app = compile_for(
-                self._alpn, self._app, config.call_timeout, config.limits.max_handler_tasks, "connect()"
-            )
+            app = compile_for(self._alpn, self._app, config.call_timeout, config.limits.max_handler_tasks, "connect()")
         limits = config.limits._engine()
-        attempts = _Attempts(config, app, tls, host_name(config.server_name or self._host), limits, self._server)
+        name = host_name(config.server_name or self._host)
+        attempts = _Attempts(config, app, tls, name, limits, self._server, self._context)
         connection = await attempts.run(await self._resolve())
         if config.reconnect is not None:
-            connection._keep(Reconnector(config.reconnect, self._resolve))
+            connection._keep(Reconnector(config.reconnect, self._resolve, config.attempt_delay))
         return connection
 
     async def _resolve(self) -> list[Address]:
@@ -163,8 +179,10 @@ class _Attempts:
         name: str,
         limits: _naquid.EngineLimits,
         server: Server | None,
+        context: contextvars.Context,
     ) -> None:
         self.config = config
+        self.context = context
         self.app = app
         self.tls = tls
         self.name = name
@@ -187,6 +205,7 @@ class _Attempts:
                 not alone,
                 self.config.version,
                 None if self.server is None else self.server._reaching(address[0]),
+                self.context,
             )
         except BaseException:
             connection._released()

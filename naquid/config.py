@@ -91,6 +91,11 @@ class Limits:
         if not isinstance(self.max_handler_tasks, int) or not 1 <= self.max_handler_tasks <= 1 << 20:
             raise ConfigError(f"max_handler_tasks is {self.max_handler_tasks}: it must be from 1 to {1 << 20}")
         self._make()
+        if 0 < self.idle_timeout <= self.keep_alive:
+            raise ConfigError(
+                f"keep_alive is {self.keep_alive} seconds: it must be below idle_timeout ({self.idle_timeout}), as the "
+                "PING would come too late; a third of it is usual"
+            )
 
     def _engine(self) -> _naquid.EngineLimits:
         """The same in the engine's form: times in ns."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import enum
 import socket
 from collections.abc import AsyncIterator, Coroutine
@@ -11,6 +12,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from . import _naquid, event_loop
+from .config import check_type
 from .errors import ConnectionError, ConnectionLost, StreamError
 from .raw_stream import RawStream
 from .reconnect import Reconnector
@@ -209,15 +211,19 @@ class Connection(_naquid.BaseConnection):
         while (waiter := self._open_wait()) is not None:
             await waiter
 
-    async def close(self, code: int = 0, reason: str = "") -> None:
-        """Closes the connection in order and waits for its end. What streams have queued is sent first, for at most
-        `Limits.shutdown_timeout` seconds; new streams and calls are refused at once.
+    async def close(self, code: int = 0, reason: str = "") -> bool:
+        """Closes the connection in order and waits for its end. First the peer gets, for at most
+        `Limits.shutdown_timeout` seconds, all that it was to get: what streams have queued, their ends, datagrams, and
+        the replies that `Rpc.defer()` promised. New streams and calls are refused at once.
 
-        code: application error code of 62 bits; 0 means that nothing went wrong. reason: at most 1024 bytes of UTF-8.
-        Closing twice does nothing.
+        Returns whether the peer has acknowledged all that streams were to send. (Of datagrams nobody knows: RFC 9221.)
+
+        code: application error code of 62 bits; 0 means that nothing went wrong: then the peer's readers see the end of
+        their streams, not an error. reason: at most 1024 bytes of UTF-8. Closing twice does nothing.
         """
         self._close(code, reason, False)
         await self.wait_closed()
+        return self._delivered
 
     def abort(self, code: int = 0, reason: str = "") -> None:
         """Closes the connection without sending what is queued, and without waiting."""
@@ -339,6 +345,15 @@ class Connection(_naquid.BaseConnection):
         if engine is not None:
             self._engine = None
             event_loop.release(engine, self._busy_poll)
+
+
+def chosen_context(given: contextvars.Context | None) -> contextvars.Context:
+    """What the contexts of connections are copies of: the argument of `serve` or `connect`, or the context in which it
+    was called, as it is then. Raises ConfigError."""
+    if given is None:
+        return contextvars.copy_context()
+    check_type("context", given, contextvars.Context, "a contextvars.Context or None")
+    return given
 
 
 async def opened(connection: Connection) -> Connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Generator
 from types import TracebackType
 
@@ -24,7 +25,8 @@ class Endpoint:
     host: a numeric address or a name of this machine; an address of IPv4 reaches IPv4 only, "::" reaches both. port: 0
     lets the system choose. cert, key, password: as for `serve`; without them it takes no connections and is a client
     with a port of its own choice. app: handlers of the connections it takes, or a dict of them by ALPN name as
-    `serve` has; and of those it makes, unless `connect` is given others.
+    `serve` has; and of those it makes, unless `connect` is given others. context: as for `serve`, of the connections
+    that it takes.
 
     Opening raises as `serve` does. At the end of the block the endpoint is shut down with all its connections.
     """
@@ -39,9 +41,12 @@ class Endpoint:
         key: Blob | None = None,
         password: Password | None = None,
         config: ServerConfig | None = None,
+        context: contextvars.Context | None = None,
     ) -> None:
         self._app: Apps = app if app is not None else Handlers()
-        self._serving = Serving(self._app, host, port, cert, key, config, password=password, optional=True)
+        self._serving = Serving(
+            self._app, host, port, cert, key, config, password=password, optional=True, context=context
+        )
         self._server: Server | None = None
 
     def __await__(self) -> Generator[object, None, Endpoint]:
@@ -68,12 +73,13 @@ class Endpoint:
         config: ClientConfig | None = None,
         insecure: bool = False,
         alpn: str | None = None,
+        context: contextvars.Context | None = None,
     ) -> Connecting:
         """Connects from this endpoint's port, as `naquid.connect` does from one of the system's choice: `async with`
         or `await`. Raises OSError for a host that has no address of the endpoint's family."""
         if app is None:
             app = self._handlers(alpn)
-        return Connecting(host, port, ca, app, config, insecure, alpn, self._opened)
+        return Connecting(host, port, ca, app, config, insecure, alpn, self._opened, context=context)
 
     def _handlers(self, alpn: str | None) -> Handlers | None:
         """Those that connections made here have unless they are given others."""

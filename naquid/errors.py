@@ -64,6 +64,7 @@ class ConnectionError(Error, builtins.ConnectionError):
 
     Attributes:
         code: the error code (RFC 9000 20), or None when there was none.
+        errno: what the system said, as `errno.ECONNREFUSED`, or None when it was not the system.
         reason: the reason text that came with it, "" when none did.
         remote: True when the peer ended the connection.
     """
@@ -137,10 +138,14 @@ class StreamRefused(StreamReset):
 
     def __init__(self, name: str | None) -> None:
         if name is None:
-            what = "the peer takes no streams of bare bytes without a name; give it a raw_stream handler (uni_stream for "
+            what = (
+                "the peer takes no streams of bare bytes without a name; give it a raw_stream handler (uni_stream for "
+            )
             what += "unidirectional ones), or open a stream of a name that it has"
         else:
-            what = f"the peer has no handler of the name {name!r}, or one of another ALPN name; compare it with the names "
+            what = (
+                f"the peer has no handler of the name {name!r}, or one of another ALPN name; compare it with the names "
+            )
             what += "that the handlers of the other side have"
         super().__init__(CODE_UNKNOWN_PROTOCOL, what)
         self.name = name
@@ -235,11 +240,20 @@ def from_close(why: int, code: int, reason: str, remote: bool, established: bool
         text = "the peer no longer knows this connection (stateless reset); it was restarted"
     elif why == WHY_VERSION:
         text = "no common QUIC version with the peer: it needs 1 or 2 (RFC 9000, RFC 9369)"
+    elif code:
+        text = ("the connection was lost: " if established else "no connection came about: ") + reason
+        return _from_system(ConnectionLost if established else HandshakeFailed, text, code, reason)
     else:
         text = f"the system failed{tail}"
     if established:
         return ConnectionLost(text, code=code, reason=reason, remote=remote)
     return HandshakeFailed(text, code=code, reason=reason, remote=remote)
+
+
+def _from_system(kind: type[ConnectionError], text: str, number: int, reason: str) -> ConnectionError:
+    error = kind(text, reason=reason)
+    error.errno = number
+    return error
 
 
 # Why this side gave a stream up, by the codes that it sends then.
@@ -265,10 +279,11 @@ def unresolved(host: str, error: OSError, advice: str) -> ResolveError:
 
 def again(error: BaseException) -> BaseException:
     """A new exception that says the same: one for each place that raises it."""
-    if isinstance(error, HandshakeFailed):
-        return HandshakeFailed(str(error), alert=error.alert, code=error.code, reason=error.reason, remote=error.remote)
     if isinstance(error, ConnectionError):
         copy = type(error)(str(error), code=error.code, reason=error.reason, remote=error.remote)
+        if isinstance(error, HandshakeFailed) and isinstance(copy, HandshakeFailed):
+            copy.alert = error.alert
+        copy.errno = error.errno
         copy.__cause__ = error.__cause__
         return copy
     return error

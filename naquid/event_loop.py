@@ -34,6 +34,9 @@ class LoopStats(TypedDict):
     """Alive now."""
     pending_calls: int
     """Calls that wait for their reply now."""
+    held_connections: int
+    """Connections whose requests and new streams wait, now: as many of their handlers run as may, or their replies are
+    above their mark."""
     rx_calls: int
     """System calls that received."""
     rx_messages: int

@@ -59,6 +59,7 @@ _COUNTERS: tuple[tuple[str, str, str], ...] = (
 _GAUGES: tuple[tuple[str, str, str], ...] = (
     ("naquid_streams", "Streams that are open.", "streams"),
     ("naquid_pending_calls", "RPC calls without an answer yet.", "pending_calls"),
+    ("naquid_held_connections", "Connections whose requests and new streams wait.", "held_connections"),
     ("naquid_send_buffer_bytes", "Memory of what waits to be sent or acknowledged.", "send_buffer_bytes"),
 )
 

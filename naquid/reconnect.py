@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Address", "Backoff", "Reconnector"]
 
+logger = logging.getLogger("naquid")
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
@@ -23,7 +26,9 @@ class Backoff:
 
     The wait before attempt n is `initial * factor ** (n - 1)` seconds, at most `maximum`, less a random part of up to
     `jitter` of it, so that a server that comes back does not meet all its clients at once. An attempt resolves the name
-    again and tries each address. n starts over once a connection has lasted longer than the wait before it.
+    again, reads certificates and keys anew where their files were replaced, and tries each address; one that does not
+    answer costs `ClientConfig.attempt_delay` in the first attempt, twice as much in each that follows, and the last one
+    `Limits.handshake_timeout`. n starts over once a connection has lasted longer than the wait before it.
 
     Only what was established comes back: the first attempt is `connect()`'s, which raises why it failed. After that
     every failure is waited out, refused certificates and names that do not resolve too: both are mended while clients
@@ -72,10 +77,14 @@ class Backoff:
 class Reconnector:
     """Brings one connection back, as often as it is lost."""
 
-    __slots__ = ("_attempt", "_backoff", "_opened", "_resolve", "_task", "_waited")
+    __slots__ = ("_attempt", "_backoff", "_delay", "_last", "_opened", "_resolve", "_task", "_waited")
 
-    def __init__(self, backoff: Backoff, resolve: Callable[[], Awaitable[list[Address]]]) -> None:
+    def __init__(
+        self, backoff: Backoff, resolve: Callable[[], Awaitable[list[Address]]], attempt_delay: float = 0.25
+    ) -> None:
         self._backoff = backoff
+        self._delay = attempt_delay
+        self._last: Address | None = None  # that answered
         self._resolve = resolve
         self._attempt = 0
         self._waited = 0.0
@@ -86,7 +95,16 @@ class Reconnector:
         """The connection was lost a moment ago."""
         if asyncio.get_running_loop().time() - self._opened >= self._waited:
             self._attempt = 0
-        self._task = asyncio.get_running_loop().create_task(self._run(connection))
+        self._task = task = asyncio.get_running_loop().create_task(self._run(connection))
+        task.add_done_callback(lambda task: self._done(connection, task))
+
+    def _done(self, connection: Connection, task: asyncio.Task[None]) -> None:
+        """A task that ended in another way than by its own or by stop(): nobody would bring the connection back. It may
+        not have begun, so that it cannot see to this itself."""
+        if task is self._task and task.cancelled():
+            self._give_up(connection, "the task that brings the connection back was cancelled", None)
+        elif task is self._task and (failure := task.exception()) is not None:
+            self._give_up(connection, f"reconnecting failed: {failure!r}", failure)
 
     def stop(self) -> None:
         """The connection has ended for good."""
@@ -101,18 +119,44 @@ class Reconnector:
             self._waited = self._backoff.delay(self._attempt)
             await asyncio.sleep(self._waited)
             try:
-                for address in await self._resolve():
-                    try:
-                        failure = await connection._reconnect(*address)
-                    except OSError as error:  # such as a family that this machine cannot reach now
-                        failure = error
-                    if failure is None:
-                        self._opened = asyncio.get_running_loop().time()
-                        return
+                failure = await self._try_each(connection, await self._resolve())
             except (Error, OSError) as error:
                 failure = error
-        end = ConnectionLost(f"gave up after {self._attempt} attempts to reconnect; the last failure: {failure}")
-        end.__cause__ = failure
+            except Exception as error:  # no thread to resolve in, no memory: that may pass, too
+                logger.warning("an attempt to reconnect failed: %r", error)
+                failure = error
+            if failure is None:
+                self._opened = asyncio.get_running_loop().time()
+                return
+        self._give_up(
+            connection, f"gave up after {self._attempt} attempts to reconnect; the last failure: {failure}", failure
+        )
+
+    async def _try_each(self, connection: Connection, addresses: list[Address]) -> BaseException | None:
+        """None once one of them has answered, else why the last one did not. The one that answered before comes first:
+        those before it in the resolver's order are known to be dead."""
+        if self._last in addresses:
+            addresses = [self._last, *(one for one in addresses if one != self._last)]
+        failure: BaseException | None = OSError("the name has no address")
+        patience = self._delay * 2 ** min(self._attempt - 1, 16)
+        for i, address in enumerate(addresses):
+            try:
+                attempt = connection._reconnect(*address)
+                if i + 1 < len(addresses):
+                    await asyncio.wait([attempt], timeout=patience)
+                    if not attempt.done():
+                        connection._stop_attempt()
+                failure = await attempt
+            except OSError as error:  # such as a family that this machine cannot reach now
+                failure = error
+            if failure is None:
+                self._last = address
+                break
+        return failure
+
+    def _give_up(self, connection: Connection, why: str, cause: BaseException | None) -> None:
+        end = ConnectionLost(why)
+        end.__cause__ = cause
         connection._end(end)
 
 

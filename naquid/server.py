@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import errno
 from collections.abc import Generator
 from types import TracebackType
@@ -11,7 +12,7 @@ from typing import Any, cast
 from . import _naquid, event_loop
 from ._net.resolve import local_addresses
 from .config import ALPN, Blob, Password, ServerConfig, check_blob, check_host, check_password, check_type
-from .connection import Connection
+from .connection import Connection, chosen_context
 from .errors import ConfigError, Error
 from .event_loop import LoopStats
 from .handlers import Apps, Handlers, check_apps, compile_apps
@@ -30,6 +31,7 @@ def serve(
     key: Blob | None = None,
     password: Password | None = None,
     config: ServerConfig | None = None,
+    context: contextvars.Context | None = None,
 ) -> Serving:
     """Listens on a UDP address: `async with serve(...) as server`, or `server = await serve(...)`.
 
@@ -43,11 +45,13 @@ def serve(
     holds it.
     password: opens an encrypted key or PKCS#12, a str, bytes, or a callable that returns one of these. Files that are
     replaced while the server runs are read again for the clients that come after.
+    context: every handler of a connection runs in the `contextvars` context of that connection, a copy of this one that
+    is made when it opens; a coroutine handler in a copy of that. None: of the context in which `serve` is called.
 
     Awaiting raises ConfigError (certificate, key, an argument out of range), OSError (the port is in use, no such
     address), ResolveError.
     """
-    return Serving(app, host, port, cert, key, config, password=password)
+    return Serving(app, host, port, cert, key, config, password=password, context=context)
 
 
 class Server(_naquid.BaseServer):
@@ -114,8 +118,9 @@ class Server(_naquid.BaseServer):
             asyncio.get_running_loop().call_soon(self._end_all)
 
     def is_serving(self) -> bool:
-        """True until the server is closed."""
-        return not self.closed
+        """True until the server is closed, or a socket of it is broken: then nothing comes through it any more. The
+        log tells why, and when it works again."""
+        return not self.closed and all(one._broken() == 0 for one in self._listening())
 
     async def serve_forever(self) -> None:
         """Waits until the server has ended; when the waiting task is cancelled, ends it at once."""
@@ -167,7 +172,7 @@ class Server(_naquid.BaseServer):
 class Serving:
     """A server to be made: await it, or use it in `async with`."""
 
-    __slots__ = ("_alpn", "_app", "_cert", "_config", "_host", "_key", "_password", "_port", "_server")
+    __slots__ = ("_alpn", "_app", "_cert", "_config", "_context", "_host", "_key", "_password", "_port", "_server")
 
     def __init__(
         self,
@@ -180,6 +185,7 @@ class Serving:
         *,
         password: Password | None = None,
         optional: bool = False,
+        context: contextvars.Context | None = None,
     ) -> None:
         check_apps(app)
         check_host(host)
@@ -191,6 +197,7 @@ class Serving:
         check_blob("cert", cert)
         check_blob("key", key)
         check_password(password)
+        self._context = chosen_context(context)
         self._alpn = config.tls.alpn
         if not isinstance(app, Handlers):
             if config.tls.alpn != ALPN:
@@ -290,4 +297,4 @@ class Serving:
     ) -> None:
         config = self._config
         limits = config.limits._engine()
-        one._listen(engine, host, port, tls, app, limits, Connection, config.always_retry, config.secret)
+        one._listen(engine, host, port, tls, app, limits, Connection, config.always_retry, config.secret, self._context)

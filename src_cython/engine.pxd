@@ -225,6 +225,7 @@ cdef extern from "engine.h" nogil:
         uint64_t ticks, events
         uint64_t busy_polls, busy_poll_hits
         uint64_t connections, streams, alarms, pending_calls
+        uint64_t held_connections
         uint64_t rx_calls, rx_messages, rx_datagrams, rx_bytes, rx_dropped
         uint64_t tx_calls, tx_messages, tx_datagrams, tx_bytes, tx_errors
         uint64_t accepted, refused, retries_sent, resets_sent, version_negotiations, forwarded
@@ -305,8 +306,13 @@ cdef extern from "engine.h" nogil:
     int nq_conn_set_hdmap(nq_loop *l, nq_handle conn, nq_hdmap *m)
     int nq_conn_is_client(const nq_loop *l, nq_handle conn)
     int nq_conn_close(nq_loop *l, nq_handle conn, uint64_t code, const char *reason, size_t reason_len, int now)
+    int nq_conn_owe(nq_loop *l, nq_handle conn, int n)
     int nq_conn_reconnect(nq_loop *l, nq_handle conn, uint64_t delay, const nq_addr *remote)
     uint64_t nq_conn_reconnect_wait(const nq_loop *l, nq_handle conn)
+    enum:
+        NQ_HOLD_TASKS
+        NQ_HOLD_REPLIES
+    int nq_conn_hold(nq_loop *l, nq_handle conn, unsigned reason, int on)
     int nq_conn_free(nq_loop *l, nq_handle conn)
     int nq_conn_flush(nq_loop *l, nq_handle conn)
     int nq_conn_ping(nq_loop *l, nq_handle conn)
@@ -377,6 +383,7 @@ cdef extern from "engine.h" nogil:
     int nq_rpc_last_msgid(nq_loop *l, nq_handle s, uint32_t last)
     void *nq_rpc_pending(const nq_loop *l, nq_handle s, uint32_t msgid)
     void *nq_rpc_cancel(nq_loop *l, nq_handle s, uint32_t msgid)
+    int nq_rpc_deliver(nq_loop *l, const nq_event *e, void **user)
     int nq_rpc_notify(nq_loop *l, nq_handle s, int16_t type, const uint8_t *data, size_t len)
     int nq_rpc_reply(nq_loop *l, nq_handle s, uint32_t msgid, int16_t result, const uint8_t *data, size_t len)
 

@@ -1,4 +1,5 @@
-"""A UDP relay that behaves like a bad network: it loses, repeats, reorders, delays and throttles datagrams."""
+"""A UDP relay that behaves like a bad network: it loses, repeats, reorders, damages, marks, delays and throttles
+datagrams."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import ipaddress
 import random
 import selectors
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +28,9 @@ MAX_CLIENTS = 1024
 BATCH = 64
 """Datagrams taken from one socket before the next one has its turn."""
 SOCKET_BUFFER = 4 << 20
+ECN = 3
+"""The bits of the traffic class that Explicit Congestion Notification has (RFC 3168 5)."""
+CONGESTION_EXPERIENCED = 3
 PATIENCE = 30.0
 """Seconds after which the relay's thread, which never waits for anything itself, must be taken for dead."""
 
@@ -64,6 +69,11 @@ class Conditions:
     """Part of the datagrams that are held back for `reorder_delay`, so that later ones overtake them, 0 to 1."""
     reorder_delay: float = 0.01
     """Seconds that a reordered datagram is held back in addition to `delay`."""
+    corrupt: float = 0.0
+    """Part of the datagrams in which one bit is flipped, 0 to 1."""
+    mark: float = 0.0
+    """Part of the datagrams of ECN-capable senders that are marked as having experienced congestion (RFC 3168), 0 to
+    1."""
     delay: float = 0.0
     """Seconds from arrival to forwarding."""
     jitter: float = 0.0
@@ -76,7 +86,7 @@ class Conditions:
     """Bytes of the largest datagram that is forwarded; larger ones vanish."""
 
     def __post_init__(self) -> None:
-        for name in ("loss", "duplicate", "reorder"):
+        for name in ("loss", "duplicate", "reorder", "corrupt", "mark"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}: it must be from 0 to 1")
         for name in ("reorder_delay", "delay", "jitter", "rate", "queue", "mtu"):
@@ -102,6 +112,10 @@ class Counters:
     """Sent twice, by `Conditions.duplicate`."""
     reordered: int = 0
     """Held back, so that later ones overtook them."""
+    corrupted: int = 0
+    """Of which one bit was flipped, by `Conditions.corrupt`."""
+    marked: int = 0
+    """Marked as having experienced congestion, by `Conditions.mark`."""
     dropped: int = 0
     """Too many waited, the system did not take it, or its client was forgotten."""
     cut: int = 0
@@ -138,13 +152,15 @@ class Direction:
 class _Flow:
     """A client address: the socket that stands for it towards the server, and its own dice."""
 
-    __slots__ = ("client", "dice_down", "dice_up", "upstream")
+    __slots__ = ("client", "damage_down", "damage_up", "dice_down", "dice_up", "upstream")
 
     def __init__(self, client: Any, upstream: socket.socket, seed: str) -> None:
         self.client = client
         self.upstream = upstream
         self.dice_up = random.Random(f"{seed} to server")
         self.dice_down = random.Random(f"{seed} to client")
+        self.damage_up = random.Random(f"{seed} damage to server")
+        self.damage_down = random.Random(f"{seed} damage to client")
 
 
 class Relay:
@@ -155,7 +171,8 @@ class Relay:
     conditions: fields of `Conditions`, for both directions; `to_server` and `to_client` have them apart.
 
     It is a context manager, for `with` and `async with`; its methods never wait for the network. To the server it has
-    one socket for each client address. Marks of ECN are not carried over. Raises OSError, ValueError.
+    one socket for each client address. Marks of ECN are carried over, where the system has them. Raises OSError,
+    ValueError.
 
     Attributes:
         to_server, to_client: the two directions.
@@ -175,7 +192,7 @@ class Relay:
         self._cut = False
         self._flows: collections.OrderedDict[Any, _Flow] = collections.OrderedDict()
         self._made = 0
-        self._due: list[tuple[float, int, Direction, _Flow, bytes]] = []
+        self._due: list[tuple[float, int, Direction, _Flow, bytes, int]] = []
         self._order = 0
         self._commands: collections.deque[Callable[[], None]] = collections.deque()
         self._stopping = False
@@ -227,7 +244,7 @@ class Relay:
 
         def act() -> None:
             self._cut = True
-            for _, _, direction, _, _ in self._due:
+            for _, _, direction, *_ in self._due:
                 direction.counters.cut += 1
             self._due.clear()
             for direction in (self.to_server, self.to_client):
@@ -338,7 +355,7 @@ class Relay:
     def _from_clients(self) -> None:
         for _ in range(BATCH):
             try:
-                data, client = self._listening.recvfrom(MAX_DATAGRAM)
+                data, ecn, client = _receive(self._listening)
             except BlockingIOError:
                 return
             except OSError:
@@ -351,25 +368,34 @@ class Relay:
                 self.to_server.counters.dropped += 1
                 continue
             self._flows.move_to_end(client)
-            self._pass(self.to_server, flow, flow.dice_up, data)
+            self._pass(self.to_server, flow, flow.dice_up, flow.damage_up, data, ecn)
 
     def _from_server(self, flow: _Flow) -> None:
         upstream = flow.upstream
         for _ in range(BATCH):
             try:
-                data = upstream.recv(MAX_DATAGRAM)
+                data, ecn, _ = _receive(upstream)
             except BlockingIOError:
                 return
             except OSError:
                 continue
             self._flows.move_to_end(flow.client)
-            self._pass(self.to_client, flow, flow.dice_down, data)
+            self._pass(self.to_client, flow, flow.dice_down, flow.damage_down, data, ecn)
 
-    def _pass(self, direction: Direction, flow: _Flow, dice: random.Random, data: bytes) -> None:
+    def _pass(
+        self,
+        direction: Direction,
+        flow: _Flow,
+        dice: random.Random,
+        damage: random.Random,
+        data: bytes,
+        ecn: int,
+    ) -> None:
         """Decides what becomes of a datagram. The dice are cast for all of it, so that conditions which do not apply
         do not change the fate of what follows."""
         conditions, counters, size = direction.conditions, direction.counters, len(data)
         lost, twice, late, extra, extra_twice = [dice.random() for _ in range(5)]
+        corrupted, marked, place = damage.random(), damage.random(), damage.random()
         counters.received += 1
         counters.received_bytes += size
         if self._cut:
@@ -378,6 +404,13 @@ class Relay:
         if lost < conditions.loss or size > conditions.mtu:
             counters.lost += 1
             return
+        if corrupted < conditions.corrupt and size:
+            counters.corrupted += 1
+            bit = int(place * size * 8)
+            data = data[: bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1 :]
+        if marked < conditions.mark and ecn:
+            counters.marked += 1
+            ecn = CONGESTION_EXPERIENCED
         now = time.monotonic()
         leave = direction._leave_at(now, size)
         if leave is None:
@@ -388,37 +421,37 @@ class Relay:
         if late < conditions.reorder:
             counters.reordered += 1
             first += conditions.reorder_delay
-        self._hold_or_send(now, first, direction, flow, data)
+        self._hold_or_send(now, first, direction, flow, data, ecn)
         if twice < conditions.duplicate:
             counters.duplicated += 1
-            self._hold_or_send(now, leave + extra_twice * conditions.jitter, direction, flow, data)
+            self._hold_or_send(now, leave + extra_twice * conditions.jitter, direction, flow, data, ecn)
 
-    def _hold_or_send(self, now: float, due: float, direction: Direction, flow: _Flow, data: bytes) -> None:
+    def _hold_or_send(self, now: float, due: float, direction: Direction, flow: _Flow, data: bytes, ecn: int) -> None:
         if due <= now:
-            self._send(direction, flow, data)
+            self._send(direction, flow, data, ecn)
         elif direction.held + len(data) > MAX_HELD:
             direction.counters.dropped += 1
         else:
             self._order += 1
             direction.held += len(data)
-            heapq.heappush(self._due, (due, self._order, direction, flow, data))
+            heapq.heappush(self._due, (due, self._order, direction, flow, data, ecn))
 
     def _forward_due(self) -> None:
         now = time.monotonic()
         while self._due and self._due[0][0] <= now:
-            _, _, direction, flow, data = heapq.heappop(self._due)
+            _, _, direction, flow, data, ecn = heapq.heappop(self._due)
             direction.held -= len(data)
-            self._send(direction, flow, data)
+            self._send(direction, flow, data, ecn)
 
-    def _send(self, direction: Direction, flow: _Flow, data: bytes) -> None:
+    def _send(self, direction: Direction, flow: _Flow, data: bytes, ecn: int) -> None:
         counters = direction.counters
         counters.forwarded += 1  # before it leaves, so that whoever gets it finds it counted
         counters.forwarded_bytes += len(data)
         try:
             if direction is self.to_server:
-                flow.upstream.send(data)
+                flow.upstream.sendmsg([data], _marks(flow.upstream, ecn))
             else:
-                self._listening.sendto(data, flow.client)
+                self._listening.sendmsg([data], _marks(self._listening, ecn), 0, flow.client)
         except OSError:  # a full buffer, an ICMP error of an earlier one, a client that was forgotten
             counters.dropped += 1
             counters.forwarded -= 1
@@ -456,9 +489,34 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET if version == 4 else socket.AF_INET6
 
 
+def _receive(one: socket.socket) -> tuple[bytes, int, Any]:
+    """A datagram, its mark of ECN and where it came from."""
+    data, ancillary, _, source = one.recvmsg(MAX_DATAGRAM, 64)
+    ecn = 0
+    for level, kind, value in ancillary:
+        if (level, kind) in ((socket.IPPROTO_IP, socket.IP_TOS), (socket.IPPROTO_IPV6, socket.IPV6_TCLASS)):
+            ecn = value[0] & ECN if len(value) == 1 else int.from_bytes(value[:4], sys.byteorder) & ECN
+    return data, ecn, source
+
+
+def _marks(one: socket.socket, ecn: int) -> list[tuple[int, int, bytes]]:
+    """What sendmsg is told for this mark."""
+    if not ecn:
+        return []
+    number = ecn.to_bytes(4, sys.byteorder)
+    if one.family == socket.AF_INET:
+        return [(socket.IPPROTO_IP, socket.IP_TOS, number)]
+    return [(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, number)]
+
+
 def _udp(family: socket.AddressFamily) -> socket.socket:
     made = socket.socket(family, socket.SOCK_DGRAM)
     made.setblocking(False)
     for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
         made.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
+    with contextlib.suppress(OSError, AttributeError):  # a system without it
+        if family == socket.AF_INET:
+            made.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
+        else:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
     return made

@@ -7,6 +7,7 @@ cdef class BatchHandler:
 cdef class RpcBatch(Requests):
     cdef list rpcs_                  # The property `rpcs`, made when it is first asked for.
     cdef list types_                 # The property `types`, made when it is first asked for.
+    cdef object context_of(self)     # The context in which its handler is called.
 
 # The replies of one call_many.
 cdef class Many(Reply):

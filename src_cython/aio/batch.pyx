@@ -1,13 +1,24 @@
 # batch.pyx: many requests in one Python call, many calls in one await.
-# needs: core/arguments core/rpc
-# needs: aio/call aio/rpc
+# needs: core/arguments core/callbacks core/rpc
+# needs: aio/call aio/conn aio/rpc
 
 cdef class RpcBatch(Requests):
     """The requests of one tick for one batch handler, in the order in which they came: parallel lists `rpcs`, `types`
     and `payloads`. len() is their number; iterating gives (rpc, type, payload)."""
 
     cdef object call(self):
+        (<RpcCore>self.runs[0].rpc).loop.switch_context(self.context_of())
         return self.fn(self)
+
+    cdef object context_of(self):
+        """The context of the connection when the requests are all of one. Else a new copy of what those of the
+        connections are copies of: what is set in it is seen on none of them."""
+        cdef BaseConnection conn = <BaseConnection>(<RpcCore>self.runs[0].rpc).conn
+        cdef Py_ssize_t k
+        for k in range(1, self.n_runs):
+            if (<RpcCore>self.runs[k].rpc).conn is not conn:
+                return PyContext_Copy(conn.origin)
+        return conn.context
 
     @property
     def rpcs(self):

@@ -2,10 +2,6 @@
 # needs: core/callbacks core/loop
 # needs: aio/rpc
 
-cdef extern from "Python.h":
-    int PyContext_Enter(PyObject *) except -1
-    int PyContext_Exit(PyObject *) except -1
-
 cdef enum:
     CALL_PENDING
     CALL_DONE
@@ -59,16 +55,19 @@ cdef class Reply:
         cdef PyObject *r
         cdef object wakeup = self.wakeup
         cdef object context = self.context
+        cdef Loop loop = self.rpc.loop
         args[0] = NULL
         args[1] = <PyObject *>self
+        if loop.context is not None:  # of a connection: what the task does may call handlers of others
+            loop.switch_context(None)
         try:
-            PyContext_Enter(<PyObject *>context)
+            PyContext_Enter(context)
         except RuntimeError:  # entered already: shared with what runs now
             self.aloop.call_soon(wakeup, self, context=context)
-            self.rpc.loop.woken = True
+            loop.woken = True
             return 0
         r = PyObject_Vectorcall(<PyObject *>wakeup, args + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
-        PyContext_Exit(<PyObject *>context)
+        PyContext_Exit(context)
         if r == NULL:
             raise_set()
         Py_XDECREF(r)

@@ -14,6 +14,8 @@ cdef class BaseConnection(ConnCore):
     cdef readonly bint used_names    # A stream with a name was opened by this side.
     # One of several attempts, which may lose: on_connect is not called before it has won.
     cdef bint quiet
+    # What its context is a copy of: the one of serve() or connect(), or their argument.
+    cdef object origin
     cdef BaseServer server           # The server that accepted it, or whose socket it uses. None: neither.
     cdef list open_waiters           # The futures of those that wait for the handshake.
     cdef list close_waiters          # The futures of those that wait for the end.
@@ -38,6 +40,8 @@ cdef class BaseConnection(ConnCore):
     cdef int attempted(self, object error) except -1
     # Keeps the reason of a close by this side, as there is no connection that could tell it.
     cdef int keep_own_close(self, uint64_t code, str reason) except -1
+    cdef bint ended_in_order(self) noexcept  # By the peer: to readers an end, not an error.
+    cdef bint was_in_order(self) noexcept  # Its end said that nothing went wrong.
     cdef bint is_up(self) noexcept   # The handshake is completed and the connection has not ended.
     cdef int ended(self) except -1   # The object has ended: wakes all that wait, and calls on_disconnect.
     # Calls a handler of the connection itself; a coroutine becomes a task.

@@ -39,14 +39,18 @@ cdef class BaseConnection(ConnCore):
         return 0
 
     cdef int run_handler(self, object fn, tuple args) except -1:
+        cdef object before
         if fn is None:
             return 0
+        before = self.loop.push_context(self.context)
         try:
             result = fn(*args)
             if is_coroutine(result):
                 self.app.spawn(self.loop, self._serve(result, fn))
         except BaseException as exc:
             self.loop.failed(exc, fn)
+        finally:
+            self.loop.pop_context(before)
         return 0
 
     cdef int learn(self, const en.nq_event *e) except -1:
@@ -57,7 +61,7 @@ cdef class BaseConnection(ConnCore):
                                                  (self.close_flags & en.NQ_EVF_REMOTE) != 0, self.opened)
         except MemoryError:
             self.close_error = NO_MEMORY_AT_THE_END
-        if self.reconnects and not self.closing and not (self.why == en.NQ_WHY_APP and self.code == 0):
+        if self.reconnects and not self.closing and not self.was_in_order():
             self.closed = False
             self.epoch.error = self.close_error
         return 0
@@ -111,6 +115,17 @@ cdef class BaseConnection(ConnCore):
             attempt.set_result(error)
         return 0
 
+    cdef bint ended_in_order(self) noexcept:
+        return self.closed and self.was_in_order() and (self.close_flags & en.NQ_EVF_REMOTE) != 0
+
+    cdef bint was_in_order(self) noexcept:
+        """Whether its end said that nothing went wrong: application code 0, or NO_ERROR of the peer's transport, which
+        is what clients say that have no more to ask."""
+        if self.code != 0:
+            return False
+        return self.why == en.NQ_WHY_APP or (self.why == en.NQ_WHY_TRANSPORT and self.opened
+                                             and (self.close_flags & en.NQ_EVF_REMOTE) != 0)
+
     cdef bint is_up(self) noexcept:
         return self.opened and not self.closed and (self.epoch is None or self.epoch.error is None)
 
@@ -158,6 +173,7 @@ cdef class BaseConnection(ConnCore):
         if handler is None:
             return 0
         data = event_bytes(e)
+        enter_context(self.loop, self)
         args[0] = NULL
         args[1] = <PyObject *>self
         args[2] = <PyObject *>data
@@ -222,12 +238,14 @@ cdef class BaseConnection(ConnCore):
     # ---- opening ----
 
     def _connect(self, Loop loop, str host, int port, str server_name, Tls tls, AppCore app, EngineLimits limits,
-                 bint quiet, uint32_t version, BaseServer server):
+                 bint quiet, uint32_t version, BaseServer server, context):
         """Starts to connect to a numeric address. quiet: on_connect waits for _announce(). server: None, or the one
-        whose socket is used and whose end ends the connection."""
+        whose socket is used and whose end ends the connection. context: what that of its handlers is a copy of."""
         cdef en.nq_addr a
         to_addr(&a, host, port)
         self.app = app
+        self.origin = context
+        self.context = PyContext_Copy(context)
         self.quiet = quiet
         self.epoch = Epoch.__new__(Epoch)
         self.server = server
@@ -263,6 +281,11 @@ cdef class BaseConnection(ConnCore):
         if self.watched:
             self.changed()
         return self.attempt
+
+    def _stop_attempt(self):
+        """Ends the attempt that _reconnect has begun: its future has a failure soon."""
+        if self.attempt is not None and self.loop.l != NULL:
+            en.nq_conn_close(own(self.loop), self.handle, en.NQ_CODE_INTERNAL, b"", 0, True)
 
     def _end(self, error):
         """After a loss: the connection is not to come back; error says why."""
@@ -403,8 +426,8 @@ cdef class BaseConnection(ConnCore):
 
     @property
     def data(self):
-        """The program's own: any object, None until it is set. It stays with the connection, also over its loss and return
-        (`ClientConfig.reconnect`), and is freed with this object."""
+        """The program's own: any object, None until it is set. It stays with the connection, also over its loss and
+        return (`ClientConfig.reconnect`), and is freed with this object."""
         return None if self.attached is None else self.attached.value
 
     @data.setter
@@ -480,8 +503,8 @@ cdef class BaseConnection(ConnCore):
     @property
     def error(self):
         """Why the connection ended, or was lost last while it is not back: an exception. None while it is open and
-        after a close in order (code 0)."""
-        if self.is_up() or (self.why == en.NQ_WHY_APP and self.code == 0):
+        after a close in order (application code 0, or NO_ERROR of the peer's transport)."""
+        if self.is_up() or self.was_in_order():
             return None
         return self.close_error
 
@@ -506,6 +529,10 @@ cdef class BaseConnection(ConnCore):
     @property
     def _closing(self):
         return self.closing
+
+    @property
+    def _delivered(self):
+        return self.closed and (self.close_flags & en.NQ_EVF_DELIVERED) != 0
 
     @property
     def _named(self):

@@ -4,6 +4,7 @@ cdef class HandlerEntry
 cdef class BaseRpc(AioStream):
     cdef uint32_t msgid              # The message ID of the request that is being handled, 0: none.
     cdef Py_ssize_t tasks            # The coroutine handlers of this stream that run.
+    cdef bint holds                  # They are at their limit, and hold the connection.
     cdef double call_timeout         # The timeout of calls in seconds, of a stream that this side opened.
     # The stream that takes the calls since the connection was lost and came back. None: there is none yet.
     cdef BaseRpc successor
@@ -23,3 +24,4 @@ cdef class Deferred:
     cdef BaseRpc rpc                 # The stream of the request.
     cdef uint32_t msgid              # Its message ID. 0: it has its reply.
     cdef int answer(self, int result, object payload) except -1  # Sends the reply.
+    cdef void owe(self, int n) noexcept  # So many more replies that a close in order waits for.

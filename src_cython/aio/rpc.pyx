@@ -1,5 +1,5 @@
 # rpc.pyx: RPC streams. A request costs one bytes object, one vectorcall and one reply call; a reply the same.
-# needs: core/arguments core/buffers core/callbacks core/calls core/core core/errors core/rpc core/threads
+# needs: core/arguments core/buffers core/callbacks core/calls core/conn core/core core/errors core/rpc core/threads
 # needs: aio/batch aio/call aio/conn aio/handlers aio/stream
 
 cdef uint64_t timeout_ns(object seconds) except? 0:
@@ -48,6 +48,7 @@ cdef class BaseRpc(AioStream):
         cdef PyObject *r
         cdef int rc
         self.heard = True
+        enter_context(self.loop, self.conn)
         self.msgid = msgid
         r = call_handler(handler, self, type, None, payload)
         self.msgid = 0
@@ -67,6 +68,7 @@ cdef class BaseRpc(AioStream):
     cdef int notification(self, object handler, object type, bytes payload) except -1:
         cdef PyObject *r
         self.heard = True
+        enter_context(self.loop, self.conn)
         r = call_handler(handler, self, type, None, payload)
         if r == NULL:
             return callback_failed(self.loop, handler)
@@ -118,15 +120,20 @@ cdef class BaseRpc(AioStream):
 
     cdef int task_start(self) except -1:
         self.tasks += 1
-        if self.tasks >= self.app.task_limit:
-            self.pause()
+        if self.tasks >= self.app.task_limit and not self.holds:
+            self.holds = True
+            self.conn.holders += 1
+            en.nq_conn_hold(self.loop.l, self.conn.handle, en.NQ_HOLD_TASKS, 1)
         return 0
 
     def _task_done(self):
         """A coroutine handler has ended: below half of the limit, requests are delivered again."""
         self.tasks -= 1
-        if self.paused and self.tasks <= self.app.task_limit // 2:
-            self.resume()
+        if self.holds and self.tasks <= self.app.task_limit // 2:
+            self.holds = False
+            self.conn.holders -= 1
+            if self.conn.holders == 0 and self.loop.l != NULL:
+                en.nq_conn_hold(own(self.loop), self.conn.handle, en.NQ_HOLD_TASKS, 0)
 
     def _begin(self, uint32_t msgid):
         self.msgid = msgid
@@ -172,6 +179,7 @@ cdef class BaseRpc(AioStream):
         cdef Deferred d = Deferred.__new__(Deferred)
         d.rpc = self
         d.msgid = self.msgid
+        d.owe(1)
         return d
 
     def reply(self, msgid, payload=b""):
@@ -382,6 +390,7 @@ cdef class BaseRpc(AioStream):
             if result == R_GOAWAY and local:
                 return (<Reply>cb).settle(CALL_GONE, None)
             return (<Reply>cb).settle(CALL_FAILED, call_error(local, result, payload))
+        enter_context(self.loop, self.conn)
         result_ = result
         args[0] = NULL
         args[1] = <PyObject *>result_
@@ -430,6 +439,7 @@ cdef class BaseRpc(AioStream):
         return 0
 
 
+@cython.no_gc_clear
 cdef class Deferred:
     """A request that waits for its reply: `reply(payload)` or `error(payload, code)`, once."""
 
@@ -443,7 +453,17 @@ cdef class Deferred:
         except BaseException:
             self.msgid = msgid
             raise
+        self.owe(-1)
         return 0
+
+    cdef void owe(self, int n) noexcept:
+        """A close in order of the connection waits for n more replies."""
+        if mine(self.rpc.loop):  # it may be freed by any thread: then the close waits for as long as it may
+            en.nq_conn_owe(self.rpc.loop.l, self.rpc.conn.handle, n)
+
+    def __dealloc__(self):
+        if self.msgid != 0 and self.rpc is not None:
+            self.owe(-1)
 
     def reply(self, payload=b""):
         """Sends the reply. Dropped when the stream is gone. After an exception it is still to be sent."""

@@ -1,5 +1,5 @@
 # server.pyx: listening addresses of the asyncio facade. The coroutines are in naquid/server.py.
-# needs: core/address core/conn core/limits core/loop core/threads core/tls
+# needs: core/address core/callbacks core/conn core/limits core/loop core/threads core/tls
 # needs: aio/conn aio/handlers aio/stream
 
 @cython.no_gc_clear
@@ -10,10 +10,11 @@ cdef class BaseServer(EndpointCore):
         self.live = set()
 
     def _listen(self, Loop loop, str host, int port, Tls tls, AppCore app, EngineLimits limits, conn_class,
-                bint always_retry, bytes secret):
+                bint always_retry, bytes secret, context):
         cdef en.nq_addr a
         to_addr(&a, host, port)
         self.app = app
+        self.context = context
         self.conn_class = conn_class
         self.open_at(loop, &a, tls, app.hdmap, &limits.values, False, secret, always_retry)
 
@@ -29,12 +30,18 @@ cdef class BaseServer(EndpointCore):
         c = self.conn_class.__new__(self.conn_class)
         c.app = self.app.chosen(self.loop, e.handle)
         c.server = self
+        c.origin = self.context
+        c.context = PyContext_Copy(self.context)
         return c
 
     def _refuse(self):
         """New clients are refused from now on."""
         if not self.closed and self.loop.l != NULL:
             en.nq_endpoint_refuse(own(self.loop), self.id)
+
+    def _broken(self):
+        """The errno of what is wrong with the socket, 0 when nothing is."""
+        return 0 if self.closed or self.loop.l == NULL else en.nq_endpoint_error(peek(self.loop), self.id)
 
     def _end(self):
         """Closes the socket."""

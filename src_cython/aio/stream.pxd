@@ -28,6 +28,7 @@ cdef class AioStream(RpcCore):
     cdef int64_t close_code          # The code of the end of the stream. 0: it ended in order.
     cdef bint paused                 # The engine holds back what comes.
     cdef object native               # The capsule of the functions of C that take its events, or None.
+    cdef int64_t last_id             # Its QUIC stream ID, once the stream has ended.
     cdef list open_waiters           # The futures of those that wait for the stream ID.
     cdef list read_waiters           # The futures of those that wait for something to read.
     cdef list write_waiters          # The futures of those that wait for the send queue.

@@ -1,7 +1,7 @@
 # stream.pyx: streams of the asyncio facade: record streams and raw streams. The coroutines are in naquid/stream.py
 # and naquid/raw_stream.py; here is what they wait for.
-# needs: core/arguments core/buffers core/callbacks core/core core/errors core/loop core/native core/rpc core/stream
-# needs: core/threads
+# needs: core/arguments core/buffers core/callbacks core/conn core/core core/errors core/loop core/native core/rpc
+# needs: core/stream core/threads
 # needs: aio/conn aio/handlers
 
 cdef enum:
@@ -42,6 +42,7 @@ cdef class AioStream(RpcCore):
     def __cinit__(self):
         self.reset_code = -1
         self.stop_code = -1
+        self.last_id = -1
 
     # ---- events ----
 
@@ -49,6 +50,7 @@ cdef class AioStream(RpcCore):
         if self.open_waiters is not None:
             wake_waiters(self.loop, self.open_waiters, None)
         if not self.outgoing and self.handler is not None:
+            enter_context(self.loop, self.conn)
             result = self.handler(self)
             if is_coroutine(result):
                 self.app.spawn(self.loop, self._serve(result))
@@ -91,6 +93,7 @@ cdef class AioStream(RpcCore):
 
     cdef int ev_close(self, const en.nq_event *e) except -1:
         self.closed = True
+        self.last_id = en.nq_stream_id(self.loop.l, self.handle)
         self.close_code = <int64_t>e.code
         return self.wake_all()
 
@@ -178,10 +181,10 @@ cdef class AioStream(RpcCore):
             refusal = None if self.closed_locally else self.refusal()
             if refusal is not None:
                 return refusal
+            if self.stop_code >= 0 and not self.closed_locally:  # what the peer said first, and says more
+                return errors.StreamReset(self.stop_code, "the peer stopped reading this stream")
             if self.is_lost() or (<BaseConnection>self.conn).closing:
                 return self.lost()
-            if self.stop_code >= 0 and not self.closed_locally:
-                return errors.StreamReset(self.stop_code, "the peer stopped reading this stream")
             if self.given_up and not self.finished:
                 return errors.StreamReset(self.reset_code, errors.given_up(self.reset_code))
             return errors.StreamClosed(f"{what}: this side has closed it already" if self.finished
@@ -192,7 +195,8 @@ cdef class AioStream(RpcCore):
             return exc
 
     cdef object read_failure(self):
-        """Why nothing more can be read: an exception, or None at the end of the stream."""
+        """Why nothing more can be read: an exception, or None at the end of the stream, or of a connection that the
+        peer has closed in order, which ends what it carries as a TCP connection does."""
         if self.given_up:
             return errors.StreamReset(self.reset_code, errors.given_up(self.reset_code))
         if self.fin:
@@ -205,7 +209,7 @@ cdef class AioStream(RpcCore):
         if self.reset_code >= 0:
             return errors.StreamReset(self.reset_code, "the peer reset this stream")
         if self.is_lost():
-            return self.lost()
+            return None if (<BaseConnection>self.conn).ended_in_order() else self.lost()
         if self.close_code != 0:
             return errors.StreamReset(self.close_code, "the peer reset this stream")
         return errors.StreamClosed("this side has closed the stream")
@@ -347,8 +351,9 @@ cdef class AioStream(RpcCore):
 
     @property
     def stream_id(self):
-        """The QUIC stream ID (RFC 9000 2.1), -1 while the stream waits for the peer's limit or when it is gone."""
-        return -1 if self.closed or self.loop.l == NULL else en.nq_stream_id(peek(self.loop), self.handle)
+        """The QUIC stream ID (RFC 9000 2.1), for the whole life of the object; -1 while the stream waits for the peer's
+        limit."""
+        return self.last_id if self.closed or self.loop.l == NULL else en.nq_stream_id(peek(self.loop), self.handle)
 
     @property
     def queued(self):
@@ -548,8 +553,8 @@ cdef class BaseRawStream(AioStream):
         self.queue(data)
 
     def at_eof(self):
-        """True when the peer has finished and everything was read."""
-        return self.fin and self.buf.len == 0
+        """True when the peer has finished, or has closed the connection in order, and everything was read."""
+        return (self.fin or (<BaseConnection>self.conn).ended_in_order()) and self.buf.len == 0
 
     @property
     def is_unidirectional(self):

@@ -6,6 +6,10 @@ cdef extern from "Python.h":
     size_t PY_VECTORCALL_ARGUMENTS_OFFSET
     bint PyCoro_CheckExact(object o)
     void PyErr_Clear() noexcept
+    object PyContext_New()
+    object PyContext_Copy(object context)
+    int PyContext_Enter(object context) except -1
+    int PyContext_Exit(object context) except -1
 
 Coroutine = collections.abc.Coroutine
 

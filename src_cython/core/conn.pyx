@@ -1,6 +1,11 @@
 # conn.pyx: the cores of connections and endpoints.
 # needs: core/address core/buffers core/core core/errors core/hdmap core/loop core/stream core/threads core/tls
 
+cdef inline int enter_context(Loop loop, ConnCore conn) except -1:
+    """Before a handler of the connection is called in a dispatch, the end of which leaves the context."""
+    return 0 if conn.context is loop.context else loop.switch_context(conn.context)
+
+
 @cython.no_gc_clear
 cdef class ConnCore(Core):
     cdef int connect(self, Loop loop, const en.nq_addr *remote, str server_name, Tls tls, HandlerMap hdmap,

@@ -56,7 +56,8 @@ cdef int stream_event(Loop loop, const en.nq_event *e) except -1:
         return 0
     s = <StreamCore>p
     if kind == en.NQ_EV_STREAM_FIN:
-        s.ev_fin(e)
+        if en.nq_rpc_deliver(loop.l, e, &p):
+            s.ev_fin(e)
     elif kind == en.NQ_EV_STREAM_RESET:
         s.ev_reset(e)
     elif kind == en.NQ_EV_STREAM_STOP:
@@ -107,8 +108,7 @@ cdef int dispatch_event(Loop loop, const en.nq_event *e) except -1:
     cdef Posted task
     cdef int kind = e.kind
     if kind == en.NQ_EV_RPC_REQUEST:
-        p = en.nq_stream_user(loop.l, e.handle)
-        if p != NULL:
+        if en.nq_rpc_deliver(loop.l, e, &p) and p != NULL:
             (<RpcCore>p).ev_request(e)
     elif kind == en.NQ_EV_RPC_REPLY:
         if e.user != NULL:
@@ -122,8 +122,7 @@ cdef int dispatch_event(Loop loop, const en.nq_event *e) except -1:
         if p != NULL:
             (<StreamCore>p).ev_record(e)
     elif kind == en.NQ_EV_RPC_NOTIFY:
-        p = en.nq_stream_user(loop.l, e.handle)
-        if p != NULL:
+        if en.nq_rpc_deliver(loop.l, e, &p) and p != NULL:
             (<RpcCore>p).ev_notify(e)
     elif kind == en.NQ_EV_DATAGRAM:
         p = en.nq_conn_user(loop.l, e.handle)

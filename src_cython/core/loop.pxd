@@ -21,6 +21,10 @@ cdef class Loop:
     cdef int stopping                # stop() was called.
     cdef object aloop                # The asyncio loop that it is attached to, or None.
     cdef object call_soon            # The bound method of aloop.
+    # The context in which the event loop runs this one: an empty one, so that none of a task's is seen or kept.
+    cdef object own_context
+    # The context of the connection whose handlers are called: it is entered. None: none is.
+    cdef object context
     # The bound method _on_ready, which add_reader and remove_reader need to be the same.
     cdef object ready_fn
     cdef object flush_fn             # The bound method _on_flush.
@@ -49,6 +53,11 @@ cdef class Loop:
     cdef int wake(self) except -1
     cdef int keep_deadline(self) except -1
     cdef int dispatch(self, int n) except -1
+    # Leaves the context that is entered, and enters this one; None: just leaves.
+    cdef int switch_context(self, object context) except -1
+    # Enters this one on top of what is entered. Returns what pop_context needs to leave it again.
+    cdef object push_context(self, object context)
+    cdef int pop_context(self, object before) except -1
     cdef int answer_collected(self) except -1
     cdef int undelivered(self, int i, object exc) except -1
     cdef int link(self, Core c) except -1  # The engine holds a pointer to c from here on.

@@ -1,6 +1,6 @@
 # loop.pyx: the loop: polled, run by a thread, or attached to an asyncio event loop.
-# needs: core/arguments core/buffers core/calls core/conn core/core core/dispatch core/errors core/rpc core/sim
-# needs: core/stream core/threads
+# needs: core/arguments core/buffers core/callbacks core/calls core/conn core/core core/dispatch core/errors core/rpc
+# needs: core/sim core/stream core/threads
 
 @cython.no_gc_clear
 cdef class Loop:
@@ -110,6 +110,35 @@ cdef class Loop:
             en.nq_loop_time(self.l, NULL)
         if self.requests is not None:
             self.answer_collected()
+        if self.context is not None:
+            self.switch_context(None)
+        return 0
+
+    cdef int switch_context(self, object context) except -1:
+        cdef object left = self.context
+        if left is not None:
+            self.context = None
+            PyContext_Exit(left)
+        if context is not None:
+            self.push_context(context)
+        return 0
+
+    cdef object push_context(self, object context):
+        cdef object before = self.context
+        if context is not None and context is not before:
+            try:
+                PyContext_Enter(context)
+            except RuntimeError:  # somebody is in it, further out on the stack: nobody may enter it twice
+                context = PyContext_Copy(context)
+                PyContext_Enter(context)
+            self.context = context
+        return before
+
+    cdef int pop_context(self, object before) except -1:
+        cdef object left = self.context
+        if left is not None and left is not before:
+            self.context = before
+            PyContext_Exit(left)
         return 0
 
     cdef int answer_collected(self) except -1:
@@ -323,11 +352,14 @@ cdef class Loop:
         if fd < 0:
             engine_error(self, en.NQ_ERR_SYS, "attaching to the event loop")
         ready_fn = self._on_ready
-        aloop.add_reader(fd, ready_fn)  # first: when it raises, nothing is attached, and nothing refers to itself
+        context = PyContext_New()
+        # First: when it raises, nothing is attached, and nothing refers to itself.
+        context.run(aloop.add_reader, fd, ready_fn)
         self.fd = fd
         self.ready_fn = ready_fn
         self.flush_fn = self._on_flush
         self.spin_fn = self._on_spin
+        self.own_context = context
         self.call_soon = aloop.call_soon
         self.stand_in = None
         self.aloop = aloop
@@ -349,7 +381,7 @@ cdef class Loop:
                 return 0
             self.stand_in.cancel()
         self.stand_in_when = when
-        self.stand_in = self.aloop.call_at(when, self._on_deadline)
+        self.stand_in = self.aloop.call_at(when, self._on_deadline, context=self.own_context)
         return 0
 
     def _on_deadline(self):
@@ -362,6 +394,7 @@ cdef class Loop:
         if aloop is not None:
             self.aloop = None
             self.call_soon = None
+            self.own_context = None
             self.ready_fn = None
             self.flush_fn = None
             self.spin_fn = None
@@ -439,7 +472,9 @@ cdef class Loop:
         self.schedule = False
         self.flush_due = True
         try:
-            self.call_soon(self.flush_fn)  # code of the user's: what it makes may start the garbage collector
+            # Code of the user's: what it makes may start the garbage collector. The context is not that of the task
+            # that happens to be the first in this turn, whose turn it is no more than anybody else's.
+            self.call_soon(self.flush_fn, context=self.own_context)
         except BaseException:
             if self.aloop is not None:  # nothing was scheduled: the next thing done tries again
                 self.schedule = True
@@ -508,6 +543,8 @@ cdef class Loop:
             except BaseException as exc:
                 self.failed(exc, c)
         self.calls.end_all(self)
+        if self.context is not None:
+            self.switch_context(None)
         waiting = list(self.posted)
         self.posted.clear()
         for p in waiting:

@@ -90,7 +90,7 @@ def test_a_handler_of_one_protocol_is_none_of_another(run: Variant, bench: Bench
             naquid.connect("127.0.0.1", server.port, ca=bench.ca.ca, alpn="nq/other") as conn,
         ):
             rpc = await conn.open_rpc("who")
-            with pytest.raises(naquid.ConnectionLost):
+            with pytest.raises(naquid.StreamRefused):
                 await rpc.call(1)
 
     run(main)

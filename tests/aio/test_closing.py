@@ -59,8 +59,10 @@ class Busy:
         async def drink() -> None:
             stream = await conn.open_stream("flood")
             stream.send_nowait(b"go")
-            while True:
-                assert await stream.recv() == bytes(50_000)
+            while (record := await stream.recv()) is not None:
+                assert record == bytes(50_000)
+            assert conn.error is None  # an end in order is an end for readers
+            raise naquid.ConnectionLost("the end")
 
         async def ask(name: str) -> None:
             rpc = await conn.open_rpc(name)

@@ -42,11 +42,16 @@ def test_a_certificate_that_holds_its_key_is_enough(run_once: Variant, bench: Be
 
 
 def test_a_certificate_without_a_key_is_not(bench: Bench) -> None:
-    for given in ({"cert": bench.leaf.cert}, {"key": bench.leaf.key}, {"key": combined(bench)}):
+    async def main() -> None:
         for make in (naquid.serve, naquid.Endpoint):
             arguments = (naquid.Handlers(), HOST) if make is naquid.serve else (HOST,)
-            with pytest.raises(naquid.ConfigError, match="cert= and key="):
-                make(*arguments, **given)
+            for given in ({"key": bench.leaf.key}, {"key": combined(bench)}):
+                with pytest.raises(naquid.ConfigError, match="cert= and key="):
+                    make(*arguments, **given)
+            with pytest.raises(naquid.ConfigError, match="key"):  # it might have held one
+                await make(*arguments, cert=bench.leaf.cert)
+
+    asyncio.run(main())
 
 
 Resolve = Callable[..., Any]

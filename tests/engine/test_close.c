@@ -229,6 +229,39 @@ static void test_replies(void) {
     replies(how);
 }
 
+/* A reply that was promised before the close, and is given while the connection waits for it. */
+static void test_promised_reply(void) {
+  for (int given = 0; given < 2; given++) {
+    sim_world f;
+    deferred d = {0, 0};
+    sim_world_open(&f, 79);
+    f.w.s.hook = defer;
+    f.w.s.hook_ctx = &d;
+    sim_world_connect(&f);
+    nq_handle s = world_stream(&f.w, f.conn, NQ_KIND_RPC, "rpc");
+    REQUIRE(nq_rpc_call(f.w.c.l, s, 1, (const uint8_t *)"?", 1, 0, NULL, NULL) == 0);
+    REQUIRE(world_until(&f.w, &f.w.s.count[NQ_EV_RPC_REQUEST], 1, 100));
+    nq_loop *l = f.w.s.l;
+    CHECK_EQ(nq_conn_owe(l, f.w.s.conn, 1), 0);
+    CHECK_EQ(nq_conn_owe(l, f.w.s.conn, -2), NQ_ERR_ARG);
+    nq_conn_close(l, f.w.s.conn, 0, "", 0, 0);
+    nq_loop_flush(l);
+    world_run(&f.w, 500);
+    CHECK_EQ(f.w.c.count[NQ_EV_CONN_CLOSE], 0);
+    if (given)
+      CHECK_EQ(nq_rpc_reply(l, d.stream, d.msgid, 0, (const uint8_t *)"late", 4), 0);
+    CHECK_EQ(nq_conn_owe(l, f.w.s.conn, -1), 0);
+    nq_loop_flush(l);
+    CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_CLOSE], 1, 1000));
+    CHECK_EQ(f.w.c.count[NQ_EV_RPC_REPLY], 1);
+    CHECK_EQ(f.w.c.gone, (uint32_t)!given);
+    CHECK_EQ(f.w.c.n_kept, given ? 4u : 0u);
+    CHECK(f.w.s.delivered);
+    CHECK_EQ(nq_conn_owe(l, f.w.s.conn, 1), NQ_ERR_STALE);
+    sim_world_close(&f);
+  }
+}
+
 /* ---- a server that ends ---- */
 
 /* Wherever its handshake is: the client hears of the end within a round trip of its next packet. */
@@ -268,6 +301,7 @@ int main(void) {
   RUN(test_idle_close_is_delivered);
   RUN(test_new_streams_do_not_hold_it);
   RUN(test_replies);
+  RUN(test_promised_reply);
   RUN(test_server_ends);
   CHECK_DONE();
 }

@@ -40,12 +40,15 @@ static void *test_realloc(void *old, size_t n) { return refused() ? NULL : reall
 #define put calls_put /* names that other files have, too */
 #define place calls_place
 #define grow calls_grow
+#define append kept_append
 #include "app/calls.c"
+#include "app/kept.c"
 #include "app/nq1.c"
 #include "app/record.c"
 #undef put
 #undef place
 #undef grow
+#undef append
 #include "base/timer.c"
 #include "quic/stream.c"
 #include "quic/stream_in.c"
@@ -71,7 +74,15 @@ static void one_tick(side *x) {
   REQUIRE(n >= 0);
   for (int i = 0; i < n; i++) {
     nq_event e = nq_loop_events(x->l)[i];
+    void *user;
+    if ((e.kind == NQ_EV_RPC_REQUEST || e.kind == NQ_EV_STREAM_FIN) && !nq_rpc_deliver(x->l, &e, &user) &&
+        nq_stream_alive(x->l, e.handle))
+      continue;
     x->count[e.kind]++;
+    if (e.kind == NQ_EV_CONN_OPEN)
+      x->conn = e.handle;
+    if (e.kind == NQ_EV_RPC_REQUEST && x->count[e.kind] == 3) /* the rest of the batch is put back */
+      nq_conn_hold(x->l, x->conn, NQ_HOLD_TASKS, 1);
     if (e.kind == NQ_EV_RETURNED)
       returned(x->l);
     if (e.kind == NQ_EV_RPC_REQUEST)
@@ -126,6 +137,8 @@ static int use(world *w, const nq_connect_options *o, uint32_t *calls, alarm_che
       nq_stream_send_marked(w->c.l, s[2], p, 50, p);
       nq_conn_send_datagram(w->c.l, conn, p, 10);
     }
+    if (i == 25)
+      nq_conn_hold(w->s.l, w->s.conn, NQ_HOLD_TASKS, 0);
     if (i == 30)
       nq_stream_pause(w->c.l, s[2]);
     if (i == 40)

@@ -128,6 +128,10 @@ void side_tick(side *x, int64_t wait) {
     nq_event e = nq_loop_events(x->l)[i]; /* a copy: handlers may push events, and the batch may move */
     if (timed)
       nq_loop_time(x->l, &e);
+    void *user;
+    if ((e.kind == NQ_EV_RPC_REQUEST || e.kind == NQ_EV_RPC_NOTIFY || e.kind == NQ_EV_STREAM_FIN) &&
+        !nq_rpc_deliver(x->l, &e, &user) && nq_stream_alive(x->l, e.handle))
+      continue;
     dispatch(x, &e);
   }
   if (timed)

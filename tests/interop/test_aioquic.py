@@ -247,6 +247,46 @@ def test_its_client_closes_and_is_closed(run: Variant, bench: Bench) -> None:
     run(main)
 
 
+def test_no_error_of_the_transport_is_an_end_in_order(run: Variant, bench: Bench) -> None:
+    """Clients of HTTP and their like end so: nothing went wrong. Any other code of the transport is an error."""
+    gone: list[Any] = []
+    app = raw_echo()
+    app.on_disconnect(lambda conn, error: gone.append(error))
+
+    async def main() -> None:
+        async with bench.serve(app) as listening:
+            for code in (0, 0xA):
+                async with client(listening.port, bench.ca.ca) as peer:
+                    await until(lambda: listening.connections)
+                    peer._quic.close(error_code=code, frame_type=0)
+                    peer.transmit()
+                    await until(lambda: gone)
+                error = gone.pop()
+                assert error is None if code == 0 else error.code == code
+
+    run(main)
+
+
+def test_streams_keep_their_ids(run: Variant, bench: Bench) -> None:
+    """Also those that were over before their handler ran."""
+    ids: list[int] = []
+    app = naquid.Handlers()
+
+    @app.uni_stream
+    async def short(stream: naquid.RawStream) -> None:
+        await stream.wait_closed()
+        ids.append(stream.stream_id)
+
+    async def main() -> None:
+        async with bench.serve(app) as listening, client(listening.port, bench.ca.ca) as peer:
+            for _ in range(3):
+                peer.open(b"all of it", end=True, uni=True)
+            await until(lambda: len(ids) == 3)
+            assert ids == [2, 6, 10]
+
+    run(main)
+
+
 def test_retry_with_its_client(run: Variant, bench: Bench) -> None:
     async def main() -> None:
         async with (

@@ -350,3 +350,54 @@ def test_a_port_in_use_leaves_nothing_open(server: Peer) -> None:
     with pytest.raises(OSError, match="in use"):
         Relay(server, port=server.address[1])
     assert (descriptors(), threading.active_count()) == (files, threads)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_marks_of_ecn_pass_and_are_made(host: str) -> None:
+    """ECT(0) and ECT(1) pass as they are, both ways; what experiences congestion is marked only where the sender is
+    capable of it."""
+    server, client = Peer(host), Peer(host)
+    six = ":" in host
+    level, kind = (socket.IPPROTO_IPV6, socket.IPV6_TCLASS) if six else (socket.IPPROTO_IP, socket.IP_TOS)
+    try:
+        for peer in (server, client):
+            peer.socket.setsockopt(level, socket.IPV6_RECVTCLASS if six else socket.IP_RECVTOS, 1)
+
+        def take(peer: Peer) -> tuple[bytes, int, Any]:
+            data, ancillary, _, source = peer.socket.recvmsg(100, 64)
+            return data, ancillary[0][2][0] if ancillary else 0, source
+
+        with Relay(server.address) as relay:
+            for part in (0.0, 1.0):
+                relay.change(mark=part)
+                for ecn in (0, 1, 2):
+                    seen = 3 if part and ecn else ecn
+                    client.socket.setsockopt(level, kind, ecn)
+                    client.send(b"up", relay.address)
+                    data, got, source = take(server)
+                    assert (data, got) == (b"up", seen)
+                    server.socket.setsockopt(level, kind, ecn)
+                    server.send(b"down", source)
+                    assert take(client)[:2] == (b"down", seen)
+            assert relay.to_server.counters.marked == relay.to_client.counters.marked == 2
+    finally:
+        server.socket.close()
+        client.socket.close()
+
+
+def test_corrupts_one_bit(server: Peer, client: Peer) -> None:
+    data = noise(1200)
+    places: set[int] = set()
+    damaged = 0
+    with Relay(server, corrupt=0.5) as relay:
+        for _ in range(100):
+            client.send(data, relay.address)
+            got = int.from_bytes(server.take()[0], "big") ^ int.from_bytes(data, "big")
+            assert got.bit_count() <= 1
+            damaged += got.bit_count()
+            places.add(got.bit_length())
+        assert 25 < damaged < 75
+        assert relay.to_server.counters.corrupted == damaged
+        assert len(places) > 20  # not always the same bit
+        client.send(b"", relay.address)
+        assert server.take()[0] == b""

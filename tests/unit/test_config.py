@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import pickle
 from typing import Any
 
@@ -27,10 +28,11 @@ def test_limits_are_the_engines() -> None:
 @pytest.mark.parametrize("row", naquid.limits_table(), ids=lambda row: row[0])
 def test_limits_are_checked(row: tuple[Any, ...]) -> None:
     name, _, smallest, largest, unit, _ = row
+    others = {"idle_timeout": 0} if name == "keep_alive" else {}  # it has to be below that
     scale = 1e9 if unit == "ns" else 1
     for good in (smallest, largest):
         value = good / scale if unit == "ns" else good
-        assert getattr(naquid.Limits(**{name: value}), name) == value
+        assert getattr(naquid.Limits(**{name: value}, **others), name) == value
     outside = [largest + 1] if unit != "ns" else [largest / scale * 2]
     if smallest > 0:
         outside.append((smallest - 1) / scale if unit == "ns" else smallest - 1)
@@ -255,7 +257,13 @@ def test_ends_of_connections() -> None:
     assert isinstance(failed, naquid.HandshakeFailed)
     assert failed.alert == 45
     assert "certificate has expired" in str(failed)
-    for why in (app, transport, tls, reset, version, system):
+    for number in (errno.ECONNREFUSED, errno.ENETUNREACH):
+        for established, kind in ((False, naquid.HandshakeFailed), (True, naquid.ConnectionLost)):
+            failed = errors.from_close(system, number, "what the engine says", False, established)
+            assert isinstance(failed, kind)
+            assert (failed.errno, failed.code, failed.reason) == (number, None, "what the engine says")
+            assert errors.again(failed).errno == number
+    for why in (app, transport, tls, reset, version):
         lost = errors.from_close(why, 0x105, "text of the peer", True, True)
         assert isinstance(lost, naquid.ConnectionLost)
         assert (lost.code, lost.reason, lost.remote) == (0x105, "text of the peer", True)

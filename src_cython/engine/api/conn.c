@@ -7,6 +7,7 @@
 #include "loop/loop.h"
 #include "quic/burst.h"
 #include "quic/conn_close.h"
+#include "quic/hold.h"
 
 static nq_conn *client_new(nq_loop *l, const nq_connect_options *o, int *err) {
   *err = NQ_ERR_ARG;
@@ -41,6 +42,16 @@ int nq_conn_create(nq_loop *l, const nq_connect_options *o, nq_handle *conn) {
   if (!c)
     return err;
   *conn = c->h;
+  return NQ_DONE;
+}
+
+int nq_conn_hold(nq_loop *l, nq_handle h, unsigned reason, int on) {
+  nq_conn *c = nq_conn_get(&l->hub, h);
+  if (!c)
+    return NQ_ERR_STALE;
+  if (!reason || reason & ~(unsigned)(NQ_HOLD_TASKS | NQ_HOLD_REPLIES))
+    return NQ_ERR_ARG;
+  nq_hold_set(c, reason, on && c->state != NQ_CONN_CLOSED && c->state != NQ_CONN_WAITING);
   return NQ_DONE;
 }
 
@@ -192,6 +203,18 @@ int nq_conn_close(nq_loop *l, nq_handle h, uint64_t code, const char *reason, si
   if (!closing && nq_inbox_waits(&l->inbox))
     c->posts_tick = l->hub.stats.ticks + 1;
   return rv;
+}
+
+int nq_conn_owe(nq_loop *l, nq_handle h, int n) {
+  nq_conn *c = nq_conn_get(&l->hub, h);
+  if (!c)
+    return NQ_ERR_STALE;
+  if (n < 0 ? c->owed < (uint32_t)-n : c->owed > UINT32_MAX - (uint32_t)n)
+    return NQ_ERR_ARG;
+  c->owed += (uint32_t)n;
+  if (c->state == NQ_CONN_CLOSING)
+    nq_conn_mark(c);
+  return NQ_DONE;
 }
 
 int nq_conn_fail(nq_loop *l, nq_handle h, uint32_t why, uint64_t code, const char *reason) {

@@ -45,6 +45,9 @@ typedef struct nq_app {
   /* This side gives the stream up with this code, both directions: what came is no message, is too large, or could not
    * be kept. s->discard: it wanted no more of it anyway. */
   void (*refused)(struct nq_stream *s, uint64_t code);
+  /* NULL, or: the connection is held no more (quic/hold.h): what was kept of the stream meanwhile goes on, in order, as
+   * far as the connection has a share of this tick. It clears s->keeps once nothing of it is left. */
+  void (*go_on)(struct nq_stream *s);
   /* NULL, or: whatever comes from now on is dropped, so what it keeps of an unfinished message is freed. */
   void (*discard)(struct nq_stream *s);
   /* Everything that was sent, the FIN included, is acknowledged. */

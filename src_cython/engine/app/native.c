@@ -96,6 +96,10 @@ void nq_native_run(nq_hub *hub) {
       kept++;
       continue;
     }
+    void *user;
+    if ((e->kind == NQ_EV_RPC_REQUEST || e->kind == NQ_EV_RPC_NOTIFY) &&
+        !nq_rpc_deliver((nq_loop *)(void *)hub, e, &user))
+      continue;
     int16_t type = e->kind == NQ_EV_RPC_REPLY ? (int16_t)result_of(e) : e->type;
     /* A copy: the handler may cause events, and the batch may move. */
     naquid_event out = {.api = &api,

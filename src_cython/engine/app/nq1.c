@@ -5,6 +5,7 @@
 
 #include "app/assembly.h"
 #include "app/hdmap.h"
+#include "app/kept.h"
 #include "app/report.h"
 #include "app/rpc_end.h"
 #include "quic/stream_in.h"
@@ -127,6 +128,8 @@ static int collect(nq_stream *s, const uint8_t *p, size_t n) {
     nq_stream_refuse(s, NQ_CODE_OVERLOAD);
     return -1;
   }
+  if (nq_kept_needed(s, &nq1(s)->frame))
+    nq_kept_owe(s, n);
   return 0;
 }
 
@@ -172,9 +175,43 @@ static size_t assemble(nq_stream *s, const uint8_t *p, size_t n) {
     nq_assembly_end(s);
   }
   nq1(s)->assembling = 0;
+  if (nq_kept_needed(s, &nq1(s)->frame)) {
+    if (!have)
+      nq_kept_owe(s, want);
+    nq_kept_add(s, &nq1(s)->frame, data);
+    return used + want;
+  }
   had_share(s, &nq1(s)->frame); /* it is whole: it goes in any case */
   emit(s, &nq1(s)->frame, data);
   return used + want;
+}
+
+static void keep_whole(nq_stream *s, const nq_frame *f, const uint8_t *payload, size_t head) {
+  nq_kept_owe(s, head + f->length);
+  nq_kept_add(s, f, payload);
+}
+
+#define NQ_KEPT_MOST 64 /* messages of one stream that go on in one tick */
+
+static void nq1_go_on(nq_stream *s) {
+  nq_frame f;
+  const uint8_t *payload;
+  size_t n;
+  for (uint32_t i = 0; !s->c->hold && (n = nq_kept_first(s, &f, &payload)); i++) {
+    if (s->c->connected && (i == NQ_KEPT_MOST || had_share(s, &f))) {
+      nq_stream_schedule(s);
+      return;
+    }
+    const uint8_t *data = f.length ? nq_report_keep(s, payload, f.length) : payload;
+    if (!data)
+      return;
+    emit(s, &f, data);
+    nq_kept_delivered(s, n);
+  }
+  if (s->c->hold || s->discard)
+    return;
+  if (nq_kept_end(s))
+    nq_report_fin(s);
 }
 
 /* Returns the bytes taken: fewer than n when the rest has to wait for the next tick. */
@@ -200,7 +237,8 @@ static size_t frames(nq_stream *s, const uint8_t *p, size_t n) {
     }
     if (admit(s, &f))
       return all;
-    if (had_share(s, &f))
+    int keep = nq_kept_needed(s, &f);
+    if (!keep && had_share(s, &f))
       return (size_t)(p - begin);
     p += hs;
     n -= (size_t)hs;
@@ -210,7 +248,10 @@ static size_t frames(nq_stream *s, const uint8_t *p, size_t n) {
       collect(s, p, n);
       return all;
     }
-    emit(s, &f, p);
+    if (keep)
+      keep_whole(s, &f, p, (size_t)hs);
+    else
+      emit(s, &f, p);
     p += f.length;
     n -= f.length;
   }
@@ -244,7 +285,8 @@ static void nq1_fin(nq_stream *s) {
     nq_stream_refuse(s, NQ_CODE_FRAME_ERROR); /* ended in the middle of a message */
     return;
   }
-  nq_report_fin(s);
+  if (!nq_kept_fin(s))
+    nq_report_fin(s);
 }
 
 static void nq1_reset(nq_stream *s, uint64_t code) {
@@ -276,11 +318,13 @@ static void forget_assembly(nq_stream *s) {
 
 static void nq1_discard(nq_stream *s) {
   forget_assembly(s);
+  nq_kept_end(s);
   nq_bytes_free(&nq1(s)->in);
 }
 
 static void nq1_close(nq_stream *s, uint64_t code) {
   forget_assembly(s);
+  nq_kept_end(s);
   nq_report_closed(s, code);
   nq_rpc_end_calls(s); /* after the close, as in the original library */
 }
@@ -290,6 +334,7 @@ static uint64_t nq1_close_events(const nq_stream *s) { return 1 + (uint64_t)nq1(
 static void nq1_free(nq_stream *s) {
   nq_hub *hub = s->c->hub;
   nq_bytes_free(&nq1(s)->in);
+  nq_kept_free(s);
   if (!nq1(s)->calls.owner)
     return;
   nq_timer_cancel(&hub->timers, &nq1(s)->calls.timer);
@@ -345,6 +390,7 @@ const nq_app nq_app_nq1 = {
     .reset = nq1_reset,
     .stopped = nq1_stopped,
     .refused = nq1_refused,
+    .go_on = nq1_go_on,
     .discard = nq1_discard,
     .acked = nq_report_acked,
     .writable = nq_report_writable,

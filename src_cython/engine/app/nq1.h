@@ -1,6 +1,7 @@
 /* nq1.h: the protocol nq/1: a name at the start of a stream says what it is for, and what it consists of: bare bytes,
  * records, or the frames of RPC (docs/wire.md). nq1.c: bytes to events; record.c: bytes and records out; rpc.c: calls
- * out; rpc_end.c: calls without a reply. */
+ * out; rpc_end.c: calls without a reply;
+ * kept.c: requests that wait while their connection is held. */
 #ifndef NQ_NQ1_H
 #define NQ_NQ1_H
 
@@ -17,6 +18,7 @@ typedef struct nq_nq1 {
   nq_calls calls;          /* of NQ_KIND_RPC */
   nq_bytes in;             /* header or payload of an incomplete message, or of a name */
   nq_frame frame;          /* header of what `in` collects */
+  struct nq_kept *kept;    /* of s->keeps */
   uint64_t peer_stop_code; /* of stop_late */
   nq_stream *wait_next, *wait_prev; /* in c->assemblers */
   uint8_t kind;            /* nq_stream_kind; 0: the name has not arrived */

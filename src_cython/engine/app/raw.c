@@ -3,6 +3,7 @@
 
 #include "app/hdmap.h"
 #include "app/report.h"
+#include "quic/hold.h"
 #include "quic/stream_in.h"
 
 static int raw_open(nq_conn *c, const nq_stream_options *o, nq_stream **out) {
@@ -16,6 +17,8 @@ static int raw_open(nq_conn *c, const nq_stream_options *o, nq_stream **out) {
 static int accepted(nq_stream *s) {
   if (s->opened)
     return 1;
+  if (nq_hold_unannounced(s)) /* it is told when the connection is held no more */
+    return 0;
   const nq_handler *h = nq_hdmap_nameless(s->c->handlers, s->uni);
   if (h)
     nq_report_accepted(s, h->user);

@@ -216,6 +216,7 @@ typedef struct nq_loop_stats {
   uint64_t ticks, events;
   uint64_t busy_polls, busy_poll_hits; /* times it spun before sleeping; found something in time */
   uint64_t connections, streams, alarms, pending_calls; /* alive now */
+  uint64_t held_connections; /* whose new work is held back now (nq_conn_hold) */
   /* System calls that received; messages they took (a GRO train is one); datagrams in those; bytes of UDP payload;
    * datagrams that were thrown away: cut short, lost in a failed call, for no connection, or above a bound. */
   uint64_t rx_calls, rx_messages, rx_datagrams, rx_bytes, rx_dropped;
@@ -368,14 +369,26 @@ int nq_conn_is_client(const nq_loop *l, nq_handle conn);
  * next tick. New streams and calls are refused at once; requests that wait for a reply can get it until the connection
  * is closed. CONN_CLOSE follows, and says whether all was delivered. Idempotent. */
 int nq_conn_close(nq_loop *l, nq_handle conn, uint64_t code, const char *reason, size_t reason_len, int now);
+/* n more (fewer, when negative) requests have a reply promised to them that is still to be queued: a close in order
+ * waits for it as for what is queued. */
+int nq_conn_owe(nq_loop *l, nq_handle conn, int n);
 /* Client, after CONN_CLOSE: connect again after delay. NULL remote: the address of before. */
 int nq_conn_reconnect(nq_loop *l, nq_handle conn, uint64_t delay, const nq_addr *remote);
 /* ns until the scheduled reconnect, 0 otherwise. */
 uint64_t nq_conn_reconnect_wait(const nq_loop *l, nq_handle conn);
+/* Why the new work of a connection is held back: its handlers are as many as may run; its replies are above their mark,
+ * which the engine finds out itself. */
+enum { NQ_HOLD_TASKS = 1, NQ_HOLD_REPLIES = 2 };
+/* Sets a reason to hold the connection, or clears it. While it has one its requests, notifications and new streams are
+ * not delivered, but for what the batch has of them; their bytes are kept and their credit too, so that the peer waits
+ * (RFC 9000 4.1). Replies to its own calls, and what comes on open streams of other kinds, are delivered as ever. Then
+ * all of it follows in order, but for what was on a stream that has been reset. The end of the connection clears every
+ * reason; what NQ_HOLD_TASKS kept is dropped with it. NQ_ERR_STALE, NQ_ERR_ARG. */
+int nq_conn_hold(nq_loop *l, nq_handle conn, unsigned reason, int on);
 /* Client: gives the object up (closing first if need be). CONN_FREED follows. */
 int nq_conn_free(nq_loop *l, nq_handle conn);
 /* Writes and sends its packets now, not at the end of the tick. */
-int nq_conn_flush(nq_loop *l, nq_handle conn); /* write its packets now, not at the end of the tick */
+int nq_conn_flush(nq_loop *l, nq_handle conn);
 /* Sends a PING frame; a PONG event brings the round trip. Calls before that one share it. NQ_ERR_STATE: not open. */
 int nq_conn_ping(nq_loop *l, nq_handle conn);
 /* Queues a DATAGRAM frame (RFC 9221). 0, or 1: the queue was full, and the oldest in it was dropped. NQ_ERR_STATE: not
@@ -501,6 +514,10 @@ int nq_rpc_last_msgid(nq_loop *l, nq_handle s, uint32_t last);
 void *nq_rpc_pending(const nq_loop *l, nq_handle s, uint32_t msgid);
 /* Forgets a call: no event for it any more. Returns its user, or NULL. */
 void *nq_rpc_cancel(nq_loop *l, nq_handle s, uint32_t msgid);
+/* Before an RPC_REQUEST, an RPC_NOTIFY or a STREAM_FIN of the batch is dispatched: 1: now, and *user is that of its
+ * stream; 0: not now, for the connection has been held since the poll: the event comes again, in its turn; or the
+ * stream is gone. */
+int nq_rpc_deliver(nq_loop *l, const nq_event *e, void **user);
 /* Queues a notification, which nothing answers. type is above 0. Returns as nq_stream_send. */
 int nq_rpc_notify(nq_loop *l, nq_handle s, int16_t type, const uint8_t *data, size_t len);
 /* Queues the reply to request msgid. result 0: OK; negative: an error; above 0: NQ_ERR_ARG. Returns as nq_stream_send.

@@ -43,6 +43,7 @@ typedef struct nq_conn {
   uint8_t free_wanted; /* the user gave the object up */
   uint8_t pinned_ep; /* the user chose the endpoint */
   uint8_t pinging; /* NQ_PING_* */
+  uint8_t hold; /* NQ_HOLD_*: its new work is not delivered (quic/hold.h) */
   uint8_t shutdowns; /* a stream in `sched` wants RESET_STREAM or STOP_SENDING */
   uint8_t dead; /* in hub->dead_conns */
   uint8_t oom; /* an event was lost for want of memory: it is ended when it is written */
@@ -76,6 +77,7 @@ typedef struct nq_conn {
   uint64_t queued; /* bytes in send queues */
   uint64_t calls; /* that wait for a reply */
   uint32_t n_blocked; /* streams that wait for the peer's credit */
+  uint32_t owed; /* replies that are promised and not queued yet */
   uint32_t fins; /* streams whose FIN is wanted, and not acknowledged */
   uint64_t assembly; /* bytes of incomplete messages */
   uint64_t promised; /* ... that those which may go on will have when they are whole */

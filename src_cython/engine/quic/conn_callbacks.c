@@ -4,6 +4,7 @@
 #include "app/app.h"
 #include "quic/cid.h"
 #include "quic/conn.h"
+#include "quic/hold.h"
 #include "quic/stream_end.h"
 #include "quic/stream_in.h"
 #include "quic/stream_out.h"
@@ -125,7 +126,7 @@ static int cb_stream_reset(ngtcp2_conn *q, int64_t id, uint64_t final_size, uint
   nq_stream *s = stream_user;
   if (!s || s->discard)
     return 0;
-  if (s->withheld && nq_bytes_size(&s->held)) { /* after what it sent before */
+  if (s->withheld && nq_bytes_size(&s->held) && !nq_hold_unannounced(s)) { /* after what it sent before */
     s->reset_late = 1;
     s->peer_reset_code = code;
     return 0;
@@ -162,7 +163,8 @@ static int cb_stream_close(ngtcp2_conn *q, uint32_t flags, int64_t id, uint64_t 
   s->id = -1; /* it has ended in order, or its FIN does not matter any more */
   if (s->fin_sent && !s->write_reset && !s->acked_all)
     nq_stream_acked(s, s->out.end);
-  if (s->withheld && !s->discard && (nq_bytes_size(&s->held) || s->peer_fin) && c->state != NQ_CONN_CLOSING) {
+  if (!s->discard && c->state != NQ_CONN_CLOSING &&
+      (s->keeps || (s->withheld && (nq_bytes_size(&s->held) || s->peer_fin)))) {
     s->close_late = 1; /* the user has not had everything yet */
     s->close_code = code;
     return 0;

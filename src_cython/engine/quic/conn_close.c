@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "quic/hold.h"
 #include "quic/stream_end.h"
 #include "quic/stream_in.h"
 #include "quic/stream_out.h"
@@ -85,10 +86,11 @@ static nq_stream *oldest(const nq_conn *c) {
 /* Nothing is sent any more. What had arrived and was held back is still delivered. */
 static void stop_streams(nq_conn *c) {
   nq_sched_clear(&c->sched);
+  nq_hold_set(c, NQ_HOLD_REPLIES, 0);
   for (nq_stream *s = oldest(c), *prev; s; s = prev) {
     prev = s->prev;
     s->id = -1;
-    if (s->withheld && c->announced && c->state != NQ_CONN_CLOSING)
+    if ((s->withheld || s->keeps) && c->announced && c->state != NQ_CONN_CLOSING)
       nq_stream_continue(s);
   }
 }
@@ -115,7 +117,7 @@ static int end_fits(nq_conn *c) {
 static int counts(const void *stream) { return !stream || !((const nq_stream *)stream)->late; }
 
 int nq_conn_delivered(nq_conn *c) {
-  return !c->queued && !c->fins && !c->dgrams && !c->shutdowns &&
+  return !c->owed && !c->queued && !c->fins && !c->dgrams && !c->shutdowns &&
          (!c->quic || !ngtcp2_ext_shutdown_unacked(c->quic, counts));
 }
 
@@ -132,6 +134,7 @@ static void tell_end(nq_conn *c, const char *reason) {
   uint32_t why = c->end.why;
   uint64_t code = c->end.code;
   end_streams(c, why == NQ_WHY_APP ? code : NQ_CODE_OK);
+  nq_hold_set(c, c->hold, 0);
   c->queued = c->assembly = c->promised = 0;
   c->state = NQ_CONN_CLOSED;
   if (c->client || c->announced) { /* a server says nothing of clients that never got through */

@@ -33,6 +33,7 @@ typedef struct nq_stream {
   uint8_t opened; /* STREAM_OPEN was pushed */
   uint8_t paused; /* by the user */
   uint8_t withheld; /* what comes is put into `held` */
+  uint8_t keeps; /* the protocol keeps messages of it, for its connection is held */
   uint8_t peer_fin, fin_pushed; /* the peer's FIN arrived; was given to the protocol */
   uint8_t discard; /* we sent STOP_SENDING, or refused: drop what comes */
   uint8_t fin_wanted, fin_sent;

@@ -2,6 +2,7 @@
 #include "quic/stream_in.h"
 
 #include "app/app.h"
+#include "quic/hold.h"
 #include "quic/stream_end.h"
 #include "quic/stream_out.h"
 
@@ -48,6 +49,10 @@ static void report_fin(nq_stream *s) {
 void nq_stream_was_reset(nq_stream *s, uint64_t code) {
   if (s->discard)
     return;
+  if (nq_hold_unannounced(s)) { /* nobody will hear of it */
+    nq_stream_refuse(s, NQ_CODE_CLOSED);
+    return;
+  }
   s->app->reset(s, code);
   nq_stream_discard(s); /* half a message will never be whole */
 }
@@ -69,7 +74,8 @@ void nq_stream_receive(nq_stream *s, const uint8_t *data, size_t len, int fin) {
       nq_stream_credit(s, len);
     return;
   }
-  if (s->withheld) {
+  if (s->withheld || nq_hold_unannounced(s)) {
+    s->withheld = 1;
     hold(s, data, len);
     return;
   }
@@ -84,6 +90,10 @@ void nq_stream_receive(nq_stream *s, const uint8_t *data, size_t len, int fin) {
 }
 
 void nq_stream_continue(nq_stream *s) {
+  if (nq_hold_unannounced(s))
+    return;
+  if (s->keeps)
+    s->app->go_on(s);
   s->withheld = 0;
   nq_bytes held = s->held;
   nq_bytes_init(&s->held);
@@ -103,7 +113,7 @@ void nq_stream_continue(nq_stream *s) {
     s->reset_late = 0;
     nq_stream_was_reset(s, s->peer_reset_code);
   }
-  if (s->close_late)
+  if (s->close_late && !s->keeps)
     nq_stream_ended(s, s->close_code);
 }
 
