@@ -108,6 +108,7 @@ class Loop:
     Drive it by `poll()`, by `run()` in a thread of its own, or by `attach()` to an asyncio event loop.
     portable: plain system calls only. busy_poll: see set_busy_poll. socket_buffer: bytes, 0 is 16 MiB. sim: the host
     of a simulated network whose sockets and clock it has; then it never sleeps, and whoever moves the clock runs it."""
+
     def __init__(
         self,
         *,
@@ -213,6 +214,7 @@ class Tls:
     Files are read here, and again before a handshake when they have changed; see `trouble`. Without `ca` a client
     trusts the system's roots. insecure: a client accepts any certificate. Raises
     errors.ConfigError with what is wrong and with which file; MemoryError, or OSError when no descriptor is left."""
+
     def __init__(
         self,
         *,
@@ -245,34 +247,48 @@ def certificate_names(der: bytes) -> list[tuple[str, bytes]]:
 @disjoint_base
 class EngineLimits:
     """The engine's limits. Fields are given by name, in the engine's units: ns, bytes or counts; see limits_table()."""
+
     def __init__(self, **fields: int) -> None: ...
 
 @disjoint_base
 class HandlerEntry:
     """What is called for the streams of one name, and the class of their objects."""
 
-    def __init__(self, cls: type, name: str | None, handler: object, notify: object = None) -> None: ...
+    def __init__(
+        self, cls: type, name: str | None, handler: object, notify: object = None, cancel: bool = True
+    ) -> None: ...
+
+@disjoint_base
+class HandlerTask:
+    """Called when its task has ended."""
+    def __call__(self, task: asyncio.Task[Any]) -> None: ...
+    def cut(self) -> None:
+        """The end of its stream or connection was told, to whoever waited for it: a task that was not told ends now."""
+
+@disjoint_base
+class RunningTasks:
+    """The tasks of coroutine handlers that run, of one connection or of a server."""
 
 @disjoint_base
 class AppCore:
     """Handlers in the form the engine reads. Filled once, before it is used.
 
-    task_limit: coroutine handlers of one RPC stream that may run at once; above it the stream delivers no requests.
-    call_timeout: seconds, the default of RPC streams."""
+    task_limit: coroutine handlers of one connection that may run at once; above it nothing new of it is begun.
+    call_timeout: seconds, the default of RPC streams. server_limit: coroutine handlers of all its connections; 0: any
+    number."""
 
     named: bool
     """There is a handler with a name."""
-    tasks: set[asyncio.Task[Any]]
-    """The tasks of coroutine handlers that run, of all its protocols."""
     task_limit: int
     """Coroutine handlers of one RPC stream that may run at once."""
     call_timeout: float
     """The timeout of calls in seconds, where none is given."""
     rpcs: dict[str, HandlerEntry]
     """The handlers of RPC streams, by name."""
-    def __init__(self, task_limit: int = 1024, call_timeout: float = 30.0) -> None: ...
-    def add_rpc(self, cls: type[Rpc], name: str, handler: object, notify: object) -> None:
-        """An RPC stream name; handler or notify may be None."""
+    def __init__(self, task_limit: int = 1024, call_timeout: float = 30.0, server_limit: int = 0) -> None: ...
+    def add_rpc(self, cls: type[Rpc], name: str, handler: object, notify: object, cancel: bool) -> None:
+        """An RPC stream name; handler or notify may be None. cancel: a request's coroutine is cancelled when nobody
+        waits for its reply any more."""
     def add_stream(self, cls: type[Stream] | type[RawStream], name: str, handler: object, raw: bool) -> None:
         """A record stream name, or with raw a raw stream that has a name."""
     def set_raw(self, cls: type[RawStream], handler: object) -> None:
@@ -345,6 +361,11 @@ class AioStream(RpcCore):
     @property
     def queued(self) -> int:
         """Bytes given to this stream that the peer has not acknowledged yet."""
+    @property
+    def is_writable(self) -> bool:
+        """False while nothing more should be sent: the send queue was above `Limits.send_high` and is not down to
+        `send_low` yet, or that of the connection above half of `max_send_queue` and not down to a quarter; or sending is
+        over. `drain()` waits for True."""
     def close(self) -> None:
         """Closes both directions: what was sent is delivered, then FIN; what still comes is refused (STOP_SENDING).
 
@@ -365,6 +386,7 @@ class AioStream(RpcCore):
 @disjoint_base
 class BaseStream(AioStream):
     """A record stream's queue; naquid.Stream adds the coroutines."""
+
     def send_nowait(self, data: _Buffer) -> None:
         """Queues one record (any contiguous bytes-like object), without waiting. See `send`.
 
@@ -375,6 +397,7 @@ class BaseStream(AioStream):
 @disjoint_base
 class BaseRawStream(AioStream):
     """A raw stream's receive buffer; naquid.RawStream adds the coroutines."""
+
     def at_eof(self) -> bool:
         """True when the peer has finished, or has closed the connection in order, and everything was read."""
     @property
@@ -406,11 +429,12 @@ class BaseRpc(AioStream):
     """What takes notifications: (rpc, type, payload) -> None or a coroutine. None: nothing does."""
     @property
     def current_msgid(self) -> int:
-        """Message ID of the request that is being handled: inside a plain handler, and inside a coroutine handler
-        until its first await. 0 otherwise."""
+        """Message ID of the request that is being handled, inside its handler; 0 elsewhere. Who reads it says that the
+        reply comes by `reply()`: None as the handler's result is no reply then."""
     def defer(self) -> Deferred:
         """Inside a request handler that will return None: an object to reply with later, from anywhere in the
-        event loop. In a coroutine handler call it before the first await. Raises RuntimeError elsewhere."""
+        event loop. When that object is forgotten, the caller gets an error reply (code -7), and the logger "naquid" a
+        warning. Raises RuntimeError elsewhere."""
     def reply(self, msgid: int, payload: _Buffer = b"") -> None:
         """Replies to a request whose handler returned None; msgid is what `current_msgid` was then. Dropped when the
         stream is gone. Raises MessageTooBig or QueueFull through the error reply the caller gets; TypeError and
@@ -465,14 +489,15 @@ class BaseRpc(AioStream):
         Raises ConnectionLost when the stream or connection is gone, MessageTooBig, QueueFull, ValueError for a type
         out of range. Awaiting raises RpcError for an error reply, CallTimeout, ConnectionLost."""
     def _gone(self) -> BaseException: ...
-    def _begin(self, msgid: int) -> None: ...
+    def _deferred(self, msgid: int) -> bool: ...
+    def _end_request(self, msgid: int, result: int, payload: _Buffer) -> None: ...
     def _answer(self, msgid: int, result: int, payload: _Buffer) -> None: ...
-    def _task_done(self) -> None: ...
 
 @final
 class Call(Coroutine[Any, Any, bytes]):
     """A request that was sent. Await it for the reply's payload, or give it to whatever takes a coroutine:
     `asyncio.create_task`, `gather`, `wait_for`, a task group. It may be awaited more than once."""
+
     def __await__(self) -> Generator[Any, Any, bytes]: ...
     def __iter__(self) -> Generator[Any, Any, bytes]: ...
     def __next__(self) -> Any: ...
@@ -487,6 +512,7 @@ class Call(Coroutine[Any, Any, bytes]):
 class RpcBatch:
     """The requests of one tick for one batch handler, in the order in which they came: parallel lists `rpcs`, `types`
     and `payloads`. len() is their number; iterating gives (rpc, type, payload)."""
+
     @property
     def rpcs(self) -> list[Rpc]:
         """The RPC stream of each request."""
@@ -504,6 +530,7 @@ class RpcBatch:
 @final
 class BatchHandler:
     """Wraps a function that takes an RpcBatch and returns one reply for each request."""
+
     @property
     def fn(self) -> Callable[[RpcBatch], Any]:
         """The function."""
@@ -512,6 +539,7 @@ class BatchHandler:
 @final
 class Deferred:
     """A request that waits for its reply: `reply(payload)` or `error(payload, code)`, once."""
+
     def reply(self, payload: _Buffer = b"") -> None:
         """Sends the reply. Dropped when the stream is gone. After an exception it is still to be sent."""
     def error(self, payload: _Buffer = b"", code: int = -7) -> None:
@@ -520,6 +548,7 @@ class Deferred:
 @disjoint_base
 class BaseConnection(ConnCore):
     """A connection's state; naquid.Connection adds the coroutines."""
+
     @property
     def used_names(self) -> bool:
         """Whether this side has opened a stream with a name."""
@@ -603,12 +632,14 @@ class BaseConnection(ConnCore):
     def _open_stream(self, cls: type[_S], kind: int, name: str | None, uni: bool, call_timeout: float) -> _S: ...
     def _close(self, code: int, reason: str, now: bool) -> None: ...
     def _released(self) -> None: ...
+    def _refuse_peer(self) -> None: ...
     def _failed(self, exc: BaseException, where: object) -> None: ...
     def _info(self) -> dict[str, Any] | None: ...
 
 @disjoint_base
 class BaseServer(EndpointCore):
     """A listening UDP address; naquid.Server adds the coroutines."""
+
     @property
     def live(self) -> set[Connection]:
         """The connections that it has accepted and that have not ended."""
@@ -620,6 +651,9 @@ class BaseServer(EndpointCore):
         """(host, port) it is bound to."""
     @property
     def _tasks(self) -> set[asyncio.Task[Any]]: ...
+    @property
+    def _requests(self) -> set[asyncio.Task[Any]]: ...
+    def _begin_nothing(self) -> None: ...
     def _listen(
         self,
         loop: Loop,
@@ -668,6 +702,7 @@ class nq_alarm_t(CapiHandle):
 class nq_hdmap_t:
     """A handler map: stream names and what serves them. A client has one, a server one for each port, and a connection
     its own after nq_conn_modify_hdmap. Fill it before its server starts, a client's in the client's thread."""
+
     @property
     def address(self) -> tuple[str, int] | None:
         """(host, port) that a server's map is served on; None for other maps. Not in the original: with port 0 the
@@ -679,6 +714,7 @@ class nq_hdmap_t:
 @disjoint_base
 class CapiLoop(Loop):
     """The loop of a client or of a server's worker."""
+
     def _init(self, worker: bool, index: int) -> None: ...
     def _call_soon(self, fn: Callable[[], object]) -> bool: ...
     def _call_at(self, delay: int, fn: nq_on_alarm_t) -> nq_alarm_t: ...
@@ -742,12 +778,14 @@ class CapiEndpoint(EndpointCore):
 @disjoint_base
 class CapiGroup:
     """Loops that serve the same addresses."""
+
     def __init__(self, loops: list[CapiLoop]) -> None: ...
     def _refuse(self) -> None: ...
 
 @final
 class CapiResolver:
     """Lookups by the servers of nq_dns_conf_t."""
+
     def __init__(self, servers: list[tuple[str, int]], timeout: int, rotate: bool) -> None: ...
     def ask(self, name: bytes, ident: int) -> bool:
         """Any thread: looks a name up. True: a thread must now call wait() until that returns None. BlockingIOError:

@@ -85,7 +85,9 @@ class Limits:
     """New connections taken in one tick. Connections, 1 to 1048576."""
     # ---- end of what is written ----
     max_handler_tasks: int = 1024
-    """Coroutine handlers of one RPC stream that run at once; above it the stream's requests wait."""
+    """Coroutine handlers of one connection that run at once. Above it what would begin another waits with the peer,
+    until half as many run; datagrams whose handler is a coroutine are dropped. Replies to the connection's own calls
+    never wait."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.max_handler_tasks, int) or not 1 <= self.max_handler_tasks <= 1 << 20:
@@ -194,6 +196,9 @@ class ServerConfig:
     """Microseconds, 0 to 10,000, for which the event loop's engine looks at its sockets again and again after packets
     came or went, instead of letting the event loop sleep. Shorter round trips for a core that is always busy; other
     callbacks of the event loop wait for at most as long. The longest one asked for in an event loop holds for it."""
+    max_handler_tasks: int | None = None
+    """Coroutine handlers of all connections that run at once, 1 to 16777216; None: 16 times that of a connection
+    (`Limits.max_handler_tasks`). While there are more, connections of which eight or more run begin no other."""
     workers: int = 1
     """Threads that serve. Only 1: the handlers of an asyncio server run in its event loop."""
 
@@ -205,6 +210,10 @@ class ServerConfig:
             )
         _check_common(self)
         check_type("always_retry", self.always_retry, bool, "True or False")
+        most = self.max_handler_tasks
+        check_type("max_handler_tasks", most, (int, NoneType), "a number of tasks or None")
+        if most is not None and not 1 <= most <= 1 << 24:
+            raise ConfigError(f"max_handler_tasks is {most}: it must be from 1 to {1 << 24}")
         check_type("secret", self.secret, (bytes, NoneType), "bytes or None")
         if self.secret is not None and len(self.secret) < 16:
             raise ConfigError("secret must be at least 16 bytes long")

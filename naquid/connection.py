@@ -322,6 +322,15 @@ class Connection(_naquid.BaseConnection):
             if not (self.is_closed and isinstance(error, (ConnectionError, StreamError))):
                 self._failed(error, function)
 
+    async def _serve_connect(self, handler: Coroutine[Any, Any, Any], function: object) -> None:
+        """Runs a coroutine handler of new connections: one that fails refuses the connection."""
+        try:
+            await handler
+        except Exception as error:
+            if not (self.is_closed and isinstance(error, (ConnectionError, StreamError))):
+                self._failed(error, function)
+            self._refuse_peer()
+
     def _changed(self) -> None:
         for queue in self._queues:
             if queue.qsize() > 1000:  # nobody reads it

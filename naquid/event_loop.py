@@ -37,6 +37,8 @@ class LoopStats(TypedDict):
     held_connections: int
     """Connections whose requests and new streams wait, now: as many of their handlers run as may, or their replies are
     above their mark."""
+    reply_holds: int
+    """How often a connection was held for its replies: its peer asks for more than it takes."""
     rx_calls: int
     """System calls that received."""
     rx_messages: int

@@ -40,7 +40,16 @@ RAW_NAME = "raw"
 
 class Handlers:
     """A collection of handlers, filled by decorators before it is used. Any of them may be a plain function or a
-    coroutine function; plain request, notify and datagram handlers take the fast path.
+    coroutine function, or return a Future or Task; plain request, notify and datagram handlers take the fast path.
+
+    All handlers of a connection run in its `contextvars` context (see `serve`), coroutines in a copy of it; batch
+    handlers whose requests come from several connections in one of the server, made for the call.
+
+    Coroutines run as tasks that naquid owns. At most `Limits.max_handler_tasks` of a connection run at once, and
+    `ServerConfig.max_handler_tasks` of a server: then what would begin another waits with the peer, and datagrams
+    whose handler is a coroutine are dropped. When a stream is reset or a connection has ended, its tasks are cancelled;
+    after a close in order (code 0) those that are no requests have a second before. A stream's handler that learns of
+    the end by an exception is not cancelled too. What is to live longer is a task of your own.
 
     Adding raises ConfigError for a name that has a handler of this kind already, and once `serve`, `connect` or an
     `Endpoint` has used the object: what comes later would not be served.
@@ -55,6 +64,7 @@ class Handlers:
         self._streams: dict[str, StreamHandler] = {}
         self._raw_named: dict[str, RawStreamHandler] = {}
         self._natives: dict[str | None, object] = {}
+        self._kept_on: dict[str, bool] = {}  # names whose requests are not cancelled
         self._raw: RawStreamHandler | None = None
         self._uni: RawStreamHandler | None = None
         self._datagram: DatagramHandler | None = None
@@ -68,6 +78,7 @@ class Handlers:
         made.__dict__.update(self.__dict__)
         for slot in _TABLES:
             setattr(made, slot, dict(getattr(self, slot)))
+        made._kept_on = dict(self._kept_on)
         made._used = ""
         return made
 
@@ -104,15 +115,30 @@ class Handlers:
         for slot in _SLOTS:
             if getattr(other, slot) is not None:
                 setattr(self, slot, getattr(other, slot))
+        self._kept_on.update(other._kept_on)
         other._used = "include()"
 
-    def rpc(self, name: str) -> Callable[[_Request], _Request]:
+    def rpc(self, name: str, *, cancel: bool = True) -> Callable[[_Request], _Request]:
         """Requests on RPC streams of this name: `(rpc, type, payload) -> bytes | None`.
 
-        The result is the reply. None: no reply yet, see `Rpc.defer`. Raise `RpcError(payload)` for an error reply.
-        At most `Limits.max_handler_tasks` coroutines of one stream run at once; then its requests wait.
+        The result is the reply, or an awaitable of it. None is an empty reply, unless the handler has called
+        `Rpc.defer` or read `Rpc.current_msgid`: then the reply comes later. Raise `RpcError(payload)` for an error
+        reply.
+
+        cancel: the coroutine is cancelled when nobody waits for its reply any more: the caller has cancelled the call,
+        or its time was over, the stream was reset, or the connection has ended. False lets it end.
         """
-        return self._named("_requests", name)
+        add = self._named("_requests", name)
+
+        def wrap(handler: _Request) -> _Request:
+            add(handler)
+            if cancel:
+                self._kept_on.pop(name, None)
+            else:
+                self._kept_on[name] = True
+            return handler
+
+        return wrap
 
     def rpc_batch(self, name: str) -> Callable[[_Batch], _Batch]:
         """Requests on RPC streams of this name, all of a tick in one call: `(batch) -> list[bytes | None]`.
@@ -198,7 +224,10 @@ class Handlers:
     @overload
     def on_connect(self) -> Callable[[_Connect], _Connect]: ...
     def on_connect(self, handler: Any = ...) -> Any:
-        """`(connection) -> None`, when a handshake is completed and before anything else of the connection."""
+        """`(connection) -> None`, when a handshake is completed and before anything else of the connection: requests,
+        notifications, streams and datagrams (256 of them) of the peer wait until it has ended, also when it is a
+        coroutine; replies to its own calls do not. When it raises on a server, the connection is refused: the client
+        sees ConnectionLost with code 1 and a reason. To refuse it in other words, close it."""
         return self._only("_connect", handler)
 
     @overload
@@ -207,7 +236,8 @@ class Handlers:
     def on_disconnect(self) -> Callable[[_Disconnect], _Disconnect]: ...
     def on_disconnect(self, handler: Any = ...) -> Any:
         """`(connection, error) -> None`, once, when a connection that was announced has ended. error is None after a
-        close in order (application code 0)."""
+        close in order (application code 0). The connection's other handlers are cancelled before, but for those of
+        streams whose end an exception has told."""
         return self._only("_disconnect", handler)
 
     def _only(self, slot: str, handler: Any) -> Any:
@@ -267,9 +297,11 @@ class Handlers:
         if not 1 <= len(name.encode()) <= 255 or "\0" in name:
             raise ConfigError(f"stream name {name!r:.80}: a name is 1 to 255 bytes long and has no NUL")
 
-    def _compile(self, call_timeout: float, max_tasks: int, user: str = "serve()") -> _naquid.AppCore:
+    def _compile(
+        self, call_timeout: float, max_tasks: int, user: str = "serve()", server_tasks: int = 0
+    ) -> _naquid.AppCore:
         """The handlers in the engine's form, for this function of naquid. From now on none can be added."""
-        app = _naquid.AppCore(max_tasks, call_timeout)
+        app = _naquid.AppCore(max_tasks, call_timeout, server_tasks)
         rpcs = self._requests.keys() | self._notifies.keys()
         kinds: list[tuple[str, set[str]]] = [
             ("rpc", set(rpcs)),
@@ -282,7 +314,8 @@ class Handlers:
                     raise ConfigError(f"the name {min(both)!r} has a handler of {kind} and one of {other}: rename one")
         for name in rpcs:
             request = self._requests.get(name)
-            app.add_rpc(Rpc, name, None if request is _nobody else request, self._notifies.get(name))
+            handler = None if request is _nobody else request
+            app.add_rpc(Rpc, name, handler, self._notifies.get(name), name not in self._kept_on)
         for name, stream in self._streams.items():
             app.add_stream(Stream, name, stream, False)
         for name, raw in self._raw_named.items():
@@ -358,22 +391,27 @@ def check_apps(apps: object) -> None:
             raise ConfigError(f"the handlers of {alpn!r} are a Handlers object, not {type(app).__name__}")
 
 
-def compile_apps(apps: Apps, call_timeout: float, max_tasks: int) -> _naquid.AppCore:
+def compile_apps(apps: Apps, call_timeout: float, max_tasks: int, server_tasks: int) -> _naquid.AppCore:
     """The handlers in the engine's form, all protocols in one."""
     if isinstance(apps, Handlers):
-        return apps._compile(call_timeout, max_tasks)
-    made = [compile_for(alpn, app, call_timeout, max_tasks) for alpn, app in apps.items()]
+        return apps._compile(call_timeout, max_tasks, server_tasks=server_tasks)
+    made = [compile_for(alpn, app, call_timeout, max_tasks, server_tasks=server_tasks) for alpn, app in apps.items()]
     for alpn, app in list(zip(apps, made, strict=True))[1:]:
         made[0].add_alpn(alpn, app)
     return made[0]
 
 
 def compile_for(
-    alpn: str | None, app: Handlers, call_timeout: float, max_tasks: int, user: str = "serve()"
+    alpn: str | None,
+    app: Handlers,
+    call_timeout: float,
+    max_tasks: int,
+    user: str = "serve()",
+    server_tasks: int = 0,
 ) -> _naquid.AppCore:
     """The handlers of connections with this ALPN name. Where it is none of naquid's, and none of them has a name, there
     is nothing but bare bytes on the wire."""
-    core = app._compile(call_timeout, max_tasks, user)
+    core = app._compile(call_timeout, max_tasks, user, server_tasks)
     if alpn is not None and not alpn.startswith("nq/") and not core.named:
         core.speak_raw()
     return core

@@ -54,6 +54,7 @@ _COUNTERS: tuple[tuple[str, str, str], ...] = (
     ("naquid_connections_refused", "Connections that clients began and this side refused.", "refused"),
     ("naquid_retries_sent", "Clients asked to prove their address (RFC 9000 8.1.2).", "retries_sent"),
     ("naquid_stateless_resets_sent", "Stateless resets sent (RFC 9000 10.3).", "resets_sent"),
+    ("naquid_reply_holds", "Times that requests had to wait as their peer does not take replies.", "reply_holds"),
     ("naquid_events", "Events given to Python code.", "events"),
 )
 _GAUGES: tuple[tuple[str, str, str], ...] = (

@@ -127,7 +127,8 @@ class RawStream(_naquid.BaseRawStream):
             return error.partial
 
     async def drain(self) -> None:
-        """Waits while the send queue is above its high watermark (`Limits.send_high`).
+        """Waits while the stream is not writable: more than `Limits.send_high` is queued on it, or more than half of
+        `max_send_queue` on its connection, whose streams then have their turns.
 
         Raises StreamReset when the peer asked to stop, StreamClosed, ConnectionLost. May be called by several tasks.
         """

@@ -31,6 +31,13 @@ class Rpc(_naquid.BaseRpc):
         while (waiter := self._close_wait()) is not None:
             await waiter
 
+    async def drain(self) -> None:
+        """Waits while the stream is not writable: more than `Limits.send_high` is queued on it, or more than half of
+        `max_send_queue` on its connection. For programs that begin more calls or notifications than they wait for:
+        replies need none of it. Raises ConnectionLost when the stream is gone."""
+        while (waiter := self._drain_wait()) is not None:
+            await waiter
+
     async def _call_when_back(self, type: int, payload: bytes, seconds: float) -> bytes:
         """A call that was made while the connection was away."""
         loop = asyncio.get_running_loop()
@@ -45,26 +52,26 @@ class Rpc(_naquid.BaseRpc):
     # ---- handlers that are coroutines ----
 
     async def _serve_request(self, handler: Coroutine[Any, Any, Any], msgid: int) -> None:
-        self._begin(msgid)
+        # Cancelled before its first step, nothing of this runs: the task's owner answers then.
         try:
             result = await handler
             if result is not None:
-                self._answer(msgid, 0, result)
+                self._end_request(msgid, 0, result)
+            elif not self._deferred(msgid):
+                self._end_request(msgid, 0, b"")
         except RpcError as error:
             try:
-                self._answer(msgid, error.code, error.payload)
+                self._end_request(msgid, error.code, error.payload)
             except Exception as wrong:  # they were changed to what cannot be sent
                 self._failed(wrong, handler)
-                self._answer(msgid, _naquid.EUSER, b"")
+                self._end_request(msgid, _naquid.EUSER, b"")
         except asyncio.CancelledError:
-            self._answer(msgid, _naquid.EUSER, b"")
+            self._end_request(msgid, _naquid.EUSER, b"")
             raise
         except Exception as error:
             if not (self.is_closed and isinstance(error, (ConnectionError, StreamError))):
                 self._failed(error, handler)
-            self._answer(msgid, _naquid.EUSER, b"")
-        finally:
-            self._task_done()
+            self._end_request(msgid, _naquid.EUSER, b"")
 
     async def _serve_notify(self, handler: Coroutine[Any, Any, Any]) -> None:
         try:
@@ -72,5 +79,3 @@ class Rpc(_naquid.BaseRpc):
         except Exception as error:
             if not (self.is_closed and isinstance(error, (ConnectionError, StreamError))):
                 self._failed(error, handler)
-        finally:
-            self._task_done()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import errno
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import Any, cast
 
@@ -19,6 +19,8 @@ from .handlers import Apps, Handlers, check_apps, compile_apps
 
 __all__ = ["Server", "Serving", "serve"]
 
+LAST_WAIT = 1.0
+"""Seconds for which handlers that were cancelled are waited for."""
 PORTS = 16  # that are tried when one is wanted that is free at every address of a name
 
 
@@ -87,25 +89,37 @@ class Server(_naquid.BaseServer):
         return cast(LoopStats, self._engine.stats())
 
     async def shutdown(self, grace: float = 5.0) -> None:
-        """Ends the server in order. New clients are refused at once; handlers that run have `grace` seconds to end;
-        then every connection is closed with what it has queued sent (code 8), and the socket with them.
+        """Ends the server in order, with `grace` seconds for its handlers. New clients are refused at once, and no new
+        request, notification or stream is begun: it waits, and ends with the connection. (Handlers in C go on.)
 
-        Calling it again does nothing but wait.
+        Coroutine handlers that run have three quarters of `grace` to end, and their replies are delivered; requests
+        that are not answered then are cancelled, which answers them with an error. Every connection is closed, with
+        what it has queued sent (code 8). `on_disconnect` handlers, and others that learn of the end and tidy up, have
+        what is left of `grace`; then they are cancelled, and waited for, for at most a second. At last the sockets are
+        closed. Calling it again does nothing but wait.
         """
         if not grace >= 0:
             raise ValueError(f"grace is {grace} seconds: it must be 0 or more")
         if not self.closed:
+            time = asyncio.get_running_loop().time
+            end = time() + grace
             for one in self._listening():
                 one._refuse()
-            tasks = {task for task in self._tasks if task is not asyncio.current_task()}
-            if tasks and grace > 0:
-                await asyncio.wait(tasks, timeout=grace)
+            self._begin_nothing()
+            await _all_end(lambda: self._tasks, end - grace / 4 - time())
+            for task in self._requests:
+                task.cancel()
+            await _all_end(lambda: self._requests, min(end - grace / 8 - time(), LAST_WAIT))
             for connection in self.connections:
                 connection._close(_naquid.CODE_SHUTDOWN, "the server shuts down", False)
             try:
                 for one in self._listening():
                     while (waiter := one._idle_wait()) is not None:
                         await waiter
+                await _all_end(lambda: self._tasks, end - time())
+                for task in self._tasks - {asyncio.current_task()}:
+                    task.cancel()
+                await _all_end(lambda: self._tasks, LAST_WAIT)
             finally:
                 self._end_all()
         await self.wait_closed()
@@ -158,7 +172,7 @@ class Server(_naquid.BaseServer):
         return self
 
     def _end_all(self) -> None:
-        for task in self._tasks:
+        for task in self._tasks - {asyncio.current_task()}:
             task.cancel()
         for one in self._listening():
             one._end()
@@ -167,6 +181,19 @@ class Server(_naquid.BaseServer):
         if engine is not None:
             self._engine = None
             event_loop.release(engine, self._busy_poll)
+
+
+async def _all_end(tasks: Callable[[], set[asyncio.Task[Any]]], seconds: float) -> None:
+    """Waits until there are no such tasks but the current one; those that are new meanwhile are waited for, too."""
+    time = asyncio.get_running_loop().time
+    end = time() + seconds
+    for _ in range(2):  # tasks that were just cancelled end in one turn, and what follows from that is done in the next
+        await asyncio.sleep(0)
+    while waiting := tasks() - {asyncio.current_task()}:
+        if time() >= end:
+            break
+        await asyncio.wait(waiting, timeout=end - time())
+        await asyncio.sleep(0)
 
 
 class Serving:
@@ -244,7 +271,9 @@ class Serving:
                 keylog=settings.keylog,
                 password=self._password,
             )
-        app = compile_apps(self._app, config.call_timeout, config.limits.max_handler_tasks)
+        most = config.limits.max_handler_tasks
+        server_most = 16 * most if config.max_handler_tasks is None else config.max_handler_tasks
+        app = compile_apps(self._app, config.call_timeout, most, server_most)
         hosts = await local_addresses(self._host, self._port, config.limits.handshake_timeout)
         engine = event_loop.acquire(config.busy_poll)
         try:

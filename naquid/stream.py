@@ -22,21 +22,22 @@ class Stream(_naquid.BaseStream):
     __slots__ = ()
 
     async def send(self, data: bytes | bytearray | memoryview) -> None:
-        """Sends one record (0 bytes to `Limits.max_message_size`). First waits while the send queue is above its high
-        watermark; a send that is cancelled while it waits has sent nothing.
+        """Sends one record (0 bytes to `Limits.max_message_size`). First waits while the stream is not writable (see
+        `drain`); a send that is cancelled while it waits has sent nothing.
 
         64 KiB or more of bytes, or of a memoryview of bytes, are not copied but kept until all of it is acknowledged,
         or the stream has ended. Everything else is copied.
 
         Raises StreamReset, StreamRefused when the peer has no handler of this name, StreamClosed, ConnectionLost,
-        MessageTooBig, QueueFull.
+        MessageTooBig.
         """
         while (waiter := self._drain_wait()) is not None:
             await waiter
         self.send_nowait(data)
 
     async def drain(self) -> None:
-        """Waits while the send queue is above its high watermark (`Limits.send_high`). Raises as `send` does."""
+        """Waits while the stream is not writable: more than `Limits.send_high` is queued on it, or more than half of
+        `max_send_queue` on its connection, whose streams then have their turns. Raises as `send` does."""
         while (waiter := self._drain_wait()) is not None:
             await waiter
 

@@ -63,7 +63,7 @@ control.
 """
 
 # Of the facade alone: field, default, smallest, largest, unit, text.
-FACADE = [("max_handler_tasks", 1024, 1, 1 << 20, "tasks", "coroutine handlers of one RPC stream that run at once")]
+FACADE = [("max_handler_tasks", 1024, 1, 1 << 20, "tasks", "coroutine handlers of one connection that run at once")]
 
 
 def number(value: int | float, unit: str) -> str:

@@ -226,6 +226,7 @@ cdef extern from "engine.h" nogil:
         uint64_t busy_polls, busy_poll_hits
         uint64_t connections, streams, alarms, pending_calls
         uint64_t held_connections
+        uint64_t reply_holds
         uint64_t rx_calls, rx_messages, rx_datagrams, rx_bytes, rx_dropped
         uint64_t tx_calls, tx_messages, tx_datagrams, tx_bytes, tx_errors
         uint64_t accepted, refused, retries_sent, resets_sent, version_negotiations, forwarded
@@ -368,6 +369,7 @@ cdef extern from "engine.h" nogil:
     int nq_stream_reset(nq_loop *l, nq_handle s, uint64_t code)
     int nq_stream_stop(nq_loop *l, nq_handle s, uint64_t code)
     int nq_stream_close(nq_loop *l, nq_handle s)
+    int nq_stream_writable(nq_loop *l, nq_handle s)
     int nq_stream_pause(nq_loop *l, nq_handle s)
     int nq_stream_resume(nq_loop *l, nq_handle s)
 

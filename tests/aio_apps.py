@@ -17,9 +17,14 @@ def echo_app() -> naquid.Handlers:
     return app
 
 
+def never(rpc: naquid.Rpc, type: int, payload: bytes) -> None:
+    """A handler that says it will reply later, and does not."""
+    assert rpc.current_msgid
+
+
 def silent_app() -> naquid.Handlers:
     app = naquid.Handlers()
-    app.rpc("silent")(lambda rpc, type, payload: None)
+    app.rpc("silent")(never)
     return app
 
 

@@ -16,6 +16,11 @@ cdef class BaseConnection(ConnCore):
     cdef bint quiet
     # What its context is a copy of: the one of serve() or connect(), or their argument.
     cdef object origin
+    cdef RunningTasks running        # The coroutine handlers of its server, of a client's connection its own.
+    cdef dict tasks                  # Its coroutine handlers that run: asyncio.Task -> HandlerTask.
+    cdef int holds                   # Why nothing new is begun: HOLD_*.
+    # A deque of the streams and datagrams that came meanwhile, or None.
+    cdef object waiting
     cdef BaseServer server           # The server that accepted it, or whose socket it uses. None: neither.
     cdef list open_waiters           # The futures of those that wait for the handshake.
     cdef list close_waiters          # The futures of those that wait for the end.
@@ -45,5 +50,11 @@ cdef class BaseConnection(ConnCore):
     cdef bint is_up(self) noexcept   # The handshake is completed and the connection has not ended.
     cdef int ended(self) except -1   # The object has ended: wakes all that wait, and calls on_disconnect.
     # Calls a handler of the connection itself; a coroutine becomes a task.
-    cdef int run_handler(self, object fn, tuple args) except -1
+    cdef int run_handler(self, object fn, tuple args, int kind) except -1
+    cdef int run_task(self, object fn, object result, int kind) except -1
+    cdef int refuse_peer(self) except -1  # on_connect has failed: a server closes the connection.
+    cdef int wait_for_turn(self, object what) except -1  # Puts it into `waiting`.
+    cdef int end_work(self, bint in_order) except -1
+    cdef bint hold_datagram(self, const en.nq_event *e) except -1
+    cdef int take_datagram(self, bytes data) except -1
     cdef object lost(self)           # A new exception that says why the connection is gone.

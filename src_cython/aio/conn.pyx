@@ -1,7 +1,7 @@
 # conn.pyx: connections of the asyncio facade. The coroutines are in naquid/connection.py and client.py.
 # needs: core/address core/arguments core/buffers core/callbacks core/conn core/core core/errors core/limits core/loop
 # needs: core/stream core/threads core/tls
-# needs: aio/handlers aio/rpc aio/server aio/stream
+# needs: aio/handlers aio/rpc aio/server aio/stream aio/tasks
 
 # Made before it is needed, as there may be no memory for it then.
 cdef object NO_MEMORY_AT_THE_END = errors.ConnectionLost("the connection has ended; there was no memory to say why")
@@ -15,6 +15,9 @@ cdef class Epoch:
 cdef class BaseConnection(ConnCore):
     """A connection's state; naquid.Connection adds the coroutines."""
 
+    def __cinit__(self):
+        self.tasks = {}
+
     # ---- events ----
 
     cdef int ev_open(self, const en.nq_event *e) except -1:
@@ -22,6 +25,9 @@ cdef class BaseConnection(ConnCore):
         self.close_error = None
         if self.server is not None:
             self.server.live.add(self)
+            self.running.conns.add(self)
+            if self.running.shutting_down:
+                hold_conn(self, HOLD_SHUTDOWN)
         if self.open_waiters is not None:
             wake_waiters(self.loop, self.open_waiters, None)
         if self.attempt is not None:
@@ -35,23 +41,52 @@ cdef class BaseConnection(ConnCore):
     cdef int announce(self) except -1:
         if not self.announced:
             self.announced = True
-            self.run_handler(self.app.connect_fn, (self,))
+            self.run_handler(self.app.connect_fn, (self,), TASK_CONNECT)
         return 0
 
-    cdef int run_handler(self, object fn, tuple args) except -1:
+    cdef int run_handler(self, object fn, tuple args, int kind) except -1:
         cdef object before
         if fn is None:
             return 0
         before = self.loop.push_context(self.context)
         try:
             result = fn(*args)
-            if is_coroutine(result):
-                self.app.spawn(self.loop, self._serve(result, fn))
+            if result is not None:
+                self.run_task(fn, result, kind)
         except BaseException as exc:
             self.loop.failed(exc, fn)
+            if kind == TASK_CONNECT:
+                self.refuse_peer()
         finally:
             self.loop.pop_context(before)
         return 0
+
+    cdef int run_task(self, object fn, object result, int kind) except -1:
+        work = coroutine_of(result)
+        if work is not None:
+            serve = self._serve_connect if kind == TASK_CONNECT else self._serve
+            start_task(new_task(self, None, result, work, kind), serve(work, fn))
+        return 0
+
+    cdef int refuse_peer(self) except -1:
+        if not self.client and not self.closed and not self.closing:
+            self._close(en.NQ_CODE_REFUSED, "the server's on_connect handler refused the connection", False)
+        return 0
+
+    def _refuse_peer(self):
+        self.refuse_peer()
+
+    cdef int wait_for_turn(self, object what) except -1:
+        if self.waiting is None:
+            self.waiting = collections.deque()
+        self.waiting.append(what)
+        return 0
+
+    cdef int end_work(self, bint in_order) except -1:
+        """The connection has ended, and whoever waited was woken: its handlers end, too."""
+        self.holds = 0
+        self.waiting = None
+        return cancel_of_conn(self, in_order)
 
     cdef int learn(self, const en.nq_event *e) except -1:
         """Keeps why the connection ended."""
@@ -96,10 +131,11 @@ cdef class BaseConnection(ConnCore):
             return 0
         if self.ping_waiters is not None:
             wake_waiters(self.loop, self.ping_waiters, None)
+        self.end_work(False)
         self._interrupted()
         if self.announced:
             self.announced = False
-            self.run_handler(self.app.disconnect_fn, (self, self.close_error))
+            self.run_handler(self.app.disconnect_fn, (self, self.close_error), TASK_DISCONNECT)
         return 0
 
     cdef int changed(self) except -1:
@@ -143,13 +179,15 @@ cdef class BaseConnection(ConnCore):
             self.changed()
         if self.server is not None:
             self.server.live.discard(self)
+            self.running.conns.discard(self)
             if not self.server.live and self.server.idle_waiters is not None:
                 wake_waiters(self.loop, self.server.idle_waiters, None)
         for waiters in (self.open_waiters, self.close_waiters, self.ping_waiters):
             if waiters is not None:
                 wake_waiters(self.loop, waiters, None)
+        self.end_work(self.why == en.NQ_WHY_APP and self.code == 0)
         if self.announced:
-            self.run_handler(self.app.disconnect_fn, (self, self.error))
+            self.run_handler(self.app.disconnect_fn, (self, self.error), TASK_DISCONNECT)
         self._released()
         return 0
 
@@ -166,14 +204,30 @@ cdef class BaseConnection(ConnCore):
         `_end`."""
 
     cdef int ev_datagram(self, const en.nq_event *e) except -1:
-        cdef PyObject *args[3]
-        cdef PyObject *r
-        cdef object handler = self.app.datagram_fn
-        cdef bytes data
-        if handler is None:
+        if self.app.datagram_fn is None or (self.holds and self.hold_datagram(e)):
             return 0
         data = event_bytes(e)
         enter_context(self.loop, self)
+        return self.take_datagram(data)
+
+    cdef bint hold_datagram(self, const en.nq_event *e) except -1:
+        """Whether it is not handled now: on_connect has not ended, or another coroutine may not be begun. Datagrams are
+        dropped then (RFC 9221 5.2), but for some of those that come with the first packets."""
+        cdef size_t i
+        if self.holds & HOLD_CONNECT and (self.waiting is None or len(self.waiting) < EARLY_MOST):
+            self.wait_for_turn(event_bytes(e))
+            return True
+        if not (self.holds & (HOLD_CONNECT | HOLD_SHUTDOWN) or self.app.datagram_tasks):
+            return False
+        i = (<size_t>e - <size_t>en.nq_loop_events(self.loop.l)) // sizeof(en.nq_event)
+        if i < 0xffffffff:  # it is one of the batch
+            en.nq_loop_undelivered(self.loop.l, <uint32_t>i)
+        return True
+
+    cdef int take_datagram(self, bytes data) except -1:
+        cdef PyObject *args[3]
+        cdef PyObject *r
+        cdef object handler = self.app.datagram_fn
         args[0] = NULL
         args[1] = <PyObject *>self
         args[2] = <PyObject *>data
@@ -182,8 +236,9 @@ cdef class BaseConnection(ConnCore):
             return callback_failed(self.loop, handler)
         result = <object>r
         Py_XDECREF(r)
-        if result is not None and is_coroutine(result):
-            self.app.spawn(self.loop, self._serve(result, handler))
+        if result is not None:
+            self.app.datagram_tasks = True
+            self.run_task(handler, result, TASK_DATAGRAM)
         return 0
 
     cdef int ev_pong(self, const en.nq_event *e) except -1:
@@ -244,6 +299,7 @@ cdef class BaseConnection(ConnCore):
         cdef en.nq_addr a
         to_addr(&a, host, port)
         self.app = app
+        self.running = app.running if server is None else server.app.running
         self.origin = context
         self.context = PyContext_Copy(context)
         self.quiet = quiet

@@ -7,6 +7,7 @@ cdef class HandlerEntry:
     # What takes requests, or the stream itself. A BatchHandler takes the requests of a tick.
     cdef object handler
     cdef object notify               # What takes notifications, or None.
+    cdef bint cancel                 # Requests that nobody waits for are cancelled.
 
 # A Handlers object in the form of the engine. The connections that use it share it.
 cdef class AppCore:
@@ -16,11 +17,11 @@ cdef class AppCore:
     cdef object datagram_fn          # The handler of datagrams, or None.
     cdef object connect_fn           # The handler of new connections, or None.
     cdef object disconnect_fn        # The handler of connections that have ended, or None.
-    cdef readonly set tasks          # The tasks of coroutine handlers that run, of all its protocols.
-    cdef readonly Py_ssize_t task_limit  # The coroutine handlers of one RPC stream that may run at once.
+    cdef bint datagram_tasks         # The handler of datagrams returns what is awaited.
+    cdef RunningTasks running        # The coroutine handlers that run, of all its protocols.
+    cdef readonly Py_ssize_t task_limit  # The coroutine handlers of one connection that may run at once.
     cdef readonly double call_timeout  # The timeout of calls in seconds, where none is given.
     # Of a server with several protocols: ALPN name -> AppCore; None: it has one.
     cdef dict by_alpn
     # The handlers of a connection whose handshake is complete.
     cdef AppCore chosen(self, Loop loop, en.nq_handle conn)
-    cdef object spawn(self, Loop loop, object coro)

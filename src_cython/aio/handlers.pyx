@@ -1,31 +1,45 @@
 # handlers.pyx: a Handlers object in the form the engine reads.
 # needs: core/arguments core/errors core/hdmap core/loop core/native
+# needs: aio/tasks
+
+cdef enum:
+    CO_COROUTINE = 0x80  # of the inspect module
+
+
+cdef bint is_coroutine_function(object fn) except -1:
+    code = getattr(getattr(fn, "__func__", fn), "__code__", None)
+    return code is not None and bool(code.co_flags & CO_COROUTINE)
+
 
 cdef class HandlerEntry:
-    def __init__(self, cls, name, handler, notify=None):
+    def __init__(self, cls, name, handler, notify=None, bint cancel=True):
         self.cls = cls
         self.name = name
         self.handler = handler
         self.notify = notify
+        self.cancel = cancel
 
 
 cdef class AppCore:
     """Handlers in the form the engine reads. Filled once, before it is used.
 
-    task_limit: coroutine handlers of one RPC stream that may run at once; above it the stream delivers no requests.
-    call_timeout: seconds, the default of RPC streams.
+    task_limit: coroutine handlers of one connection that may run at once; above it nothing new of it is begun.
+    call_timeout: seconds, the default of RPC streams. server_limit: coroutine handlers of all its connections; 0: any
+    number.
     """
 
-    def __init__(self, Py_ssize_t task_limit=1024, double call_timeout=30.0):
+    def __init__(self, Py_ssize_t task_limit=1024, double call_timeout=30.0, Py_ssize_t server_limit=0):
         self.hdmap = HandlerMap()
         self.rpcs = {}
-        self.tasks = set()
+        self.running = RunningTasks.__new__(RunningTasks)
+        self.running.limit = server_limit
         self.task_limit = task_limit
         self.call_timeout = call_timeout
 
-    def add_rpc(self, cls, str name, handler, notify):
-        """An RPC stream name; handler or notify may be None."""
-        entry = HandlerEntry(cls, name, handler, notify)
+    def add_rpc(self, cls, str name, handler, notify, bint cancel):
+        """An RPC stream name; handler or notify may be None. cancel: a request's coroutine is cancelled when nobody
+        waits for its reply any more."""
+        entry = HandlerEntry(cls, name, handler, notify, cancel)
         self.hdmap.add(name.encode(), en.NQ_KIND_RPC, to_ns(self.call_timeout, "call_timeout"), entry)
         self.rpcs[name] = entry
         self.named = True
@@ -47,6 +61,7 @@ cdef class AppCore:
     def set_events(self, datagram, connect, disconnect):
         """Handlers of the connection itself; each may be None."""
         self.datagram_fn = datagram
+        self.datagram_tasks = is_coroutine_function(datagram)
         self.connect_fn = connect
         self.disconnect_fn = disconnect
 
@@ -63,7 +78,7 @@ cdef class AppCore:
         if self.by_alpn is None:
             self.by_alpn = {}
         self.by_alpn[alpn] = other
-        other.tasks = self.tasks
+        other.running = self.running
 
     cdef AppCore chosen(self, Loop loop, en.nq_handle conn):
         """The handlers of a connection whose handshake is complete."""
@@ -71,16 +86,6 @@ cdef class AppCore:
         if self.by_alpn is None or en.nq_conn_get_info(loop.l, conn, &info) != 0:
             return self
         return self.by_alpn.get(info.alpn[:info.alpn_len].decode("utf-8", "replace"), self)
-
-    cdef object spawn(self, Loop loop, object coro):
-        if loop.aloop is None:
-            coro.close()
-            raise RuntimeError("a coroutine handler needs an asyncio event loop")
-        task = loop.aloop.create_task(coro)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-        loop.woken = True
-        return task
 
 
 def attach_native(AppCore app, name, capsule):

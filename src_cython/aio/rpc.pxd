@@ -1,10 +1,14 @@
 # rpc.pxd: an RPC stream with Python handlers.
 cdef class HandlerEntry
+cdef class HandlerTask
 
 cdef class BaseRpc(AioStream):
     cdef uint32_t msgid              # The message ID of the request that is being handled, 0: none.
-    cdef Py_ssize_t tasks            # The coroutine handlers of this stream that run.
-    cdef bint holds                  # They are at their limit, and hold the connection.
+    # Of the request that a plain handler has now: None, or its reply comes later. Its Deferred when there is one.
+    cdef object deferral
+    # The requests whose coroutine handlers have not answered: message ID -> HandlerTask. None: there were none yet.
+    cdef dict running
+    cdef bint keeps_on               # Handlers go on when nobody waits for the reply any more.
     cdef double call_timeout         # The timeout of calls in seconds, of a stream that this side opened.
     # The stream that takes the calls since the connection was lost and came back. None: there is none yet.
     cdef BaseRpc successor
@@ -17,7 +21,10 @@ cdef class BaseRpc(AioStream):
     cdef int call_failed(self, int rc) except -1
     cdef int request_done(self, uint32_t msgid, object result) except -1
     cdef int request_failed(self, uint32_t msgid, object where) except -1
-    cdef int task_start(self) except -1
+    cdef int request_task(self, uint32_t msgid, object result, object work) except -1
+    cdef int undefer(self) except -1
+    cdef HandlerTask current_request(self)
+    cdef int cancel_request(self, uint32_t msgid) except -1  # The peer has cancelled it.
 
 # A request whose reply comes later.
 cdef class Deferred:

@@ -1,6 +1,6 @@
 # rpc.pyx: RPC streams. A request costs one bytes object, one vectorcall and one reply call; a reply the same.
 # needs: core/arguments core/buffers core/callbacks core/calls core/conn core/core core/errors core/rpc core/threads
-# needs: aio/batch aio/call aio/conn aio/handlers aio/stream
+# needs: aio/batch aio/call aio/conn aio/handlers aio/stream aio/tasks
 
 cdef uint64_t timeout_ns(object seconds) except? 0:
     cdef uint64_t ns = to_ns(seconds, "timeout")
@@ -37,6 +37,7 @@ cdef class BaseRpc(AioStream):
         else:
             self.on_request = entry.handler
         self.on_notify = entry.notify
+        self.keeps_on = not entry.cancel
         return 0
 
     cdef int ev_open(self, const en.nq_event *e) except -1:
@@ -53,8 +54,11 @@ cdef class BaseRpc(AioStream):
         r = call_handler(handler, self, type, None, payload)
         self.msgid = 0
         if r == NULL:
+            self.undefer()
             return self.request_failed(msgid, handler)
         if PyBytes_CheckExact(<object>r):
+            if self.deferral is not None:
+                self.undefer()
             rc = en.NQ_DONE
             if self.loop.l != NULL:
                 rc = en.nq_rpc_reply(self.loop.l, self.handle, msgid, 0, <const uint8_t *>PyBytes_AS_STRING(<object>r),
@@ -74,9 +78,11 @@ cdef class BaseRpc(AioStream):
             return callback_failed(self.loop, handler)
         result = <object>r
         Py_XDECREF(r)
-        if result is not None and is_coroutine(result):
-            self.app.spawn(self.loop, self._serve_notify(result))
-            self.task_start()
+        if result is not None:
+            work = coroutine_of(result)
+            if work is not None:
+                start_task(new_task(<BaseConnection>self.conn, self, result, work, TASK_NOTIFY),
+                           self._serve_notify(work))
         return 0
 
     cdef Requests new_requests(self):
@@ -91,13 +97,18 @@ cdef class BaseRpc(AioStream):
 
     cdef int request_done(self, uint32_t msgid, object result) except -1:
         """The handler returned something that is not exactly bytes."""
+        cdef object work
         if result is None:
-            self.unanswered += 1
-        elif is_coroutine(result):
-            self.app.spawn(self.loop, self._serve_request(result, msgid))
-            self.unanswered += 1
-            self.task_start()
+            if self.deferral is not None:
+                self.unanswered += 1
+                self.deferral = None  # when nobody has kept it, the reply is never to come: see Deferred
+                return 0
+            return self.reply_now(msgid, 0, b"", self.on_request)
+        work = coroutine_of(result)
+        if work is not None:
+            self.request_task(msgid, result, work)
         else:
+            self.undefer()
             try:
                 self.reply_now(msgid, 0, result, self.on_request)
             except Exception as exc:
@@ -118,29 +129,72 @@ cdef class BaseRpc(AioStream):
             self.loop.failed(exc, where)
         return self.reply_now(msgid, R_USER, b"", where)
 
-    cdef int task_start(self) except -1:
-        self.tasks += 1
-        if self.tasks >= self.app.task_limit and not self.holds:
-            self.holds = True
-            self.conn.holders += 1
-            en.nq_conn_hold(self.loop.l, self.conn.handle, en.NQ_HOLD_TASKS, 1)
+    cdef int request_task(self, uint32_t msgid, object result, object work) except -1:
+        cdef HandlerTask h = new_task(<BaseConnection>self.conn, self, result, work, TASK_REQUEST)
+        h.msgid = msgid
+        h.deferred = self.deferral
+        self.deferral = None
+        if self.running is None:
+            self.running = {}
+        self.running[msgid] = h
+        self.unanswered += 1
+        self.msgid = msgid  # an eager task takes its first step now
+        try:
+            start_task(h, self._serve_request(work, msgid))
+        except BaseException:
+            self.running.pop(msgid, None)
+            self.unanswered -= 1
+            self.undefer()
+            raise
+        finally:
+            self.msgid = 0
+        if self.deferral is not None:
+            h.deferred = self.deferral
+            self.deferral = None
         return 0
 
-    def _task_done(self):
-        """A coroutine handler has ended: below half of the limit, requests are delivered again."""
-        self.tasks -= 1
-        if self.holds and self.tasks <= self.app.task_limit // 2:
-            self.holds = False
-            self.conn.holders -= 1
-            if self.conn.holders == 0 and self.loop.l != NULL:
-                en.nq_conn_hold(own(self.loop), self.conn.handle, en.NQ_HOLD_TASKS, 0)
+    cdef int undefer(self) except -1:
+        """The handler of a request has deferred its reply and failed, or given it all the same."""
+        if isinstance(self.deferral, Deferred):
+            (<Deferred>self.deferral).msgid = 0
+        self.deferral = None
+        return 0
 
-    def _begin(self, uint32_t msgid):
-        self.msgid = msgid
+    cdef HandlerTask current_request(self):
+        """The request whose coroutine handler is the running task, or None."""
+        cdef HandlerTask h
+        if not self.running:
+            return None
+        h = (<BaseConnection>self.conn).tasks.get(current_task(self.loop))
+        return h if h is not None and h.stream is self and h.kind == TASK_REQUEST else None
+
+    cdef int cancel_request(self, uint32_t msgid) except -1:
+        """Its caller waits for the reply no more. A reply that is sent all the same would be ignored."""
+        cdef HandlerTask h = self.running.get(msgid) if self.running is not None else None
+        if h is not None and not self.keeps_on:
+            h.unwanted = True
+            h.task.cancel()
+        return 0
+
+    def _deferred(self, uint32_t msgid):
+        """Whether the handler of this request, which has returned None, has deferred the reply."""
+        cdef HandlerTask h = self.running.get(msgid)
+        return h is None or h.deferred is not None or self.deferral is not None
+
+    def _end_request(self, uint32_t msgid, result, payload):
+        """The reply of a coroutine handler, unless its request was answered before."""
+        if msgid in self.running:
+            self._answer(msgid, result, payload)
 
     def _answer(self, uint32_t msgid, result, payload):
         """The reply to a request that was not answered at once. One that raises leaves it unanswered."""
-        self.reply_now(msgid, 0 if result == 0 else to_result(result), payload, self.on_request)
+        cdef HandlerTask h = self.running.get(msgid) if self.running is not None else None
+        if h is None or not h.unwanted:
+            self.reply_now(msgid, 0 if result == 0 else to_result(result), payload, self.on_request)
+        if h is not None:
+            self.running.pop(msgid, None)
+            if isinstance(h.deferred, Deferred):
+                (<Deferred>h.deferred).msgid = 0
         answered(self)
 
     cdef int close_finished(self) except -1:
@@ -167,19 +221,38 @@ cdef class BaseRpc(AioStream):
 
     @property
     def current_msgid(self):
-        """Message ID of the request that is being handled: inside a plain handler, and inside a coroutine handler
-        until its first await. 0 otherwise."""
-        return self.msgid
+        """Message ID of the request that is being handled, inside its handler; 0 elsewhere. Who reads it says that the
+        reply comes by `reply()`: None as the handler's result is no reply then."""
+        cdef HandlerTask h
+        if self.msgid != 0:
+            if self.deferral is None:
+                self.deferral = True
+            return self.msgid
+        h = self.current_request()
+        if h is None:
+            return 0
+        if h.deferred is None:
+            h.deferred = True
+        return h.msgid
 
     def defer(self):
         """Inside a request handler that will return None: an object to reply with later, from anywhere in the
-        event loop. In a coroutine handler call it before the first await. Raises RuntimeError elsewhere."""
-        if self.msgid == 0:
-            raise RuntimeError("defer() is for inside a request handler, before its first await")
+        event loop. When that object is forgotten, the caller gets an error reply (code -7), and the logger "naquid" a
+        warning. Raises RuntimeError elsewhere."""
+        cdef HandlerTask h = self.current_request() if self.msgid == 0 else None
+        if self.msgid == 0 and h is None:
+            raise RuntimeError("defer() is for inside a request handler")
+        cdef object known = self.deferral if h is None else h.deferred
+        if isinstance(known, Deferred):
+            return known
         cdef Deferred d = Deferred.__new__(Deferred)
         d.rpc = self
-        d.msgid = self.msgid
+        d.msgid = self.msgid if h is None else h.msgid
         d.owe(1)
+        if h is None:
+            self.deferral = d
+        else:
+            h.deferred = d
         return d
 
     def reply(self, msgid, payload=b""):
@@ -326,6 +399,13 @@ cdef class BaseRpc(AioStream):
         call.reply = many
         return call
 
+    def _drain_wait(self):
+        if self.closed and self.comes_back() and self.find_successor() is not None:
+            return self.successor._drain_wait()
+        if self.closed or self.finished:
+            raise self._gone()
+        return AioStream._drain_wait(self)
+
     def close(self):
         """Closes both directions: what was sent is delivered, then FIN; calls in flight fail. Closing twice does
         nothing."""
@@ -427,21 +507,64 @@ cdef class BaseRpc(AioStream):
     cdef int ev_reset(self, const en.nq_event *e) except -1:
         self.reset_code = <int64_t>e.code
         self.given_up = (e.flags & en.NQ_EVF_LOCAL) != 0
+        cancel_of_stream(self, False)
         self.close()
         return 0
 
     cdef int ev_stop(self, const en.nq_event *e) except -1:
         self.stop_code = <int64_t>e.code
+        cancel_of_stream(self, True)
         self.close()
         return 0
+
+    cdef int ev_close(self, const en.nq_event *e) except -1:
+        AioStream.ev_close(self, e)
+        cancel_of_stream(self, self.close_code == 0 and self.reset_code < 0)
+        left = self.unanswered - (0 if self.running is None else len(self.running))
+        if left > 0 and self.loop.collected.get(self.on_batch) is None:  # else a batch handler has them in this tick
+            log_forgotten(self, left, "were not answered when it ended")
+        return 0
+
+    cdef int end_tasks(self) except -1:
+        return cancel_of_stream(self, False)
 
     cdef int ev_data(self, const en.nq_event *e) except -1:
         return 0
 
 
+cdef int log_forgotten(BaseRpc rpc, Py_ssize_t n, str what) except -1:
+    import logging
+    handler = rpc.on_request if rpc.on_batch is None else (<BatchHandler>rpc.on_batch).fn
+    logging.getLogger("naquid").warning(
+        "RPC stream %r: %d request%s that the handler %s deferred %s", rpc.name, n, "" if n == 1 else "s",
+        getattr(handler, "__qualname__", handler), what)
+    return 0
+
+
+def _answer_forgotten(BaseRpc rpc, uint32_t msgid):
+    try:
+        rpc._answer(msgid, R_USER, b"")
+    finally:
+        owe_reply(rpc, -1)
+
+
+cdef inline void owe_reply(BaseRpc rpc, int n) noexcept:
+    if mine(rpc.loop):
+        en.nq_conn_owe(rpc.loop.l, rpc.conn.handle, n)
+
+
 @cython.no_gc_clear
 cdef class Deferred:
     """A request that waits for its reply: `reply(payload)` or `error(payload, code)`, once."""
+
+    def __del__(self):
+        cdef uint32_t msgid = self.msgid
+        cdef BaseRpc rpc = self.rpc
+        if msgid == 0 or rpc is None or rpc.closed or load_loop(&rpc.loop.l) == NULL:
+            return
+        self.msgid = 0
+        log_forgotten(rpc, 1, "can never be answered: what defer() returned was dropped")
+        rpc.loop.post(_answer_forgotten, rpc, msgid)  # this may be any thread, and any moment
 
     cdef int answer(self, int result, object payload) except -1:
         cdef uint32_t msgid = self.msgid
@@ -458,12 +581,7 @@ cdef class Deferred:
 
     cdef void owe(self, int n) noexcept:
         """A close in order of the connection waits for n more replies."""
-        if mine(self.rpc.loop):  # it may be freed by any thread: then the close waits for as long as it may
-            en.nq_conn_owe(self.rpc.loop.l, self.rpc.conn.handle, n)
-
-    def __dealloc__(self):
-        if self.msgid != 0 and self.rpc is not None:
-            self.owe(-1)
+        owe_reply(self.rpc, n)
 
     def reply(self, payload=b""):
         """Sends the reply. Dropped when the stream is gone. After an exception it is still to be sent."""

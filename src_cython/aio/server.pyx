@@ -1,6 +1,6 @@
 # server.pyx: listening addresses of the asyncio facade. The coroutines are in naquid/server.py.
 # needs: core/address core/callbacks core/conn core/limits core/loop core/threads core/tls
-# needs: aio/conn aio/handlers aio/stream
+# needs: aio/conn aio/handlers aio/stream aio/tasks
 
 @cython.no_gc_clear
 cdef class BaseServer(EndpointCore):
@@ -29,6 +29,7 @@ cdef class BaseServer(EndpointCore):
                                                 "clients see what was read before", trouble)
         c = self.conn_class.__new__(self.conn_class)
         c.app = self.app.chosen(self.loop, e.handle)
+        c.running = c.app.running
         c.server = self
         c.origin = self.context
         c.context = PyContext_Copy(self.context)
@@ -66,7 +67,16 @@ cdef class BaseServer(EndpointCore):
 
     @property
     def _tasks(self):
-        return set(self.app.tasks)
+        """The tasks of its coroutine handlers."""
+        return {(<HandlerTask>h).task for h in self.app.running.tasks}
+
+    @property
+    def _requests(self):
+        """Those of them that are to answer a request."""
+        return {(<HandlerTask>h).task for h in self.app.running.tasks if (<HandlerTask>h).kind == TASK_REQUEST}
+
+    def _begin_nothing(self):
+        shut_down(self.app.running)
 
     @property
     def address(self):

@@ -9,6 +9,7 @@ cdef struct ByteBuf:
 
 cdef class AppCore
 cdef class Epoch
+cdef class HandlerTask
 
 # What all streams of the facade share: names, waiting, closing.
 cdef class AioStream(RpcCore):
@@ -27,12 +28,17 @@ cdef class AioStream(RpcCore):
     cdef int64_t stop_code           # The code of the peer's STOP_SENDING, or -1.
     cdef int64_t close_code          # The code of the end of the stream. 0: it ended in order.
     cdef bint paused                 # The engine holds back what comes.
+    cdef HandlerTask serving         # The task of its handler, or None.
+    cdef bint told                   # An exception has said that it ended, other than in order.
+    cdef bint read_end               # Whoever reads has seen the end of what the peer sent.
     cdef object native               # The capsule of the functions of C that take its events, or None.
     cdef int64_t last_id             # Its QUIC stream ID, once the stream has ended.
     cdef list open_waiters           # The futures of those that wait for the stream ID.
     cdef list read_waiters           # The futures of those that wait for something to read.
     cdef list write_waiters          # The futures of those that wait for the send queue.
     cdef list close_waiters          # The futures of those that wait for the end.
+    cdef int begin(self) except -1   # Calls its handler.
+    cdef int end_tasks(self) except -1  # This side has reset it: ends the tasks that are for it.
     cdef int stop_reading(self) except -1  # Wakes those that wait for more, as none will come.
     cdef int wake_all(self) except -1  # Wakes all that wait, as the stream has ended.
     # Learns of an end that is in events of this turn which are not dispatched yet.

@@ -1,8 +1,8 @@
 # stream.pyx: streams of the asyncio facade: record streams and raw streams. The coroutines are in naquid/stream.py
 # and naquid/raw_stream.py; here is what they wait for.
-# needs: core/arguments core/buffers core/callbacks core/conn core/core core/errors core/loop core/native core/rpc
-# needs: core/stream core/threads
-# needs: aio/conn aio/handlers
+# needs: core/arguments core/buffers core/conn core/core core/errors core/loop core/native core/rpc core/stream
+# needs: core/threads
+# needs: aio/conn aio/handlers aio/tasks
 
 cdef enum:
     PAUSE_BYTES = 256 * 1024   # received and not read yet: above it the peer is stopped by flow control,
@@ -47,13 +47,27 @@ cdef class AioStream(RpcCore):
     # ---- events ----
 
     cdef int ev_open(self, const en.nq_event *e) except -1:
+        cdef BaseConnection conn
         if self.open_waiters is not None:
             wake_waiters(self.loop, self.open_waiters, None)
         if not self.outgoing and self.handler is not None:
-            enter_context(self.loop, self.conn)
-            result = self.handler(self)
-            if is_coroutine(result):
-                self.app.spawn(self.loop, self._serve(result))
+            conn = <BaseConnection>self.conn
+            if conn.holds or conn.waiting:
+                conn.wait_for_turn(self)
+            else:
+                enter_context(self.loop, conn)
+                self.begin()
+        return 0
+
+    cdef int begin(self) except -1:
+        cdef HandlerTask h
+        result = self.handler(self)
+        if result is not None:
+            work = coroutine_of(result)
+            if work is not None:
+                h = new_task(<BaseConnection>self.conn, self, result, work, TASK_STREAM)
+                self.serving = h
+                start_task(h, self._serve(work))
         return 0
 
     cdef int ev_fin(self, const en.nq_event *e) except -1:
@@ -67,7 +81,7 @@ cdef class AioStream(RpcCore):
         self.given_up = (e.flags & en.NQ_EVF_LOCAL) != 0
         if self.read_waiters is not None:
             wake_waiters(self.loop, self.read_waiters, None)
-        return 0
+        return cut_handler(self)
 
     cdef bint ev_undelivered(self, const en.nq_event *e) except -1:
         if RpcCore.ev_undelivered(self, e):
@@ -95,7 +109,12 @@ cdef class AioStream(RpcCore):
         self.closed = True
         self.last_id = en.nq_stream_id(self.loop.l, self.handle)
         self.close_code = <int64_t>e.code
-        return self.wake_all()
+        self.wake_all()
+        if self.serving is not None:
+            know(self)
+            if self.close_code != 0 or self.reset_code >= 0:
+                cut_handler(self)
+        return 0
 
     cdef int detached(self) except -1:
         self.closed = True
@@ -178,6 +197,7 @@ cdef class AioStream(RpcCore):
         """The exception for a send that was not accepted."""
         self.look_ahead()
         if rc == en.NQ_ERR_STALE or rc == en.NQ_ERR_STATE:
+            self.told = True
             refusal = None if self.closed_locally else self.refusal()
             if refusal is not None:
                 return refusal
@@ -197,9 +217,12 @@ cdef class AioStream(RpcCore):
     cdef object read_failure(self):
         """Why nothing more can be read: an exception, or None at the end of the stream, or of a connection that the
         peer has closed in order, which ends what it carries as a TCP connection does."""
+        self.told = True
         if self.given_up:
             return errors.StreamReset(self.reset_code, errors.given_up(self.reset_code))
         if self.fin:
+            self.told = False
+            self.read_end = True
             return None
         if self.read_closed and not self.is_lost():
             return errors.StreamClosed("this side has closed the stream, or stopped reading it")
@@ -251,13 +274,14 @@ cdef class AioStream(RpcCore):
         return new_waiter(self.loop, self.open_waiters)
 
     def _drain_wait(self):
-        """None when the send queue is not above its high watermark, else a future. Raises when sending is over."""
+        """None when the stream is writable, else a future. Raises when sending is over."""
         if self.closed or self.stop_code >= 0:
             if self.closed and self.finished and self.stop_code < 0 and not self.is_lost():
                 return None
             raise self.send_failure(en.NQ_ERR_STALE, "draining a stream")
-        if not self.over_high:
+        if not self.over_high and en.nq_stream_writable(own(self.loop), self.handle) <= 0:
             return None
+        self.over_high = True
         if self.write_waiters is None:
             self.write_waiters = []
         return new_waiter(self.loop, self.write_waiters)
@@ -315,6 +339,12 @@ cdef class AioStream(RpcCore):
             en.nq_stream_reset(own(self.loop), self.handle, number)
             if self.write_waiters is not None:
                 wake_waiters(self.loop, self.write_waiters, None)
+            self.end_tasks()
+
+    cdef int end_tasks(self) except -1:
+        if self.serving is not None and self.serving.task is not current_task(self.loop):
+            cut_handler(self)
+        return 0
 
     def stop_sending(self, code=0):
         """Asks the peer to send no more (STOP_SENDING, RFC 9000 3.5); what still comes is dropped."""
@@ -359,6 +389,15 @@ cdef class AioStream(RpcCore):
     def queued(self):
         """Bytes given to this stream that the peer has not acknowledged yet."""
         return 0 if self.closed or self.loop.l == NULL else en.nq_stream_queued(peek(self.loop), self.handle)
+
+    @property
+    def is_writable(self):
+        """False while nothing more should be sent: the send queue was above `Limits.send_high` and is not down to
+        `send_low` yet, or that of the connection above half of `max_send_queue` and not down to a quarter; or sending is
+        over. `drain()` waits for True."""
+        if self.closed or self.finished or self.stop_code >= 0 or self.loop.l == NULL:
+            return False
+        return not self.over_high and en.nq_stream_writable(own(self.loop), self.handle) == 0
 
     def __repr__(self):
         state = "closed" if self.closed else "open"

@@ -5,7 +5,6 @@ cdef class ConnCore(Core):
     cdef bint closed                 # The event of its end was dispatched, or the loop is gone.
     # The context (contextvars) in which its handlers run, or None: they run in whatever there is.
     cdef object context
-    cdef Py_ssize_t holders          # Streams of it that hold back its new work.
     cdef set opening                 # Outgoing streams without an ID yet. No event tells of their end.
     cdef HandlerMap hdmap            # The handlers of its streams, kept alive while the engine may use them.
     cdef Tls tls                     # Its TLS context.

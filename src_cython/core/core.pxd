@@ -24,8 +24,8 @@ cdef class Core:
     # The loop was closed, so that no event tells of the end. The object is unlinked already.
     cdef int detached(self) except -1
 
-# What a user attached to an object. A box of its own, which the garbage collector can empty: the objects that the engine
-# points at it must not touch. Two objects that stand for the same thing share one.
+# What a user attached to an object. A box of its own, which the garbage collector can empty: the objects that the
+# engine points at it must not touch. Two objects that stand for the same thing share one.
 cdef class Attached:
     cdef object value
 

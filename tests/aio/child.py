@@ -14,6 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from aio_apps import never
 from harness import IO_VARIABLE, engine, packet_io, rss_kb
 
 import naquid
@@ -22,7 +23,7 @@ import naquid
 def handlers(held: list[Any], taken: list[int]) -> naquid.Handlers:
     app = naquid.Handlers()
     app.rpc("echo")(lambda rpc, type, payload: payload)
-    app.rpc("never")(lambda rpc, type, payload: None)
+    app.rpc("never")(never)
     app.datagram(lambda conn, data: conn.send_datagram(data))
 
     @app.stream("echo records")

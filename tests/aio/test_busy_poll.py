@@ -7,6 +7,7 @@ import itertools
 from typing import Any
 
 import pytest
+from aio_apps import never
 from harness import PATIENCE, Bench, Variant, until
 
 import naquid
@@ -141,7 +142,7 @@ def test_timers_go_on(run: Variant, bench: Bench) -> None:
     async def main() -> None:
         limits = naquid.Limits(idle_timeout=0.2)
         handlers = app()
-        handlers.rpc("never")(lambda rpc, type, payload: None)
+        handlers.rpc("never")(never)
         async with bench.pair(handlers, server={"busy_poll": LONG}, client={"limits": limits}) as (_, conn):
             rpc = await conn.open_rpc("never")
             with pytest.raises(naquid.CallTimeout):

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 
 import pytest
+from aio_apps import never
 from harness import Bench, Variant
 
 import naquid
@@ -20,7 +21,7 @@ def app() -> naquid.Handlers:
     def echo(rpc: naquid.Rpc, type: int, payload: bytes) -> bytes | None:
         if type == 2:
             raise naquid.RpcError(payload)
-        return None if type == 3 else payload
+        return never(rpc, type, payload) if type == 3 else payload
 
     return handlers
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from aio_apps import echo_app
+from aio_apps import echo_app, never
 from harness import Bench, OnSim, Variant, engine, noise, until
 
 import naquid
@@ -26,7 +26,7 @@ class Busy:
         self.app.on_connect(self.conns.append)
         self.app.on_disconnect(lambda conn, error: self.gone.append(error))
         self.app.rpc("echo")(lambda rpc, type, payload: payload)
-        self.app.rpc("never")(lambda rpc, type, payload: None)
+        self.app.rpc("never")(never)
         self.app.rpc("waits")(self._waits)
         self.app.stream("flood")(self._flood)
         self.app.datagram(lambda conn, data: None)
@@ -94,7 +94,7 @@ def test_closing_while_busy(run: Variant, bench: Bench, side: str, how: str) -> 
     async def main() -> None:
         busy = Busy()
         client_app = naquid.Handlers()
-        client_app.rpc("waits")(lambda rpc, type, payload: None)
+        client_app.rpc("waits")(never)
         config = {"limits": naquid.Limits(shutdown_timeout=0.2)}
         async with bench.pair(busy.app, client_app, server=config, client=config) as (server, conn):
             tasks = await busy.load(conn)
@@ -345,7 +345,7 @@ def test_server_closes_at_once(run: Variant, bench: Bench) -> None:
         busy = Busy()
         server = await bench.serve(busy.app)
         client_app = naquid.Handlers()
-        client_app.rpc("waits")(lambda rpc, type, payload: None)
+        client_app.rpc("waits")(never)
         conns = [await bench.connect(server.port, client_app) for _ in range(5)]
         tasks = [task for conn in conns for task in await busy.load(conn)]
         server.close()
@@ -379,8 +379,10 @@ def test_shutdown_cancels_what_does_not_end(run: Variant, bench: Bench) -> None:
         call = asyncio.ensure_future((await conn.open_rpc("forever")).call(1))
         await until(lambda: server._tasks)
         await server.shutdown(grace=0.05)
-        await all_lost([call])
-        await until(lambda: cancelled)
+        assert cancelled
+        with pytest.raises(naquid.RpcError) as caught:
+            await call
+        assert caught.value.code == naquid.EUSER
         await conn.wait_closed()
 
     run(main)

@@ -8,6 +8,7 @@ import socket
 from typing import Any
 
 import pytest
+from aio_apps import never
 from harness import HOST, Bench, Variant, free_port, until
 
 import naquid
@@ -24,9 +25,7 @@ def echo_app() -> naquid.Handlers:
     def echo(rpc: naquid.Rpc, type: int, payload: bytes) -> bytes:
         return payload
 
-    @app.rpc("never")
-    def never(rpc: naquid.Rpc, type: int, payload: bytes) -> None:
-        return None
+    app.rpc("never")(never)
 
     @app.stream("records")
     async def records(stream: naquid.Stream) -> None:

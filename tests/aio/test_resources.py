@@ -9,6 +9,7 @@ import sys
 import weakref
 from typing import Any
 
+from aio_apps import never
 from harness import Bench, Variant, descriptors, engine, rss_kb, until
 
 import naquid
@@ -136,7 +137,7 @@ def test_10000_streams(run: Variant, bench: Bench) -> None:
 def test_calls_and_their_results(run: Variant, bench: Bench) -> None:
     """100,000 calls, of which some time out and some are cancelled, leave nothing."""
     handlers = app()
-    handlers.rpc("never")(lambda rpc, type, payload: None)
+    handlers.rpc("never")(never)
 
     async def main() -> None:
         async with bench.pair(handlers) as (_, conn):

@@ -30,19 +30,21 @@ def test_timeout_of_a_call(run: Variant, bench: Bench) -> None:
     run(main)
 
 
-def test_a_coroutine_that_gives_no_reply(run: Variant, bench: Bench) -> None:
+def test_no_result_is_an_empty_reply(run: Variant, bench: Bench) -> None:
     app = naquid.Handlers()
 
     @app.rpc("none")
     async def none(rpc: naquid.Rpc, type: int, payload: bytes) -> bytes | None:
         return payload or None
 
+    app.rpc("plain")(lambda rpc, type, payload: None)
+
     async def main() -> None:
         async with bench.pair(app) as (_, conn):
             rpc = await conn.open_rpc("none")
-            with pytest.raises(naquid.CallTimeout):
-                await rpc.call(1, timeout=0.02)
+            assert await rpc.call(1) == b""
             assert await rpc.call(1, b"something") == b"something"
+            assert await (await conn.open_rpc("plain")).call(1) == b""
 
     run(main)
 

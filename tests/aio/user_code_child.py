@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import user_code
+from aio_apps import never
 from harness import Bench, engine
 
 import naquid
@@ -211,7 +212,7 @@ async def run(bench: Bench, name: str, wanted: int, step: int) -> str | None:
 async def race(bench: Bench, pause: float) -> None:
     """Another thread closes the engine while this one begins turns."""
     app = naquid.Handlers()
-    app.rpc("silent")(lambda rpc, type, payload: None)
+    app.rpc("silent")(never)
     server = await bench.serve(app)
     conn = await bench.connect(server.port)
     rpc = await conn.open_rpc("silent")

@@ -246,13 +246,14 @@ def test_labels_that_cannot_be(run_once: Variant, bench: Bench) -> None:
 def test_requests_errors_and_timeouts(run: Variant, bench: Bench, unraisable: Unraisable) -> None:
     app = naquid.Handlers()
     noted: list[bytes] = []
+    kept: list[naquid.Deferred] = []
 
     @app.rpc("plain")
     def plain(rpc: naquid.Rpc, type: int, payload: bytes) -> bytes | None:
         if type == 2:
             raise naquid.RpcError(b"no")
         if type == 3:
-            rpc.defer()
+            kept.append(rpc.defer())
             return None
         return payload
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from aio_apps import never
 from harness import Bench, Unraisable, Variant, until
 
 import naquid
@@ -147,7 +148,7 @@ def test_timeouts_and_lost_connections_are_failures(run_once: Variant, bench: Be
 
     async def main() -> None:
         app = naquid.Handlers()
-        app.rpc("silent")(lambda rpc, type, payload: None)
+        app.rpc("silent")(never)
         async with bench.pair(app) as (_, conn):
             rpc = lab.telemetry.rpc(await conn.open_rpc("silent"))
             with pytest.raises(naquid.CallTimeout):

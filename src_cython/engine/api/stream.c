@@ -110,6 +110,12 @@ int nq_stream_close(nq_loop *l, nq_handle h) {
   return NQ_DONE;
 }
 
+int nq_stream_writable(nq_loop *l, nq_handle h) {
+  int err;
+  nq_stream *s = nq_stream_sendable(&l->hub, h, &err);
+  return s ? nq_stream_wait(s) : err;
+}
+
 int nq_stream_pause(nq_loop *l, nq_handle h) {
   nq_stream *s = nq_stream_get(&l->hub, h);
   if (!s)

@@ -133,6 +133,14 @@ static int collect(nq_stream *s, const uint8_t *p, size_t n) {
   return 0;
 }
 
+/* One more request than the replies in the queue allow in this tick: it waits, as if the connection was held. */
+static int is_too_many(nq_stream *s, const nq_frame *f) {
+  if (!nq_turn_over(&s->c->turn, s->c->hub) || nq1(s)->kind != NQ_KIND_RPC || f->kind == NQ_FRAME_REPLY)
+    return 0;
+  nq_stream_schedule(s);
+  return 1;
+}
+
 /* Continues the message that an earlier chunk began. Returns the bytes used. */
 static size_t assemble(nq_stream *s, const uint8_t *p, size_t n) {
   size_t used = 0;
@@ -175,7 +183,7 @@ static size_t assemble(nq_stream *s, const uint8_t *p, size_t n) {
     nq_assembly_end(s);
   }
   nq1(s)->assembling = 0;
-  if (nq_kept_needed(s, &nq1(s)->frame)) {
+  if (nq_kept_needed(s, &nq1(s)->frame) || is_too_many(s, &nq1(s)->frame)) {
     if (!have)
       nq_kept_owe(s, want);
     nq_kept_add(s, &nq1(s)->frame, data);
@@ -198,7 +206,7 @@ static void nq1_go_on(nq_stream *s) {
   const uint8_t *payload;
   size_t n;
   for (uint32_t i = 0; !s->c->hold && (n = nq_kept_first(s, &f, &payload)); i++) {
-    if (s->c->connected && (i == NQ_KEPT_MOST || had_share(s, &f))) {
+    if (s->c->connected && (i == NQ_KEPT_MOST || nq_turn_over(&s->c->turn, s->c->hub) || had_share(s, &f))) {
       nq_stream_schedule(s);
       return;
     }
@@ -237,7 +245,7 @@ static size_t frames(nq_stream *s, const uint8_t *p, size_t n) {
     }
     if (admit(s, &f))
       return all;
-    int keep = nq_kept_needed(s, &f);
+    int keep = nq_kept_needed(s, &f) || is_too_many(s, &f);
     if (!keep && had_share(s, &f))
       return (size_t)(p - begin);
     p += hs;

@@ -21,6 +21,8 @@ static int send_message(nq_loop *l, nq_handle h, const uint8_t *data, size_t len
   } else if (!len) {
     return s->over_high;
   }
+  if (nq_stream_full(s, headlen + len))
+    return NQ_ERR_FULL;
   return lender ? nq_stream_put_lent(s, head, headlen, data, len, lender) : nq_stream_put(s, head, headlen, data, len);
 }
 

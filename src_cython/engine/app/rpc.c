@@ -1,13 +1,14 @@
 /* rpc.c: the part of engine.h on RPC: calls, notifications and replies on their way out. A reply that comes
  * is matched to its call in nq1.c, by calls.c; calls that get none end in rpc_end.c. */
 #include "app/nq1.h"
+#include "quic/hold.h"
 #include "quic/stream_out.h"
 
 static inline int is_rpc(const nq_stream *s) { return s->app == &nq_app_nq1 && nq1(s)->kind == NQ_KIND_RPC; }
 
 static inline int put_frame(nq_stream *s, int16_t type, uint32_t msgid, const uint8_t *data, size_t len) {
   nq_conn *c = s->c;
-  if (len > NQ_SENDQ_RESERVE_MAX - NQ_WIRE_RPC_MAX || c->queued + NQ_WIRE_RPC_MAX + len > c->limits.max_send_queue) {
+  if (len > NQ_SENDQ_RESERVE_MAX - NQ_WIRE_RPC_MAX) {
     uint8_t head[NQ_WIRE_RPC_MAX];
     return nq_stream_put(s, head, nq_wire_rpc_put(head, type, msgid, (uint32_t)len), data, len);
   }
@@ -18,6 +19,13 @@ static inline int put_frame(nq_stream *s, int16_t type, uint32_t msgid, const ui
   nq_stream_copy(p + n, data, len);
   nq_sendq_commit(&s->out, n + len);
   return nq_stream_queued_more(s, n + len);
+}
+
+/* Whether a frame may not be queued: see nq_stream_full. */
+static inline int is_full(const nq_stream *s, int16_t type, uint32_t msgid, size_t len) {
+  uint8_t head[NQ_WIRE_RPC_MAX];
+  return nq_stream_full(s, NQ_WIRE_RPC_MAX + len) &&
+         nq_stream_full(s, nq_wire_rpc_put(head, type, msgid, (uint32_t)len) + len);
 }
 
 /* The stream, when a call of this type can be made on it; *timeout becomes the deadline. */
@@ -50,7 +58,7 @@ static inline int call(nq_stream *s, int16_t type, const uint8_t *data, size_t l
   uint32_t id = nq_calls_add(calls, user, deadline);
   if (!id)
     return NQ_ERR_NOMEM;
-  int rv = put_frame(s, type, id, data, len);
+  int rv = is_full(s, type, id, len) ? NQ_ERR_FULL : put_frame(s, type, id, data, len);
   if (rv < 0) {
     nq_calls_take(calls, id, &user);
     return rv;
@@ -153,7 +161,9 @@ int nq_rpc_notify(nq_loop *l, nq_handle h, int16_t type, const uint8_t *data, si
     return NQ_ERR_STATE;
   if (type <= 0)
     return NQ_ERR_ARG;
-  return len > s->c->limits.max_message_size ? NQ_ERR_TOOBIG : put_frame(s, type, 0, data, len);
+  if (len > s->c->limits.max_message_size)
+    return NQ_ERR_TOOBIG;
+  return is_full(s, type, 0, len) ? NQ_ERR_FULL : put_frame(s, type, 0, data, len);
 }
 
 int nq_rpc_reply(nq_loop *l, nq_handle h, uint32_t msgid, int16_t result, const uint8_t *data, size_t len) {
@@ -165,5 +175,11 @@ int nq_rpc_reply(nq_loop *l, nq_handle h, uint32_t msgid, int16_t result, const 
     return NQ_ERR_STATE;
   if (!msgid || result > 0)
     return NQ_ERR_ARG;
-  return len > s->c->limits.max_message_size ? NQ_ERR_TOOBIG : put_frame(s, result, msgid, data, len);
+  if (len > s->c->limits.max_message_size)
+    return NQ_ERR_TOOBIG;
+  uint64_t end = s->out.end;
+  err = put_frame(s, result, msgid, data, len); /* however much is queued: its request was delivered */
+  if (err >= 0)
+    nq_hold_replied(s, s->out.end - end);
+  return err;
 }

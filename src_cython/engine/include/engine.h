@@ -70,7 +70,9 @@ typedef enum nq_event_kind {
                          directions, with this code, for what came is no message, is too large, or could not be kept.
                          Its calls end with NQ_CALL_GONE at once */
   NQ_EV_STREAM_STOP, /* the peer asked to stop sending: code (our side was reset for it) */
-  NQ_EV_STREAM_WRITABLE, /* the send queue fell to send_low after having been above send_high */
+  NQ_EV_STREAM_WRITABLE, /* after it was not writable its send queue fell to send_low, and that of its connection to a
+                            quarter of max_send_queue; streams of a connection are told in the order in which they had
+                            room themselves */
   NQ_EV_STREAM_ACKED, /* everything sent, FIN included, was acknowledged */
   NQ_EV_STREAM_CLOSE, /* gone, both directions; before the replies NQ_CALL_GONE of its calls. code: of the reset, or 0.
                          Of a stream that was reset before its STREAM_OPEN, which does not come, too */
@@ -217,6 +219,7 @@ typedef struct nq_loop_stats {
   uint64_t busy_polls, busy_poll_hits; /* times it spun before sleeping; found something in time */
   uint64_t connections, streams, alarms, pending_calls; /* alive now */
   uint64_t held_connections; /* whose new work is held back now (nq_conn_hold) */
+  uint64_t reply_holds; /* how often a connection was held for its replies: its peer does not take them */
   /* System calls that received; messages they took (a GRO train is one); datagrams in those; bytes of UDP payload;
    * datagrams that were thrown away: cut short, lost in a failed call, for no connection, or above a bound. */
   uint64_t rx_calls, rx_messages, rx_datagrams, rx_bytes, rx_dropped;
@@ -461,7 +464,9 @@ int64_t nq_stream_id(const nq_loop *l, nq_handle s); /* QUIC stream ID, -1 */
 /* 1: this side opened it. 0: the peer did, or the handle is stale. */
 int nq_stream_is_outgoing(const nq_loop *l, nq_handle s);
 /* Queues a copy. NQ_KIND_RAW: bytes. NQ_KIND_RECORD: one record. RPC streams have functions of their own. 1: accepted,
- * and the queue is above send_high now: wait for STREAM_WRITABLE; 0: accepted; negative: not accepted. */
+ * and the stream is not writable now, for its queue is above send_high, or that of its connection above half of
+ * max_send_queue: wait for STREAM_WRITABLE; 0: accepted; negative: not accepted. NQ_ERR_FULL: max_send_queue, of who
+ * did not wait: who was not told to, or has been told of STREAM_WRITABLE, may always queue one message more. */
 int nq_stream_send(nq_loop *l, nq_handle s, const uint8_t *data, size_t len);
 /* nq_stream_send without a copy, of 1 byte to 1 GiB: the bytes stay where they are, unchanged, until nq_loop_returned
  * gives back `lender` (not NULL): when all are acknowledged, or the stream is gone. Negative: not accepted, not lent.
@@ -484,6 +489,9 @@ int nq_stream_reset(nq_loop *l, nq_handle s, uint64_t code); /* RESET_STREAM */
 int nq_stream_stop(nq_loop *l, nq_handle s, uint64_t code); /* STOP_SENDING; what still comes is dropped */
 /* Ends both directions: FIN after what is queued, STOP_SENDING (NQ_CODE_CLOSED) for what comes. */
 int nq_stream_close(nq_loop *l, nq_handle s);
+/* Before something is sent: 1: wait for STREAM_WRITABLE, for the stream's queue was above send_high, or the
+ * connection's is above half of max_send_queue; 0: it is writable. NQ_ERR_STALE, NQ_ERR_STATE. */
+int nq_stream_writable(nq_loop *l, nq_handle s);
 /* Stops delivering. What comes is kept and its credit too, so that the peer stops after a window (RFC 9000 4.1). */
 int nq_stream_pause(nq_loop *l, nq_handle s);
 /* Delivers again, from the next poll on, what was kept first. */
@@ -520,8 +528,8 @@ void *nq_rpc_cancel(nq_loop *l, nq_handle s, uint32_t msgid);
 int nq_rpc_deliver(nq_loop *l, const nq_event *e, void **user);
 /* Queues a notification, which nothing answers. type is above 0. Returns as nq_stream_send. */
 int nq_rpc_notify(nq_loop *l, nq_handle s, int16_t type, const uint8_t *data, size_t len);
-/* Queues the reply to request msgid. result 0: OK; negative: an error; above 0: NQ_ERR_ARG. Returns as nq_stream_send.
- */
+/* Queues the reply to request msgid. result 0: OK; negative: an error; above 0: NQ_ERR_ARG. Returns as nq_stream_send,
+ * but that no queue is full for it: the bound is on the requests that are delivered (nq_conn_hold). */
 int nq_rpc_reply(nq_loop *l, nq_handle s, uint32_t msgid, int16_t result, const uint8_t *data, size_t len);
 
 /* ---- alarms ---- */

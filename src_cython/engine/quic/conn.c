@@ -5,6 +5,7 @@
 
 #include "app/app.h"
 #include "quic/cid.h"
+#include "quic/hold.h"
 #include "quic/stream.h"
 
 static const uint32_t versions[] = {NGTCP2_PROTO_VER_V1, NGTCP2_PROTO_VER_V2};
@@ -42,6 +43,7 @@ nq_conn *nq_conn_new(nq_hub *hub, const nq_limits *limits, const nq_transport *t
     return NULL;
   }
   hub->stats.connections++;
+  nq_hold_look(c);
   return c;
 }
 

@@ -48,6 +48,8 @@ typedef struct nq_conn {
   uint8_t dead; /* in hub->dead_conns */
   uint8_t oom; /* an event was lost for want of memory: it is ended when it is written */
   uint8_t waits; /* it had more to send than the pace allowed */
+  uint8_t starved; /* the peer gave the connection no credit to send what was there */
+  uint8_t narrow; /* the windows of the peer are small from the start */
   uint8_t probing; /* a PING is wanted, whose answer nobody is told */
   uint8_t burst_window; /* of its endpoint, in which it wrote last */
   nq_hub *hub;
@@ -75,6 +77,9 @@ typedef struct nq_conn {
   uint32_t n_dgrams;
   uint64_t next_dgram_id;
   uint64_t queued; /* bytes in send queues */
+  struct nq_stream *writers, *writers_tail; /* have room, and wait for the connection's queue to have some */
+  uint64_t replies; /* bytes of replies that were not sent once */
+  uint64_t replies_most; /* above it the connection is held (quic/hold.h) */
   uint64_t calls; /* that wait for a reply */
   uint32_t n_blocked; /* streams that wait for the peer's credit */
   uint32_t owed; /* replies that are promised and not queued yet */

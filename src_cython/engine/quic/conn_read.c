@@ -10,6 +10,7 @@
 #include "quic/unreachable.h"
 
 #define NQ_PREFETCH_STATE 128 /* bytes of what a protocol has of a stream */
+#define NQ_SMALL_WINDOW NQ_KIB(128) /* of a stream or a connection: below it a peer can take few replies at once */
 #define NQ_PREFETCH_ROOM 256  /* bytes of a few replies */
 
 static void keep_certs(nq_conn *c) {
@@ -43,6 +44,13 @@ static void agree_idle(nq_conn *c) {
   c->keep_alive = c->idle / 2;
 }
 
+/* Then a reply of a few bytes to each request in a packet is more than it has asked to get. */
+static uint8_t has_small_windows(const nq_conn *c) {
+  const ngtcp2_transport_params *p = ngtcp2_conn_get_remote_transport_params2(c->quic);
+  return p && (p->initial_max_data < NQ_SMALL_WINDOW || p->initial_max_stream_data_bidi_local < NQ_SMALL_WINDOW ||
+               p->initial_max_stream_data_bidi_remote < NQ_SMALL_WINDOW);
+}
+
 /* After the packet that completed the handshake. */
 static void handshaken(nq_conn *c) {
   nq_hub *hub = c->hub;
@@ -53,6 +61,7 @@ static void handshaken(nq_conn *c) {
   nq_tls_session_group(c->ssl, c->group, sizeof c->group);
   keep_certs(c);
   agree_idle(c);
+  c->narrow = has_small_windows(c);
   hub->stats.handshakes++;
   if (!c->client) {
     c->ep->half_open--;

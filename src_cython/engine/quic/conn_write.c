@@ -4,6 +4,7 @@
 #include "app/app.h"
 #include "quic/conn_close.h"
 #include "quic/conn_error.h"
+#include "quic/hold.h"
 #include "quic/stream.h"
 #include "quic/stream_out.h"
 
@@ -69,6 +70,7 @@ static ngtcp2_ssize write_packet(nq_conn *c, ngtcp2_path *path, ngtcp2_pkt_info 
                                                (const ngtcp2_vec *)v, nv, ts);
     if (s && taken >= 0) {
       nq_sendq_advance(&s->out, (size_t)taken);
+      nq_hold_sent(s, nq_sendq_unsent(&s->out));
       if (flags & NGTCP2_WRITE_STREAM_FLAG_FIN && (size_t)taken == total)
         s->fin_sent = 1;
       int more = nq_sendq_unsent(&s->out) || (s->fin_wanted && !s->fin_sent);
@@ -79,7 +81,7 @@ static ngtcp2_ssize write_packet(nq_conn *c, ngtcp2_path *path, ngtcp2_pkt_info 
       continue;
     case NGTCP2_ERR_STREAM_DATA_BLOCKED:
       if (!ngtcp2_conn_get_max_data_left2(q))
-        blocked = 1; /* the whole connection: the streams keep their turns */
+        blocked = c->starved = 1; /* the whole connection: the streams keep their turns */
       else
         wait_credit(c);
       continue;
@@ -179,6 +181,7 @@ static void write_packets(nq_conn *c) {
     ngtcp2_ext_restart_pacing(c->quic, hub->now);
   int held = is_held(c);
   int ahead = c->mtu.doubted;
+  c->starved = 0;
   size_t sent = 0;
   while (sent < turn) {
     size_t room = c->mtu.stalled || ahead ? NQ_MTU_BASE : c->mtu.room;
@@ -236,6 +239,10 @@ void nq_conn_write(nq_conn *c) {
     write_packets(c);
   if (c->quic && c->state == NQ_CONN_CLOSING)
     nq_conn_close_step(c, 1);
+  if (c->quic)
+    nq_hold_look(c);
+  if (c->writers)
+    nq_stream_tell_writers(c);
   if (c->hub->batch.oom || c->oom)
     nq_conn_no_memory(c);
 }

@@ -12,4 +12,23 @@ static inline int nq_hold_unannounced(const nq_stream *s) { return s->c->hold &&
 /* Sets or clears one reason; with the last one everything goes on, from the next tick. */
 void nq_hold_set(nq_conn *c, unsigned reason, int on);
 
+/* So many bytes of a reply were queued. */
+static inline void nq_hold_replied(nq_stream *s, uint64_t n) {
+  nq_conn *c = s->c;
+  s->replies += n;
+  c->replies += n;
+  if (c->replies > c->replies_most)
+    nq_hold_set(c, NQ_HOLD_REPLIES, 1);
+}
+
+/* Something of the stream was sent, and so many bytes are left: replies are taken to be the last of them. */
+static inline void nq_hold_sent(nq_stream *s, uint64_t unsent) {
+  if (s->replies > unsent) {
+    s->c->replies -= s->replies - unsent;
+    s->replies = unsent;
+  }
+}
+
+/* Packets were written: how many replies may wait from now on, and whether the connection is held for them still. */
+void nq_hold_look(nq_conn *c);
 #endif

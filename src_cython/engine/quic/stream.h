@@ -44,6 +44,7 @@ typedef struct nq_stream {
   uint8_t fin_counted; /* in c->fins */
   uint8_t blocked; /* in c->n_blocked */
   uint8_t cancelled; /* reset before it had an ID: its end is told though its begin was not */
+  uint8_t in_writers; /* in c->writers */
   uint8_t owing; /* the protocol wants no more of it for now: its own credit is withheld */
   uint8_t late; /* the peer opened it while the connection was closing */
   uint8_t closed; /* its end was told */
@@ -58,6 +59,8 @@ typedef struct nq_stream {
   uint64_t stop_code, reset_code; /* that this side sends */
   uint64_t peer_reset_code, close_code; /* of reset_late, close_late */
   nq_bytes held; /* arrived while withheld, not given to the protocol */
+  uint64_t replies; /* bytes of replies in `out` that were not sent once: in c->replies */
+  struct nq_stream *writers_next, *writers_prev; /* in c->writers */
   size_t losses; /* packets with our data that were counted as lost */
 } nq_stream;
 

@@ -38,8 +38,7 @@ void nq_stream_ended(nq_stream *s, uint64_t code) {
     nq_stream_unlink_opening(s);
   if (s->in_resumed)
     unlink_resumed(s);
-  nq_stream_fin_settled(s);
-  nq_stream_unblock(s);
+  nq_stream_no_writes(s);
   if (!s->write_reset)
     c->queued -= nq_sendq_queued(&s->out);
   nq_stream_marks_end(s);

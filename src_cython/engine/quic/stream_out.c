@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "app/app.h"
+#include "quic/hold.h"
 
 static void marks_acked(nq_stream *s, uint64_t upto) {
   nq_hub *hub = s->c->hub;
@@ -59,9 +60,68 @@ void nq_stream_fin_settled(nq_stream *s) {
   s->fin_counted = 0;
 }
 
-void nq_stream_drop_queue(nq_stream *s) {
+static void unlink_writer(nq_stream *s) {
+  nq_conn *c = s->c;
+  if (!s->in_writers)
+    return;
+  if (s->writers_prev)
+    s->writers_prev->writers_next = s->writers_next;
+  else
+    c->writers = s->writers_next;
+  if (s->writers_next)
+    s->writers_next->writers_prev = s->writers_prev;
+  else
+    c->writers_tail = s->writers_prev;
+  s->in_writers = 0;
+}
+
+static void link_writer(nq_stream *s) {
+  nq_conn *c = s->c;
+  s->in_writers = 1;
+  s->writers_next = NULL;
+  s->writers_prev = c->writers_tail;
+  if (c->writers_tail)
+    c->writers_tail->writers_next = s;
+  else
+    c->writers = s;
+  c->writers_tail = s;
+}
+
+void nq_stream_tell_writers(nq_conn *c) {
+  uint64_t room = nq_stream_conn_high(c) - nq_stream_conn_low(c);
+  if (c->queued > nq_stream_conn_low(c))
+    return;
+  for (nq_stream *s; (s = c->writers) && nq_events_room(&c->hub->batch, 1);) {
+    unlink_writer(s);
+    s->over_high = 0;
+    s->app->writable(s);
+    if (room < 2 * c->limits.send_high) /* each may queue so much, and one message */
+      return;
+    room -= c->limits.send_high;
+  }
+}
+
+int nq_stream_wait(nq_stream *s) {
+  const nq_conn *c = s->c;
+  if (s->over_high)
+    return 1;
+  if (c->queued <= nq_stream_conn_high(c))
+    return 0;
+  s->over_high = 1;
+  if (nq_sendq_queued(&s->out) <= c->limits.send_low)
+    link_writer(s);
+  return 1;
+}
+
+void nq_stream_no_writes(nq_stream *s) {
   nq_stream_fin_settled(s);
   nq_stream_unblock(s);
+  unlink_writer(s);
+  nq_hold_sent(s, 0);
+}
+
+void nq_stream_drop_queue(nq_stream *s) {
+  nq_stream_no_writes(s);
   s->c->queued -= nq_sendq_queued(&s->out);
   nq_sendq_clear(&s->out, &s->c->hub->pool);
   s->over_high = 0;
@@ -81,9 +141,13 @@ void nq_stream_acked(nq_stream *s, uint64_t upto) {
     c->queued -= upto - s->out.acked;
     nq_sendq_ack(&s->out, &c->hub->pool, upto);
   }
-  if (s->over_high && nq_sendq_queued(&s->out) <= c->limits.send_low) {
-    s->over_high = 0;
-    s->app->writable(s);
+  if (s->over_high && !s->in_writers && nq_sendq_queued(&s->out) <= c->limits.send_low) {
+    if (c->queued <= nq_stream_conn_high(c) && !c->writers) {
+      s->over_high = 0;
+      s->app->writable(s);
+    } else {
+      link_writer(s);
+    }
   }
   if (s->fin_sent && !s->acked_all && s->out.acked == s->out.end && (s->id < 0 || c->transport->fin_acked(c, s->id))) {
     s->acked_all = 1;
@@ -130,8 +194,6 @@ void nq_stream_shutdowns(nq_stream *s) {
 static int put_long(nq_stream *s, const uint8_t *head, size_t headlen, const uint8_t *data, size_t len) {
   nq_conn *c = s->c;
   nq_chunk_pool *pool = &c->hub->pool;
-  if (c->queued + headlen + len > c->limits.max_send_queue)
-    return NQ_ERR_FULL;
   if (headlen) {
     uint8_t *p = nq_sendq_reserve(&s->out, pool, headlen);
     if (!p)
@@ -149,14 +211,11 @@ static int put_long(nq_stream *s, const uint8_t *head, size_t headlen, const uin
   return nq_stream_queued_more(s, headlen + len);
 }
 
-/* Appends header and payload. 0, 1 (above the high watermark) or an error. */
 int nq_stream_put(nq_stream *s, const uint8_t *head, size_t headlen, const uint8_t *data, size_t len) {
   nq_conn *c = s->c;
   size_t n = headlen + len;
   if (n > NQ_SENDQ_RESERVE_MAX)
     return put_long(s, head, headlen, data, len);
-  if (c->queued + n > c->limits.max_send_queue)
-    return NQ_ERR_FULL;
   uint8_t *p = nq_sendq_reserve(&s->out, &c->hub->pool, n);
   if (!p)
     return NQ_ERR_NOMEM;
@@ -170,10 +229,7 @@ int nq_stream_put(nq_stream *s, const uint8_t *head, size_t headlen, const uint8
 /* As put, for bytes that stay where they are. */
 int nq_stream_put_lent(nq_stream *s, const uint8_t *head, size_t headlen, const uint8_t *data, size_t len,
                        void *lender) {
-  nq_conn *c = s->c;
-  if (c->queued + headlen + len > c->limits.max_send_queue)
-    return NQ_ERR_FULL;
-  if (nq_sendq_lend(&s->out, &c->hub->pool, head, headlen, data, len, lender))
+  if (nq_sendq_lend(&s->out, &s->c->hub->pool, head, headlen, data, len, lender))
     return NQ_ERR_NOMEM;
   return nq_stream_queued_more(s, headlen + len);
 }
