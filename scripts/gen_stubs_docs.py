@@ -118,7 +118,7 @@ def renewed(source: str) -> str:
     """The stub with the docstrings of the compiled module."""
     lines = source.splitlines()
     for place in sorted(places(ast.parse(source).body), key=lambda place: -place.node.lineno):
-        if place.wanted is not None and place.trouble:
+        if place.wanted is not None:
             put(lines, place, place.wanted)
     command = (sys.executable, "-m", "ruff", "format", "--quiet", "--stdin-filename", str(STUB), "-")
     text = "\n".join(lines) + "\n"
