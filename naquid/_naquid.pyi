@@ -371,7 +371,8 @@ class AioStream(RpcCore):
     @property
     def is_writable(self) -> bool:
         """False while nothing more should be sent: the send queue was above `Limits.send_high` and is not down to
-        `send_low` yet, or that of the connection above half of `max_send_queue` and not down to a quarter; or sending is
+        `send_low` yet, or that of the connection above half of `max_send_queue` and not down to a quarter; or sending
+        is
         over. `drain()` waits for True."""
     def close(self) -> None:
         """Closes both directions: what was sent is delivered, then FIN; what still comes is refused (STOP_SENDING).

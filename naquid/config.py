@@ -191,7 +191,8 @@ class ServerConfig:
     always_retry: bool = False
     """Every client must prove its address first, at the price of one round trip (RFC 9000 8.1.2)."""
     secret: bytes | None = None
-    """Key of address tokens and stateless resets, so that they outlive a restart; None: random."""
+    """Key of address tokens and stateless resets (RFC 9000 8.1.3, 10.3), 16 bytes or more, by which they outlive a
+    restart. None: derived from the private key."""
     busy_poll: int = 0
     """Microseconds, 0 to 10,000, for which the event loop's engine looks at its sockets again and again after packets
     came or went, instead of letting the event loop sleep. Shorter round trips for a core that is always busy; other

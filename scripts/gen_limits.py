@@ -43,7 +43,7 @@ MORE = {
 HEAD = """\
 # Limits
 
-Nothing grows without a bound. Every bound is a field of [`naquid.Limits`](reference/config.md), for
+Nothing grows without a bound. Those that can be set are the fields of [`naquid.Limits`](reference/config.md), for
 `ServerConfig(limits=...)` and `ClientConfig(limits=...)`; a value out of its range raises `ConfigError` when the object
 is made. Times are seconds, with fractions; sizes are bytes.
 

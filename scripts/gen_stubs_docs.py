@@ -15,6 +15,7 @@ import ast
 import inspect
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ import naquid._naquid as compiled
 
 ROOT = Path(__file__).resolve().parent.parent
 STUB = ROOT / "naquid" / "_naquid.pyi"
+WIDTH = 120
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -36,13 +38,15 @@ class Place:
     node: Definition | ast.AnnAssign
     written: str | None
     wanted: str | None
+    end: int = 0  # the last line of the text behind a field
 
     @property
     def trouble(self) -> str:
         """What is wrong with it, "" when nothing is."""
         if self.wanted is None:
             return f"{self.name}: no docstring, neither in the compiled module nor in the stub"
-        return "" if self.written == self.wanted else f"{self.name}: the stub has not the text of the compiled module"
+        same = self.written is not None and self.written.split() == self.wanted.split()  # lines may be broken otherwise
+        return "" if same else f"{self.name}: the stub has not the text of the compiled module"
 
 
 def said(name: str) -> str | None:
@@ -50,17 +54,17 @@ def said(name: str) -> str | None:
     found: Any = compiled
     for part in name.split("."):
         found = inspect.getattr_static(found, part, None)
-    if isinstance(found, int | str | bytes) or not (text := getattr(found, "__doc__", None)):
+    if found is None or isinstance(found, int | str | bytes) or not (text := getattr(found, "__doc__", None)):
         return None
     return inspect.cleandoc(text)
 
 
-def text_after(body: list[ast.stmt], at: int) -> str | None:
-    """The string that stands behind a field or a constant."""
+def text_after(body: list[ast.stmt], at: int) -> tuple[str | None, int]:
+    """The string that stands behind a field or a constant, and its last line."""
     following = body[at + 1] if at + 1 < len(body) else None
     if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
-        return inspect.cleandoc(str(following.value.value))
-    return None
+        return inspect.cleandoc(str(following.value.value)), following.end_lineno or 0
+    return None, 0
 
 
 def places(body: list[ast.stmt], inside: str = "") -> Iterator[Place]:
@@ -73,16 +77,20 @@ def places(body: list[ast.stmt], inside: str = "") -> Iterator[Place]:
             if isinstance(node, ast.ClassDef):
                 yield from places(node.body, f"{name}.")
         elif isinstance(node, ast.AnnAssign) and not ast.unparse(node.target).startswith("_"):
-            written = text_after(body, at)
+            written, end = text_after(body, at)
             name = inside + ast.unparse(node.target)
-            yield Place(name, node, written, said(name) or written)
+            yield Place(name, node, written, said(name) or written, end)
 
 
 def quoted(text: str, indent: int) -> list[str]:
     """A docstring's lines."""
     mark = 'r"""' if "\\" in text else '"""'
     end = '\\"""' if text.endswith('"') else '"""'
-    return [" " * indent + line if line else "" for line in f"{mark}{text}{end}".split("\n")]
+    lines = []
+    for line in f"{mark}{text}{end}".split("\n"):
+        inside = " " * (indent + len(line) - len(line.lstrip()))
+        lines += textwrap.wrap(line.strip(), WIDTH, initial_indent=inside, subsequent_indent=inside) or [""]
+    return lines
 
 
 def put(lines: list[str], place: Place, text: str) -> None:
@@ -90,7 +98,7 @@ def put(lines: list[str], place: Place, text: str) -> None:
     node = place.node
     if isinstance(node, ast.AnnAssign):
         end = node.end_lineno or node.lineno
-        lines[end : end + len(quoted(place.written or "", 0)) if place.written else end] = quoted(text, node.col_offset)
+        lines[end : place.end or end] = quoted(text, node.col_offset)
         return
     first = node.body[0]
     start, end = first.lineno - 1, first.end_lineno or first.lineno
@@ -110,7 +118,7 @@ def renewed(source: str) -> str:
     """The stub with the docstrings of the compiled module."""
     lines = source.splitlines()
     for place in sorted(places(ast.parse(source).body), key=lambda place: -place.node.lineno):
-        if place.wanted is not None and place.trouble:
+        if place.wanted is not None:
             put(lines, place, place.wanted)
     command = (sys.executable, "-m", "ruff", "format", "--quiet", "--stdin-filename", str(STUB), "-")
     text = "\n".join(lines) + "\n"

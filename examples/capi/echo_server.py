@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import threading
+import time
 
 from naquid.capi import (
     nq_addr_t,
@@ -60,13 +60,14 @@ def main() -> int:
         nq_hdmap_rpc_handler(hdmap, "rpc", nq_rpc_handler_t(on_rpc_request=on_rpc_request))
     nq_hdmap_stream_handler(hdmap, "stream", nq_stream_handler_t(on_stream_record=nq_stream_send))
 
-    stop = threading.Event()
+    ended: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda number, _: ended.append(number))
     nq_server_start(server, block=False)
     assert hdmap.address is not None
     print(f"listening on {hdmap.address[0]} port {hdmap.address[1]}", flush=True)
-    stop.wait()
+    while not ended:  # not an Event: a signal that comes just before a thread waits for a lock does not wake it
+        time.sleep(0.1)
     nq_server_join(server)
     return 0
 

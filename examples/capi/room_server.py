@@ -14,6 +14,7 @@ import signal
 import struct
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 
 from naquid.capi import (
@@ -125,13 +126,14 @@ def main() -> int:
     )
     nq_hdmap_rpc_handler(hdmap, "room", handler)
 
-    stop = threading.Event()
+    ended: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda number, _: ended.append(number))
     nq_server_start(server, block=False)
     assert hdmap.address is not None
     print(f"listening on {hdmap.address[0]} port {hdmap.address[1]}", flush=True)
-    stop.wait()
+    while not ended:  # not an Event: a signal that comes just before a thread waits for a lock does not wake it
+        time.sleep(0.1)
     nq_server_join(server)
     return 0
 

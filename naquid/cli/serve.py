@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import sys
-import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -218,9 +218,9 @@ def _work(options: argparse.Namespace, setup: Callable[[capi.nq_hdmap_t], None])
             if serving:
                 say(f"naquid: {last_error}", sys.stderr, flush=True)
 
-    stop = threading.Event()
+    ended: list[int] = []
     for number in ENDING:
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda number, _: ended.append(number))
     capi.nq_log_config(capi.nq_logconf_t(callback=log))
     server = capi.nq_server_create(options.workers)
     if server is None:
@@ -237,5 +237,6 @@ def _work(options: argparse.Namespace, setup: Callable[[capi.nq_hdmap_t], None])
     serving = True
     capi.nq_server_start(server, False)
     _announce(options, options.host, handlers.address[1])
-    stop.wait()
+    while not ended:  # not an Event: a signal that comes just before a thread waits for a lock does not wake it
+        time.sleep(0.1)
     capi.nq_server_join(server)

@@ -21,6 +21,7 @@ line of its own before a block says what is special about it:
     <!-- test: numbers vary -->         numbers in the output are examples
     <!-- test: any order -->            so is the order of its lines
     <!-- test: not run: REASON -->      it is not run, and pytest reports that as a skip
+    <!-- test: needs NAME NAME -->      the same where these modules are not installed; its syntax is looked at
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,8 @@ class Block:
         """Why it is not run, "" when it is."""
         if self.page == "README.md" and self.language == "python" and not is_complete(self.code):
             return "an outline, not a program: it has `...` in places"
+        if missing := [name for name in " ".join(self.values("needs")).split() if find_spec(name) is None]:
+            return f"needs {', '.join(missing)}, which this Python does not have"
         return next((d.partition(":")[2].strip() for d in self.directives if d.startswith("not run:")), "")
 
     def values(self, name: str) -> list[str]:
@@ -179,6 +183,8 @@ class Page:
                     self.names.update(self.loop.run_until_complete(self.stack.enter_async_context(made)))
                 if MAKES_CERTIFICATES.match(block.code):
                     preambles.no_certificates(self.folder)
+                if block.not_run:
+                    continue
                 if block.language == "text" and block.title == "Output":
                     assert self.blocks[at - 1].is_run, f"{block.where}: the output of which block?"
                     compare(block, self.ours(block.code), self.printed)

@@ -57,6 +57,8 @@ def environment(folder: Path) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": str(folder / ".tmp"),
         "COLUMNS": "100",
+        "SDL_VIDEODRIVER": "dummy",  # pygame draws, and nobody looks
+        "PYGAME_HIDE_SUPPORT_PROMPT": "1",
     }
 
 

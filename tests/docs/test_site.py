@@ -102,6 +102,16 @@ def test_every_field_of_a_configuration_is_explained(module: str) -> None:
                 assert explained or obvious, f"{made.name}.{field.target.id} has no text"
 
 
+def test_every_exception_has_a_cause_and_a_remedy() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    section = page.split("## What each error means\n", 1)[1].split("\n## ", 1)[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \|$", section, re.MULTILINE)
+    assert sorted(name for name, _, _ in rows) == sorted(naquid.errors.__all__)
+    for name, cause, remedy in rows:
+        assert len(cause) > 20, name
+        assert len(remedy) > 5, name
+
+
 def test_the_ends_of_connections_are_all_explained() -> None:
     """Every text by which a connection ends has its row in the table, and the table has no other."""
     page = (ROOT / "docs" / "troubleshooting.md").read_text()

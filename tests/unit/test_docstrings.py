@@ -141,6 +141,7 @@ def versions() -> dict[str, str]: ...
 
 
 def test_texts_are_put_and_renewed() -> None:
+    pytest.importorskip("ruff")
     renewed = gen_stubs_docs.renewed(STUB_BEFORE)
     assert gen_stubs_docs.troubles(renewed) == []
     assert gen_stubs_docs.renewed(renewed) == renewed
