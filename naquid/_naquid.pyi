@@ -372,8 +372,7 @@ class AioStream(RpcCore):
     def is_writable(self) -> bool:
         """False while nothing more should be sent: the send queue was above `Limits.send_high` and is not down to
         `send_low` yet, or that of the connection above half of `max_send_queue` and not down to a quarter; or sending
-        is
-        over. `drain()` waits for True."""
+        is over. `drain()` waits for True."""
     def close(self) -> None:
         """Closes both directions: what was sent is delivered, then FIN; what still comes is refused (STOP_SENDING).
 
@@ -455,8 +454,9 @@ class BaseRpc(AioStream):
         """Sends a request and returns at once; on_reply(result: int, payload: bytes) is called exactly once.
 
         type: 1 to 32767. timeout: seconds; None is the stream's. result is 0, the negative code of an error reply,
-        naquid.ETIMEOUT, naquid.EALLOC when there was no memory for the reply, or naquid.EGOAWAY when the stream or
-        connection ended. Returns the message ID for `cancel`.
+        naquid.ETIMEOUT, naquid.ETOOBIG when request or reply is above a max_message_size, naquid.EALLOC when there was
+        no memory for the reply, or naquid.EGOAWAY when the stream or connection ended.
+        Returns the message ID for `cancel`.
         Raises ConnectionLost, MessageTooBig, QueueFull, ValueError."""
     @overload
     def call_many(
@@ -495,7 +495,9 @@ class BaseRpc(AioStream):
         call waits for that, for at most its timeout, and is sent then.
 
         Raises ConnectionLost when the stream or connection is gone, MessageTooBig, QueueFull, ValueError for a type
-        out of range. Awaiting raises RpcError for an error reply, CallTimeout, ConnectionLost."""
+        out of range. Awaiting raises RpcError for an error reply, with the code naquid.ETOOBIG when the peer's
+        max_message_size is below the payload; CallTimeout, ConnectionLost, MessageTooBig for a reply above this
+        side's."""
     def _gone(self) -> BaseException: ...
     def _deferred(self, msgid: int) -> bool: ...
     def _end_request(self, msgid: int, result: int, payload: _Buffer) -> None: ...
@@ -1003,8 +1005,8 @@ def nq_rpc_notify(rpc: nq_rpc_t, type: int, data: _Buffer) -> None:
 def nq_rpc_reply(rpc: nq_rpc_t, msgid: int, data: _Buffer) -> None:
     """Answers the request msgid with NQ_OK and data, any contiguous bytes-like object. At any time after the
     request; a second answer is ignored by the caller. At once in the loop's thread, queued with a copy from others.
-    Stale: dropped. Raises TypeError, ValueError for a msgid that is not 1 to 2**32-1, MessageTooBig, QueueFull.
-    Original: nq_rpc_reply."""
+    Stale: dropped. Raises TypeError, ValueError for a msgid that is not 1 to 2**32-1, and MessageTooBig, after which
+    the caller has an error reply (naquid.ETOOBIG). Original: nq_rpc_reply."""
 
 def nq_rpc_error(rpc: nq_rpc_t, msgid: int, data: _Buffer) -> None:
     """Answers the request msgid with NQ_EUSER and data; otherwise as nq_rpc_reply. Original: nq_rpc_error."""

@@ -214,7 +214,9 @@ cdef class BaseConnection(ConnCore):
         `_end`."""
 
     cdef int ev_datagram(self, const en.nq_event *e) except -1:
-        if self.app.datagram_fn is None or (self.holds and self.hold_datagram(e)):
+        if self.app.datagram_fn is None:
+            return Core.ev_datagram(self, e)
+        if self.holds and self.hold_datagram(e):
             return 0
         data = event_bytes(e)
         enter_context(self.loop, self)
@@ -223,15 +225,12 @@ cdef class BaseConnection(ConnCore):
     cdef bint hold_datagram(self, const en.nq_event *e) except -1:
         """Whether it is not handled now: on_connect has not ended, or another coroutine may not be begun. Datagrams are
         dropped then (RFC 9221 5.2), but for some of those that come with the first packets."""
-        cdef size_t i
         if self.holds & HOLD_CONNECT and (self.waiting is None or len(self.waiting) < EARLY_MOST):
             self.wait_for_turn(event_bytes(e))
             return True
         if not (self.holds & (HOLD_CONNECT | HOLD_SHUTDOWN) or self.app.datagram_tasks):
             return False
-        i = (<size_t>e - <size_t>en.nq_loop_events(self.loop.l)) // sizeof(en.nq_event)
-        if i < 0xffffffff:  # it is one of the batch
-            en.nq_loop_undelivered(self.loop.l, <uint32_t>i)
+        en.nq_loop_drop(self.loop.l, en.NQ_DROP_TASKS)
         return True
 
     cdef int take_datagram(self, bytes data) except -1:

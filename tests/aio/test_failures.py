@@ -145,13 +145,13 @@ def test_every_kind_of_handler(
     assert hook == []  # handlers have nothing to do with it
 
 
-def test_on_connect_and_a_client(run: Variant, bench: Bench, unraisable: Unraisable) -> None:
-    """The handlers of a client are told of alike; on_connect belongs to no stream."""
+def test_datagrams_and_a_client(run: Variant, bench: Bench, unraisable: Unraisable) -> None:
+    """The handlers of a client are told of alike; those of datagrams belong to no stream."""
     told, client_told = Told(), Told()
     app, client_app = told.app(), client_told.app()
 
-    @app.on_connect
-    def hello(conn: naquid.Connection) -> None:
+    @app.datagram
+    def hello(conn: naquid.Connection, data: bytes) -> None:
         raise LookupError("hello")
 
     @app.rpc("ask")
@@ -168,14 +168,14 @@ def test_on_connect_and_a_client(run: Variant, bench: Bench, unraisable: Unraisa
     async def main() -> None:
         server = await bench.serve(app)
         async with bench.connect(server.port, client_app) as conn:
+            conn.send_datagram(b"x")
             await until(lambda: told)
             assert (told[0][1].stream, told[0][1].type, told[0][1].handler) == (None, None, hello)
             rpc = await conn.open_rpc("ask")
-            if conn.is_open:
-                assert await rpc.call(1) == FAILED
-                assert [(str(error), info.conn, info.stream, info.type) for error, info in client_told] == [
-                    ("asked", conn, rpc, 3)
-                ]
+            assert await rpc.call(1) == FAILED
+            assert [(str(error), info.conn, info.stream, info.type) for error, info in client_told] == [
+                ("asked", conn, rpc, 3)
+            ]
         await server.shutdown()
 
     run(main)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from harness import HOST, Bench, Variant, until
-from test_reconnect import QUICK, State, echo_app, stop
+from reconnecting import QUICK, echo_app, stop
 
 import naquid
+from naquid import ConnectionState as State
 
 
 @pytest.mark.parametrize("failure", [RuntimeError("can't start new thread"), UnicodeError("label too long")])

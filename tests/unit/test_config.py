@@ -263,7 +263,9 @@ def test_ends_of_connections() -> None:
             failed = errors.from_close(system, number, "what the engine says", False, established)
             assert isinstance(failed, kind)
             assert (failed.errno, failed.code, failed.reason) == (number, None, "what the engine says")
-            assert errors.again(failed).errno == number
+            again = errors.again(failed)
+            assert isinstance(again, kind)
+            assert again.errno == number
     for why in (app, transport, tls, reset, version):
         lost = errors.from_close(why, 0x105, "text of the peer", True, True)
         assert isinstance(lost, naquid.ConnectionLost)
