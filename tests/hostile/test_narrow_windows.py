@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -25,11 +26,13 @@ def answering(kind: str, size: int, made: list[int]) -> naquid.Handlers:
         return bytes([len(made) & 255]) * size
 
     async def coroutine(rpc: naquid.Rpc, type: int, payload: bytes) -> bytes:
+        if kind == "slow coroutine":
+            await asyncio.sleep(0.01)
         return reply()
 
     if kind == "plain":
         app.rpc("ask")(lambda rpc, type, payload: reply())
-    elif kind == "coroutine":
+    elif kind.endswith("coroutine"):
         app.rpc("ask")(coroutine)
     else:
         app.rpc_batch("ask")(lambda batch: [reply() for _ in range(len(batch))])
@@ -38,7 +41,7 @@ def answering(kind: str, size: int, made: list[int]) -> naquid.Handlers:
 
 
 @pytest.mark.parametrize("size", [100, KIB, 64 * KIB])
-@pytest.mark.parametrize("kind", ["plain", "coroutine", "batch"])
+@pytest.mark.parametrize("kind", ["plain", "coroutine", "slow coroutine", "batch"])
 def test_replies_that_nobody_takes(run: Variant, bench: Bench, kind: str, size: int) -> None:
     """Twenty thousand requests on four streams of a peer that never gives credit: at most 1 MiB of their replies is
     made and waits, the connection is told apart, and others are served as ever."""
@@ -60,13 +63,11 @@ def test_replies_that_nobody_takes(run: Variant, bench: Bench, kind: str, size: 
             for _ in range(200):
                 most = max(most, engine().stats()["send_buffer_bytes"])
                 assert await rpc.call(1, b"meanwhile") == b"meanwhile"
-            await until(lambda: engine().stats()["held_connections"] == 1)
-            assert engine().stats()["reply_holds"] >= 1
-            settled = len(made)
+            await until(lambda: engine().stats()["reply_holds"])
+            assert engine().stats()["held_connections"] == 1
             for _ in range(50):
                 assert await rpc.call(1, b"meanwhile") == b"meanwhile"
             most = max(most, engine().stats()["send_buffer_bytes"])
-            assert len(made) == settled
             assert sum(made) <= MIB
             assert most <= MIB
 

@@ -207,6 +207,10 @@ static int put_back(nq_stream *s, const nq_event *e) {
   if (!k || append(&k->back, &f, e->data))
     return 0; /* better above the bound than lost */
   k->put_back++;
+  if (s->asked && e->kind == NQ_EV_RPC_REQUEST) {
+    s->asked--;
+    s->c->asked--;
+  }
   uint64_t owed = e->len < s->credit ? e->len : s->credit;
   s->credit -= owed;
   k->owed += owed;
@@ -224,7 +228,7 @@ int nq_rpc_deliver(nq_loop *l, const nq_event *e, void **user) {
   if ((s->c->hold | s->keeps) && !s->closed && !s->discard &&
       (e->kind == NQ_EV_STREAM_FIN   ? nq_kept_fin(s)
        : e->kind == NQ_EV_RPC_CANCEL ? 0
-                                     : s->c->hold && put_back(s, e)))
+                                     : s->c->hold & NQ_HOLD_BATCH && put_back(s, e)))
     return 0;
   *user = s->user;
   return 1;

@@ -95,6 +95,8 @@ static inline void emit(nq_stream *s, const nq_frame *f, const uint8_t *data) {
     hub->calls--;
     s->c->calls--;
   }
+  if (kind == NQ_EV_RPC_REQUEST)
+    nq_hold_delivered(s);
   nq_event *e = nq_events_push(&hub->batch, kind, s->h);
   e->type = f->type;
   e->msgid = f->msgid;

@@ -257,6 +257,8 @@ void nq_conn_arm(nq_conn *c, int waits) {
     t = hub->now + hub->timer_floor;
   if (c->state == NQ_CONN_CLOSING && c->deadline < t)
     t = c->deadline;
+  if (c->ease_at && c->ease_at < t)
+    t = c->ease_at;
   if (c->lost_until && c->lost_until < t)
     t = c->lost_until;
   nq_timer_set(&hub->timers, &c->timer, t);

@@ -80,6 +80,9 @@ typedef struct nq_conn {
   struct nq_stream *fillers; /* whose protocol has something to queue before packets are written (app.h: fill) */
   struct nq_stream *writers, *writers_tail; /* have room, and wait for the connection's queue to have some */
   uint64_t kept; /* bytes of requests that wait though the peer has their credit back (app/kept.c) */
+  uint64_t ease_at; /* when a connection that is held for what its handlers may reply gets one request more; 0: never */
+  uint32_t asked; /* requests that have no reply yet; counted while the peer gives little credit */
+  uint32_t reply_size; /* what a reply is taken to have: as large ones had lately */
   uint64_t replies; /* bytes of replies that were not sent once */
   uint64_t replies_most; /* above it the connection is held (quic/hold.h) */
   uint64_t calls; /* that wait for a reply */

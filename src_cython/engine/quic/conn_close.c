@@ -86,7 +86,7 @@ static nq_stream *oldest(const nq_conn *c) {
 /* Nothing is sent any more. What had arrived and was held back is still delivered. */
 static void stop_streams(nq_conn *c) {
   nq_sched_clear(&c->sched);
-  nq_hold_set(c, NQ_HOLD_REPLIES, 0);
+  nq_hold_set(c, NQ_HOLD_REPLIES | NQ_HOLD_ASKED, 0);
   for (nq_stream *s = oldest(c), *prev; s; s = prev) {
     prev = s->prev;
     s->id = -1;

@@ -6,6 +6,7 @@
 #include "app/app.h"
 #include "quic/conn_close.h"
 #include "quic/conn_error.h"
+#include "quic/hold.h"
 #include "quic/stream.h"
 #include "quic/unreachable.h"
 
@@ -192,6 +193,8 @@ void nq_conn_on_timer(nq_conn *c) {
     nq_conn_unreachable(c, c->lost_error);
     return;
   }
+  if (c->ease_at && hub->now >= c->ease_at)
+    nq_hold_set(c, NQ_HOLD_ASKED, 0);
   int rv = ngtcp2_conn_handle_expiry(c->quic, hub->now);
   if (rv) {
     nq_conn_ngtcp2_error(c, rv);

@@ -9,8 +9,19 @@
 /* The peer opened it, and nobody is to be told of it now. */
 static inline int nq_hold_unannounced(const nq_stream *s) { return s->c->hold && !s->opened && !s->outgoing; }
 
+/* Like NQ_HOLD_REPLIES, for those that are still to come: the engine's own. */
+#define NQ_HOLD_ASKED 4
+/* These hold what is in the batch, too. */
+#define NQ_HOLD_BATCH (NQ_HOLD_TASKS | NQ_HOLD_REPLIES)
+
 /* Sets or clears one reason; with the last one everything goes on, from the next tick. */
 void nq_hold_set(nq_conn *c, unsigned reason, int on);
+
+/* Of a peer that gives little credit: a request more is to be answered; one less is, by so many bytes; none of those of
+ * the stream will be. */
+void nq_hold_asked(nq_stream *s);
+void nq_hold_answered(nq_stream *s, uint64_t n);
+void nq_hold_unanswered(nq_stream *s);
 
 /* So many bytes of a reply were queued. */
 static inline void nq_hold_replied(nq_stream *s, uint64_t n) {
@@ -19,6 +30,14 @@ static inline void nq_hold_replied(nq_stream *s, uint64_t n) {
   c->replies += n;
   if (c->replies > c->replies_most)
     nq_hold_set(c, NQ_HOLD_REPLIES, 1);
+  if (s->asked)
+    nq_hold_answered(s, n);
+}
+
+/* A request is given to its handler. */
+static inline void nq_hold_delivered(nq_stream *s) {
+  if (s->c->turn.most != UINT32_MAX)
+    nq_hold_asked(s);
 }
 
 /* Something of the stream was sent, and so many bytes are left: replies are taken to be the last of them. */

@@ -59,6 +59,7 @@ typedef struct nq_stream {
   uint64_t stop_code, reset_code; /* that this side sends */
   uint64_t peer_reset_code, close_code; /* of reset_late, close_late */
   nq_bytes held; /* arrived while withheld, not given to the protocol */
+  uint32_t asked; /* requests that have no reply yet, of those that were counted: in c->asked */
   uint64_t replies; /* bytes of replies in `out` that were not sent once: in c->replies */
   struct nq_stream *writers_next, *writers_prev; /* in c->writers */
   size_t losses; /* packets with our data that were counted as lost */

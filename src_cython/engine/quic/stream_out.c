@@ -118,6 +118,7 @@ void nq_stream_no_writes(nq_stream *s) {
   nq_stream_unblock(s);
   unlink_writer(s);
   nq_hold_sent(s, 0);
+  nq_hold_unanswered(s);
 }
 
 void nq_stream_drop_queue(nq_stream *s) {
