@@ -6,7 +6,19 @@ The asyncio interface is in here: `connect`, `serve`, `Handlers`. `naquid.capi` 
 from __future__ import annotations
 
 try:
-    from ._naquid import EALLOC, EGOAWAY, ENOTSUPPORT, ETIMEOUT, EUSER, OK, Deferred, RpcBatch, limits_table, versions
+    from ._naquid import (
+        EALLOC,
+        EGOAWAY,
+        ENOTSUPPORT,
+        ETIMEOUT,
+        ETOOBIG,
+        EUSER,
+        OK,
+        Deferred,
+        RpcBatch,
+        limits_table,
+        versions,
+    )
 except ImportError as error:
     if error.name not in (f"{__name__}._naquid", "_naquid"):  # something that the extension itself imports
         raise
@@ -16,6 +28,7 @@ except ImportError as error:
 from ._version import __version__
 from .errors import (
     CallTimeout,
+    Code,
     ConfigError,
     ConnectionError,
     ConnectionLost,
@@ -45,14 +58,16 @@ if TYPE_CHECKING:
     from .endpoint import Endpoint
     from .event_loop import LoopStats, loop_stats
     from .handlers import Handlers
+    from .logs import ErrorInfo
     from .raw_stream import RawStream
     from .reconnect import Backoff
     from .rpc import Rpc
+    from .runner import run
     from .server import Server, serve
     from .stream import Stream
 else:
-    _PARTS = ("bridge", "client", "config", "connection", "endpoint", "event_loop", "handlers", "raw_stream")
-    _PARTS += ("reconnect", "rpc", "server", "stream")
+    _PARTS = ("bridge", "client", "config", "connection", "endpoint", "event_loop", "handlers", "logs")
+    _PARTS += ("raw_stream", "reconnect", "rpc", "runner", "server", "stream")
 
     def __getattr__(name: str) -> object:
         if name not in _PARTS and name not in __all__:
@@ -75,11 +90,13 @@ __all__ = [
     "EGOAWAY",
     "ENOTSUPPORT",
     "ETIMEOUT",
+    "ETOOBIG",
     "EUSER",
     "OK",
     "Backoff",
     "CallTimeout",
     "ClientConfig",
+    "Code",
     "ConfigError",
     "Connection",
     "ConnectionError",
@@ -90,6 +107,7 @@ __all__ = [
     "Deferred",
     "Endpoint",
     "Error",
+    "ErrorInfo",
     "Handlers",
     "HandshakeFailed",
     "IdleTimeout",
@@ -120,6 +138,7 @@ __all__ = [
     "loop_stats",
     "native_api",
     "open_connection",
+    "run",
     "serve",
     "start_server",
     "versions",

@@ -74,6 +74,10 @@ EGOAWAY: int
 """The result of a call whose stream or connection has ended."""
 EUSER: int
 """The code of an error reply that chose none."""
+HANDLER_FAILED: bytes
+"""What the caller of a request is told when its handler raised."""
+ETOOBIG: int
+"""The code of an error reply: the request or its reply is above the peer's `Limits.max_message_size`."""
 
 _Buffer = bytes | bytearray | memoryview
 _Blob = str | PathLike[str] | bytes | bytearray | memoryview
@@ -261,6 +265,7 @@ class HandlerEntry:
 @disjoint_base
 class HandlerTask:
     """Called when its task has ended."""
+
     def __call__(self, task: asyncio.Task[Any]) -> None: ...
     def cut(self) -> None:
         """The end of its stream or connection was told, to whoever waited for it: a task that was not told ends now."""
@@ -301,6 +306,8 @@ class AppCore:
         """A server's connections that agree on this ALPN name have these handlers instead."""
     def set_events(self, datagram: object, connect: object, disconnect: object) -> None:
         """Handlers of the connection itself; each may be None."""
+    def set_reports(self, error: object, handshake_failed: object) -> None:
+        """Handlers of what goes wrong; each may be None."""
 
 @disjoint_base
 class Core:
@@ -365,8 +372,7 @@ class AioStream(RpcCore):
     def is_writable(self) -> bool:
         """False while nothing more should be sent: the send queue was above `Limits.send_high` and is not down to
         `send_low` yet, or that of the connection above half of `max_send_queue` and not down to a quarter; or sending
-        is
-        over. `drain()` waits for True."""
+        is over. `drain()` waits for True."""
     def close(self) -> None:
         """Closes both directions: what was sent is delivered, then FIN; what still comes is refused (STOP_SENDING).
 
@@ -377,7 +383,7 @@ class AioStream(RpcCore):
         What was not delivered yet may be lost. Does nothing on a closed stream."""
     def stop_sending(self, code: int = 0) -> None:
         """Asks the peer to send no more (STOP_SENDING, RFC 9000 3.5); what still comes is dropped."""
-    def _failed(self, exc: BaseException, where: object) -> None: ...
+    def _failed(self, exc: BaseException, where: object, type: int | None = None) -> None: ...
     def _open_wait(self) -> Awaitable[None] | None: ...
     def _drain_wait(self) -> Awaitable[None] | None: ...
     def _read_wait(self) -> Awaitable[None] | None: ...
@@ -448,8 +454,9 @@ class BaseRpc(AioStream):
         """Sends a request and returns at once; on_reply(result: int, payload: bytes) is called exactly once.
 
         type: 1 to 32767. timeout: seconds; None is the stream's. result is 0, the negative code of an error reply,
-        naquid.ETIMEOUT, naquid.EALLOC when there was no memory for the reply, or naquid.EGOAWAY when the stream or
-        connection ended. Returns the message ID for `cancel`.
+        naquid.ETIMEOUT, naquid.ETOOBIG when request or reply is above a max_message_size, naquid.EALLOC when there was
+        no memory for the reply, or naquid.EGOAWAY when the stream or connection ended.
+        Returns the message ID for `cancel`.
         Raises ConnectionLost, MessageTooBig, QueueFull, ValueError."""
     @overload
     def call_many(
@@ -488,7 +495,9 @@ class BaseRpc(AioStream):
         call waits for that, for at most its timeout, and is sent then.
 
         Raises ConnectionLost when the stream or connection is gone, MessageTooBig, QueueFull, ValueError for a type
-        out of range. Awaiting raises RpcError for an error reply, CallTimeout, ConnectionLost."""
+        out of range. Awaiting raises RpcError for an error reply, with the code naquid.ETOOBIG when the peer's
+        max_message_size is below the payload; CallTimeout, ConnectionLost, MessageTooBig for a reply above this
+        side's."""
     def _gone(self) -> BaseException: ...
     def _deferred(self, msgid: int) -> bool: ...
     def _end_request(self, msgid: int, result: int, payload: _Buffer) -> None: ...
@@ -630,6 +639,7 @@ class BaseConnection(ConnCore):
     def _refusal(self) -> ConnectionError | None: ...
     def _close_wait(self) -> Awaitable[None] | None: ...
     def _ping(self) -> Awaitable[float | None]: ...
+    def _migrate(self) -> bool: ...
     def _open_stream(self, cls: type[_S], kind: int, name: str | None, uni: bool, call_timeout: float) -> _S: ...
     def _close(self, code: int, reason: str, now: bool) -> None: ...
     def _released(self) -> None: ...
@@ -667,6 +677,7 @@ class BaseServer(EndpointCore):
         always_retry: bool,
         secret: bytes | None,
         context: Context,
+        socket: int = -1,
     ) -> None: ...
     def _refuse(self) -> None: ...
     def _broken(self) -> int: ...
@@ -994,8 +1005,8 @@ def nq_rpc_notify(rpc: nq_rpc_t, type: int, data: _Buffer) -> None:
 def nq_rpc_reply(rpc: nq_rpc_t, msgid: int, data: _Buffer) -> None:
     """Answers the request msgid with NQ_OK and data, any contiguous bytes-like object. At any time after the
     request; a second answer is ignored by the caller. At once in the loop's thread, queued with a copy from others.
-    Stale: dropped. Raises TypeError, ValueError for a msgid that is not 1 to 2**32-1, MessageTooBig, QueueFull.
-    Original: nq_rpc_reply."""
+    Stale: dropped. Raises TypeError, ValueError for a msgid that is not 1 to 2**32-1, and MessageTooBig, after which
+    the caller has an error reply (naquid.ETOOBIG). Original: nq_rpc_reply."""
 
 def nq_rpc_error(rpc: nq_rpc_t, msgid: int, data: _Buffer) -> None:
     """Answers the request msgid with NQ_EUSER and data; otherwise as nq_rpc_reply. Original: nq_rpc_error."""

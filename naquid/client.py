@@ -18,7 +18,9 @@ from .config import Blob, ClientConfig, check_blob, check_host, check_type
 from .connection import Connection, chosen_context, opened
 from .errors import ConfigError, HandshakeFailed
 from .handlers import Handlers, compile_for
+from .logs import where
 from .reconnect import Reconnector
+from .roaming import track
 
 if TYPE_CHECKING:
     from .server import Server
@@ -144,6 +146,9 @@ class Connecting:
         connection = await attempts.run(await self._resolve())
         if config.reconnect is not None:
             connection._keep(Reconnector(config.reconnect, self._resolve, config.attempt_delay))
+        engine = connection._engine
+        if config.track_network and engine is not None and engine.sim is None:
+            connection._tracker = track(connection)
         return connection
 
     async def _resolve(self) -> list[Address]:
@@ -191,6 +196,7 @@ class _Attempts:
 
     def start(self, address: Address, alone: bool) -> Connection:
         """Begins to connect. alone: no other attempt may win instead, so that handlers may see the connection."""
+        logger.debug("connecting to %s", where(address))
         connection = Connection()
         connection._busy_poll = self.config.busy_poll
         engine = connection._engine = event_loop.acquire(self.config.busy_poll, getattr(self.server, "_engine", None))
@@ -229,6 +235,7 @@ class _Attempts:
                         task.result()._announce()
                         race.running.remove(task)
                         return task.result()
+                    logger.debug("an attempt to connect to %s failed: %s", self.name, refusal)
                     race.lost(task, refusal)
                     if isinstance(refusal, HandshakeFailed) and refusal.alert is not None:
                         raise refusal  # it is there, and says no

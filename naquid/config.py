@@ -43,7 +43,8 @@ class Limits:
     keep_alive: float = 0.0
     """Send a PING after this much silence; 0 never. Seconds, 0 to 86400."""
     max_message_size: int = 16 << 20
-    """One record or RPC payload; larger ones close the stream. Bytes, 1 to 4294967295."""
+    """One record or RPC payload; a larger record closes its stream, a larger message of RPC is dropped. Bytes, 1 to
+    4294967295."""
     max_assembly: int = 64 << 20
     """Incomplete messages of a connection; above it streams wait for each other, at twice as much one is closed. Bytes,
     64 KiB to 64 GiB."""
@@ -239,6 +240,9 @@ class ClientConfig:
     """Microseconds, 0 to 10,000, for which the event loop's engine looks at its sockets again and again after packets
     came or went, instead of letting the event loop sleep. Shorter round trips for a core that is always busy; other
     callbacks of the event loop wait for at most as long. The longest one asked for in an event loop holds for it."""
+    track_network: bool = False
+    """Follow the changes of this machine's network: whenever an address or a route comes or goes, the connection moves
+    to a new local address (`Connection.migrate`). Linux only; elsewhere a warning is logged."""
     reconnect: Backoff | None = None
     """How the connection comes back after it was lost; None: its loss is its end."""
 
@@ -254,6 +258,7 @@ class ClientConfig:
                 raise ConfigError(f"server_name: {error}") from None
         check_type("attempt_delay", self.attempt_delay, (int, float), "a number of seconds")
         check_type("version", self.version, int, "0, 1 or 0x6b3343cf")
+        check_type("track_network", self.track_network, bool, "True or False")
         if not 0.01 <= self.attempt_delay <= 60:
             raise ConfigError(f"attempt_delay is {self.attempt_delay} seconds: it must be from 0.01 to 60")
         if self.version not in (0, 1, 0x6B3343CF):

@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 
 from . import _naquid, event_loop
 from .config import check_type
-from .errors import ConnectionError, ConnectionLost, StreamError
+from .errors import ConnectionError, ConnectionLost, Error, StreamError
 from .raw_stream import RawStream
 from .reconnect import Reconnector
+from .roaming import Tracker
 from .rpc import Rpc
 from .stream import Stream
 
@@ -133,12 +134,13 @@ class Connection(_naquid.BaseConnection):
     stream and new calls wait until then. `on_disconnect` and `on_connect` are called at each loss and each return.
     """
 
-    __slots__ = ("_busy_poll", "_engine", "_known", "_peer", "_queues", "_reconnector")
+    __slots__ = ("_busy_poll", "_engine", "_known", "_peer", "_queues", "_reconnector", "_tracker")
 
     _engine: _naquid.Loop | None  # held since event_loop.acquire
     _busy_poll: int  # the argument of that call, which release() needs too
     _queues: set[asyncio.Queue[ConnectionState]]  # of the iterators that states() made
     _reconnector: Reconnector
+    _tracker: Tracker | None  # what moves it when the network changes
     _known: dict[str, Any] | None  # _info() when last asked
     _peer: PeerName | None  # of a certificate that was looked at
 
@@ -183,6 +185,24 @@ class Connection(_naquid.BaseConnection):
         if rtt is None:
             raise self._lost()
         return rtt
+
+    async def migrate(self) -> None:
+        """Moves a client's connection to a new local address and port, without an interruption (RFC 9000 9.2): what is
+        open stays open. For a program that knows that the network has changed; `ClientConfig.track_network` does it
+        unasked. Returns when the peer has answered there.
+
+        Raises ConnectionLost; OSError when no socket can be opened; naquid.Error when the peer forbids it
+        (`disable_active_migration`, RFC 9000 18.2); RuntimeError on the side that did not connect, which cannot.
+        """
+        if not self.is_client:
+            raise RuntimeError("only the side that connected can migrate (RFC 9000 9): the peer has to do it")
+        if not self._migrate():
+            await self.ping()  # the handshake is confirmed by then, unless packets were lost
+            if not self._migrate():
+                await self.ping()
+                if not self._migrate():
+                    raise Error("the peer forbids migration (RFC 9000 18.2): connect anew from the other address")
+        await self.ping()
 
     @property
     def state(self) -> ConnectionState:
@@ -350,6 +370,10 @@ class Connection(_naquid.BaseConnection):
             _ = self.peer_name  # so that it is known from now on, too
         if self._reconnects:
             self._reconnector.stop()
+        tracker = getattr(self, "_tracker", None)
+        if tracker is not None:
+            self._tracker = None
+            tracker.forget(self)
         engine = getattr(self, "_engine", None)
         if engine is not None:
             self._engine = None

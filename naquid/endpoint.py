@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import socket
 from collections.abc import Generator
 from types import TracebackType
 
@@ -26,7 +27,8 @@ class Endpoint:
     lets the system choose. cert, key, password: as for `serve`; without them it takes no connections and is a client
     with a port of its own choice. app: handlers of the connections it takes, or a dict of them by ALPN name as
     `serve` has; and of those it makes, unless `connect` is given others. context: as for `serve`, of the connections
-    that it takes.
+    that it takes. sock: a bound UDP socket, as for `serve`; a client that is to send from one of its own is an endpoint
+    without a certificate.
 
     Opening raises as `serve` does. At the end of the block the endpoint is shut down with all its connections.
     """
@@ -41,11 +43,12 @@ class Endpoint:
         key: Blob | None = None,
         password: Password | None = None,
         config: ServerConfig | None = None,
+        sock: socket.socket | int | None = None,
         context: contextvars.Context | None = None,
     ) -> None:
         self._app: Apps = app if app is not None else Handlers()
         self._serving = Serving(
-            self._app, host, port, cert, key, config, password=password, optional=True, context=context
+            self._app, host, port, cert, key, config, password=password, optional=True, sock=sock, context=context
         )
         self._server: Server | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import enum
 import errno
 
 from ._naquid import (
@@ -10,6 +11,7 @@ from ._naquid import (
     CODE_OVERLOAD,
     CODE_TOO_BIG,
     CODE_UNKNOWN_PROTOCOL,
+    ETOOBIG,
     WHY_APP,
     WHY_HANDSHAKE_TIMEOUT,
     WHY_IDLE,
@@ -21,6 +23,7 @@ from ._naquid import (
 
 __all__ = [
     "CallTimeout",
+    "Code",
     "ConfigError",
     "ConnectionError",
     "ConnectionLost",
@@ -37,6 +40,31 @@ __all__ = [
     "StreamRefused",
     "StreamReset",
 ]
+
+
+class Code(enum.IntEnum):
+    """Application error codes that naquid itself sends: of streams (RESET_STREAM, STOP_SENDING) and connections
+    (CONNECTION_CLOSE, RFC 9000 20.2). A program may send any number of 62 bits, so `error.code` is an int, which
+    compares with these: `error.code == naquid.Code.SHUTDOWN`."""
+
+    OK = 0
+    """Closed in order."""
+    REFUSED = 1
+    """A handler refused the stream or the connection."""
+    UNKNOWN_PROTOCOL = 2
+    """No such name, or none at all: StreamRefused."""
+    FRAME_ERROR = 3
+    """What came is no message of this kind of stream."""
+    TOO_BIG = 4
+    """A message was above `Limits.max_message_size`."""
+    OVERLOAD = 5
+    """A bound of the other side was reached, or it had no memory."""
+    CLOSED = 6
+    """The other side has closed its half: nobody reads there."""
+    INTERNAL = 7
+    """The handler failed."""
+    SHUTDOWN = 8
+    """The server or endpoint shuts down."""
 
 
 class Error(Exception):
@@ -69,9 +97,13 @@ class ConnectionError(Error, builtins.ConnectionError):
         remote: True when the peer ended the connection.
     """
 
+    code: int | None
+    reason: str
+    remote: bool
+
     def __init__(self, message: str, *, code: int | None = None, reason: str = "", remote: bool = False) -> None:
         super().__init__(message)
-        self.code = code
+        self.code = None if code is None else _number(code)
         self.reason = reason
         self.remote = remote
 
@@ -82,6 +114,8 @@ class HandshakeFailed(ConnectionError):
     Attributes:
         alert: the TLS alert's number (RFC 8446 6), or None when TLS was not the cause.
     """
+
+    alert: int | None
 
     def __init__(
         self, message: str, *, alert: int | None = None, code: int | None = None, reason: str = "", remote: bool = False
@@ -116,9 +150,11 @@ class StreamReset(StreamError):
         code: the application's error code.
     """
 
+    code: int
+
     def __init__(self, code: int, message: str = "the peer reset this stream") -> None:
-        super().__init__(f"{message} (code {code:#x})")
-        self.code = code
+        self.code = _number(code)
+        super().__init__(f"{message} (code {self.code:#x})")
         self._message = message
 
     def __reduce__(self) -> tuple[type[StreamReset], tuple[int, str]]:
@@ -133,20 +169,22 @@ class StreamRefused(StreamReset):
 
     Attributes:
         name: the name of the stream, None when it has none.
-        code: 2.
+        code: 2, `Code.UNKNOWN_PROTOCOL`.
     """
+
+    name: str | None
 
     def __init__(self, name: str | None) -> None:
         if name is None:
             what = (
                 "the peer takes no streams of bare bytes without a name; give it a raw_stream handler (uni_stream for "
+                "unidirectional ones), or open a stream of a name that it has"
             )
-            what += "unidirectional ones), or open a stream of a name that it has"
         else:
             what = (
-                f"the peer has no handler of the name {name!r}, or one of another ALPN name; compare it with the names "
+                f"the peer has no handler of the name {name!r}, or one of another kind or ALPN name; compare it with "
+                "the names that the handlers of the other side have"
             )
-            what += "that the handlers of the other side have"
         super().__init__(CODE_UNKNOWN_PROTOCOL, what)
         self.name = name
 
@@ -163,16 +201,22 @@ class RpcError(Error):
 
     Attributes:
         payload: bytes of the reply.
-        code: negative result; -7 (naquid.EUSER) unless the handler chose another.
+        code: negative result; -7 (naquid.EUSER) unless the handler chose another. naquid.ETOOBIG: the request, or the
+            reply that the handler gave, is above the peer's `Limits.max_message_size`.
     """
 
+    payload: bytes
+    code: int
+
     def __init__(self, payload: bytes = b"", code: int = -7) -> None:
-        if not isinstance(code, int):
+        if isinstance(code, bool) or not isinstance(code, int):
             raise TypeError(f"the code of an RpcError is an int, not {type(code).__name__}")
+        code = int(code)  # of an enum the number
         if not -32768 <= code < 0:
             raise ValueError(f"the code of an RpcError is -32768 to -1, not {code}")
         payload = bytes(memoryview(payload))  # no int, no list
-        super().__init__(f"error reply {code}: {payload[:64]!r}")
+        said = "a message above the peer's Limits.max_message_size" if code == ETOOBIG and not payload else None
+        super().__init__(f"error reply {code}: {said or repr(payload[:64])}")
         self.payload = payload
         self.code = code
 
@@ -184,12 +228,21 @@ class CallTimeout(Error, TimeoutError):
     """No reply came in time. The request may have been handled all the same."""
 
 
+def _number(code: int) -> int:
+    """A code as a plain int: of an enum the number. Raises TypeError."""
+    if isinstance(code, bool) or not isinstance(code, int):
+        raise TypeError(f"an error code is an int, not {type(code).__name__}")
+    return int(code)
+
+
 _TRANSPORT_CODES = (
     *("NO_ERROR", "INTERNAL_ERROR", "CONNECTION_REFUSED", "FLOW_CONTROL_ERROR", "STREAM_LIMIT_ERROR"),
     *("STREAM_STATE_ERROR", "FINAL_SIZE_ERROR", "FRAME_ENCODING_ERROR", "TRANSPORT_PARAMETER_ERROR"),
     *("CONNECTION_ID_LIMIT_ERROR", "PROTOCOL_VIOLATION", "INVALID_TOKEN", "APPLICATION_ERROR"),
     *("CRYPTO_BUFFER_EXCEEDED", "KEY_UPDATE_ERROR", "AEAD_LIMIT_REACHED", "NO_VIABLE_PATH"),
 )
+
+APPLICATION_ERROR = _TRANSPORT_CODES.index("APPLICATION_ERROR")
 
 # What to do about a TLS alert (RFC 8446 6.2) that this side raised, and about one that the peer did.
 _ADVICE = {
@@ -253,6 +306,22 @@ def from_close(why: int, code: int, reason: str, remote: bool, established: bool
 def _from_system(kind: type[ConnectionError], text: str, number: int, reason: str) -> ConnectionError:
     error = kind(text, reason=reason)
     error.errno = number
+    return error
+
+
+def from_failed_accept(why: int, code: int, reason: str, remote: bool) -> HandshakeFailed:
+    """The exception for a client that began to connect to this server, when no connection came about."""
+    if why in (WHY_HANDSHAKE_TIMEOUT, WHY_IDLE):
+        return HandshakeFailed(
+            "the client did not complete the handshake within the handshake timeout: its packets, or those to it, are "
+            "lost on the way, or its address is not its own",
+            reason=reason,
+        )
+    if remote and (why == WHY_APP or (why == WHY_TRANSPORT and code in (0, APPLICATION_ERROR))):
+        tail = f": {reason}" if reason else ""
+        return HandshakeFailed(f"the client gave up during the handshake{tail}", code=code, reason=reason, remote=True)
+    error = from_close(why, code, reason, remote, False)
+    assert isinstance(error, HandshakeFailed)
     return error
 
 

@@ -73,10 +73,35 @@ class LoopStats(TypedDict):
     """Datagrams handed to another worker."""
     handshakes: int
     """Completed, in both roles."""
+    handshakes_failed_tls: int
+    """Begun and not completed, in both roles, by reason: a TLS alert, such as for a certificate that is not trusted."""
+    handshakes_failed_timeout: int
+    """The other side did not answer in time."""
+    handshakes_failed_protocol: int
+    """An error of the protocol, or no version in common."""
+    handshakes_failed_closed: int
+    """The peer gave up. Not counted: what this side gave up, as it does with addresses that it does not need."""
+    handshakes_failed_system: int
+    """Something of this system was missing: memory, a way to the address."""
     lost_packets: int
     """Of connections that have ended."""
+    too_big: int
+    """Requests, notifications and replies that came, were above `Limits.max_message_size`, and were dropped."""
     datagrams_dropped: int
-    """Datagrams that came, and that there was no memory to deliver."""
+    """DATAGRAM frames (RFC 9221) that were not delivered; the sum of the next ones."""
+    datagrams_dropped_memory: int
+    """They came, and there was no memory for them."""
+    datagrams_dropped_unhandled: int
+    """They came, and the handlers have none for datagrams."""
+    datagrams_dropped_tasks: int
+    """They came, and as many coroutine handlers ran as may."""
+    datagrams_dropped_queue: int
+    """They were to be sent, and were the oldest when `Limits.datagram_queue` were waiting."""
+    datagrams_dropped_unsent: int
+    """They were to be sent when the connection ended, or when the path carried their size no longer."""
+    rx_kernel_dropped: int
+    """UDP datagrams that the kernel dropped, as the receive buffer was full (Linux: SO_RXQ_OVFL). Known with the next
+    one that is received: raise net.core.rmem_max, or give handlers less to do."""
     unreachable: int
     """Datagrams that the system or a router said could not be delivered."""
     mtu_fallbacks: int

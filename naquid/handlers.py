@@ -9,7 +9,8 @@ from typing import Any, TypeVar, overload
 
 from . import _naquid
 from .connection import Connection
-from .errors import ConfigError, RpcError
+from .errors import ConfigError, HandshakeFailed, RpcError
+from .logs import ErrorInfo, name_of
 from .raw_stream import RawStream
 from .rpc import Rpc
 from .stream import Stream
@@ -24,6 +25,8 @@ RawStreamHandler = Callable[[RawStream], "Awaitable[None] | None"]
 DatagramHandler = Callable[[Connection, bytes], "Awaitable[None] | None"]
 ConnectHandler = Callable[[Connection], "Awaitable[None] | None"]
 DisconnectHandler = Callable[[Connection, "Exception | None"], "Awaitable[None] | None"]
+ErrorHandler = Callable[[Exception, ErrorInfo], "Awaitable[None] | None"]
+HandshakeHandler = Callable[[tuple[str, int], HandshakeFailed], "Awaitable[None] | None"]
 
 _Request = TypeVar("_Request", bound=RequestHandler)
 _Batch = TypeVar("_Batch", bound=Callable[[_naquid.RpcBatch], "Sequence[bytes | RpcError | None]"])
@@ -33,6 +36,8 @@ _RawStream = TypeVar("_RawStream", bound=RawStreamHandler)
 _Datagram = TypeVar("_Datagram", bound=DatagramHandler)
 _Connect = TypeVar("_Connect", bound=ConnectHandler)
 _Disconnect = TypeVar("_Disconnect", bound=DisconnectHandler)
+_Error = TypeVar("_Error", bound=ErrorHandler)
+_Handshake = TypeVar("_Handshake", bound=HandshakeHandler)
 
 RAW_NAME = "raw"
 """The name that raw streams go by when other streams have names."""
@@ -54,8 +59,10 @@ class Handlers:
     Adding raises ConfigError for a name that has a handler of this kind already, and once `serve`, `connect` or an
     `Endpoint` has used the object: what comes later would not be served.
 
-    A handler that raises does not end anything else: the exception goes to `sys.unraisablehook`, and the caller of a
-    request gets an empty error reply (code -7).
+    A handler that raises does not end anything else. The exception goes to the logger `naquid`, with the peer, the
+    stream, the type of the request and the traceback, and to `on_error`; the caller of a request gets an error reply
+    (code -7) that says no more than that the handler failed. Of failures of one type at one place the first in a second
+    is logged, and then how many followed.
     """
 
     def __init__(self) -> None:
@@ -70,6 +77,8 @@ class Handlers:
         self._datagram: DatagramHandler | None = None
         self._connect: ConnectHandler | None = None
         self._disconnect: DisconnectHandler | None = None
+        self._error: ErrorHandler | None = None
+        self._handshake: HandshakeHandler | None = None
         self._used = ""  # who has it in another form, so that what is added does not count
 
     def __copy__(self) -> Handlers:
@@ -240,6 +249,26 @@ class Handlers:
         streams whose end an exception has told."""
         return self._only("_disconnect", handler)
 
+    @overload
+    def on_error(self, handler: _Error) -> _Error: ...
+    @overload
+    def on_error(self) -> Callable[[_Error], _Error]: ...
+    def on_error(self, handler: Any = ...) -> Any:
+        """`(error, info) -> None`: each exception that another handler raised, after it was logged. info says for which
+        connection, stream and request: `ErrorInfo`. What this one raises is logged, and goes nowhere else."""
+        return self._only("_error", handler)
+
+    @overload
+    def on_handshake_failed(self, handler: _Handshake) -> _Handshake: ...
+    @overload
+    def on_handshake_failed(self) -> Callable[[_Handshake], _Handshake]: ...
+    def on_handshake_failed(self, handler: Any = ...) -> Any:
+        """`(address, error) -> None`: a client began to connect to this server, and no connection came about. address:
+        the client's, (host, port), which need not be its own before the handshake has proved it. error: a
+        HandshakeFailed. Clients that were refused before any handshake (a full server, no common version) are only
+        counted (`LoopStats`). Of a server with several protocols the handlers of the first one are asked."""
+        return self._only("_handshake", handler)
+
     def _only(self, slot: str, handler: Any) -> Any:
         """A handler that there is one of; `@app.datagram` and `@app.datagram()` are the same."""
         if handler is ...:
@@ -332,13 +361,14 @@ class Handlers:
         for native, capsule in self._natives.items():
             _naquid.attach_native(app, native, capsule)
         app.set_events(self._datagram, self._connect, self._disconnect)
+        app.set_reports(self._error, self._handshake)
         self._used = self._used or user
         return app
 
 
 # The tables of handlers by name, and the handlers of which there is one.
 _TABLES = ("_requests", "_notifies", "_streams", "_raw_named", "_natives")
-_SLOTS = ("_raw", "_uni", "_datagram", "_connect", "_disconnect")
+_SLOTS = ("_raw", "_uni", "_datagram", "_connect", "_disconnect", "_error", "_handshake")
 _KINDS = {
     "_requests": "rpc",
     "_notifies": "rpc_notify",
@@ -350,23 +380,21 @@ _KINDS = {
     "_datagram": "datagram",
     "_connect": "on_connect",
     "_disconnect": "on_disconnect",
+    "_error": "on_error",
+    "_handshake": "on_handshake_failed",
 }
 
 
 def _twice(slot: str, name: str | None, first: object, second: object) -> ConfigError:
     what = _KINDS[slot] if name is None else f"the name {name!r}"
     return ConfigError(
-        f"{what} has two handlers, {_named_as(first)} and {_named_as(second)}: "
+        f"{what} has two handlers, {_name(first)} and {_name(second)}: "
         + ("leave one out" if name is None else "rename or leave out one")
     )
 
 
-def _named_as(handler: object) -> str:
-    """How a message names a handler: "chat.join" (of rpc_batch, what it wraps)."""
-    if isinstance(handler, _naquid.BatchHandler):
-        handler = handler.fn
-    name = getattr(handler, "__qualname__", None)
-    return repr(handler) if name is None else f"{getattr(handler, '__module__', '?')}.{name}"
+def _name(handler: object) -> str:
+    return name_of(handler.fn if isinstance(handler, _naquid.BatchHandler) else handler)
 
 
 Apps = Handlers | Mapping[str, Handlers]

@@ -47,15 +47,31 @@ _COUNTERS: tuple[tuple[str, str, str], ...] = (
     ("naquid_datagrams_received", "UDP datagrams received.", "rx_datagrams"),
     ("naquid_datagrams_sent", "UDP datagrams sent.", "tx_datagrams"),
     ("naquid_datagrams_dropped", "UDP datagrams received and thrown away.", "rx_dropped"),
-    ("naquid_datagram_frames_dropped", "DATAGRAM frames that there was no memory to deliver.", "datagrams_dropped"),
+    ("naquid_datagrams_dropped_by_kernel", "UDP datagrams that the kernel had no room for.", "rx_kernel_dropped"),
     ("naquid_send_errors", "UDP datagrams that the system did not take.", "tx_errors"),
     ("naquid_handshakes", "Handshakes completed, in both roles.", "handshakes"),
     ("naquid_connections_accepted", "Connections that clients began and this side took.", "accepted"),
     ("naquid_connections_refused", "Connections that clients began and this side refused.", "refused"),
     ("naquid_retries_sent", "Clients asked to prove their address (RFC 9000 8.1.2).", "retries_sent"),
     ("naquid_stateless_resets_sent", "Stateless resets sent (RFC 9000 10.3).", "resets_sent"),
+    ("naquid_messages_too_big", "RPC messages that came and were above max_message_size.", "too_big"),
     ("naquid_reply_holds", "Times that requests had to wait as their peer does not take replies.", "reply_holds"),
     ("naquid_events", "Events given to Python code.", "events"),
+)
+# The same by reason: name, documentation, what the keys begin with, reasons.
+_REASONS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
+    (
+        "naquid_handshakes_failed",
+        "Handshakes that were begun and not completed, in both roles.",
+        "handshakes_failed_",
+        ("tls", "timeout", "protocol", "closed", "system"),
+    ),
+    (
+        "naquid_datagram_frames_dropped",
+        "DATAGRAM frames that were not delivered.",
+        "datagrams_dropped_",
+        ("memory", "unhandled", "tasks", "queue", "unsent"),
+    ),
 )
 _GAUGES: tuple[tuple[str, str, str], ...] = (
     ("naquid_streams", "Streams that are open.", "streams"),
@@ -185,7 +201,7 @@ class Collector(_Collector):
         for name, value in self._labels.items():
             if not isinstance(name, str) or not isinstance(value, str):
                 raise TypeError(f"labels are names and values of str, not {name!r}: {value!r}")
-            if not _LABEL.fullmatch(name) or name.startswith("__") or name in ("role", "of", "stream"):
+            if not _LABEL.fullmatch(name) or name.startswith("__") or name in ("role", "of", "stream", "reason"):
                 raise ValueError(f"{name!r} cannot be the name of a label here: choose another")
 
     def add(self, source: Source) -> None:
@@ -245,6 +261,11 @@ class Collector(_Collector):
         values: dict[str, int] = {**engine}  # type: ignore[dict-item]
         for name, text, key in _COUNTERS:
             yield CounterMetricFamily(name, text, value=values[key])
+        for name, text, key, reasons in _REASONS:
+            counter = CounterMetricFamily(name, text, labels=["reason"])
+            for reason in reasons:
+                counter.add_metric([reason], values[key + reason])
+            yield counter
         for name, text, key in _GAUGES:
             yield GaugeMetricFamily(name, text, value=values[key])
 
@@ -291,7 +312,8 @@ def _described() -> Iterator[Metric]:
     """Every family, without samples."""
     yield GaugeMetricFamily("naquid_connections", "", labels=["role"])
     yield from _sums([])
-    for name, text in (("naquid_packets_lost", ""), *_REQUESTS, *((name, text) for name, text, _ in _COUNTERS)):
+    counters = (*_REQUESTS, *(row[:2] for row in _COUNTERS), *(row[:2] for row in _REASONS))
+    for name, text in (("naquid_packets_lost", ""), *counters):
         yield CounterMetricFamily(name, text, labels=[])
     for name, text, _ in _GAUGES:
         yield GaugeMetricFamily(name, text, labels=[])

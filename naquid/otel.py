@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -87,6 +88,7 @@ class Telemetry:
         return TracedRpc(rpc, self)
 
     def _handler(self, name: str, handler: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(handler)
         def traced(rpc: Rpc, type: int, payload: bytes) -> Any:
             run = _Run(self, trace.SpanKind.SERVER, name, type, {})
             with run:

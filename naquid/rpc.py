@@ -51,7 +51,7 @@ class Rpc(_naquid.BaseRpc):
 
     # ---- handlers that are coroutines ----
 
-    async def _serve_request(self, handler: Coroutine[Any, Any, Any], msgid: int) -> None:
+    async def _serve_request(self, handler: Coroutine[Any, Any, Any], msgid: int, type: int) -> None:
         # Cancelled before its first step, nothing of this runs: the task's owner answers then.
         try:
             result = await handler
@@ -63,19 +63,19 @@ class Rpc(_naquid.BaseRpc):
             try:
                 self._end_request(msgid, error.code, error.payload)
             except Exception as wrong:  # they were changed to what cannot be sent
-                self._failed(wrong, handler)
-                self._end_request(msgid, _naquid.EUSER, b"")
+                self._failed(wrong, handler, type)
+                self._end_request(msgid, _naquid.EUSER, _naquid.HANDLER_FAILED)
         except asyncio.CancelledError:
             self._end_request(msgid, _naquid.EUSER, b"")
             raise
         except Exception as error:
             if not (self.is_closed and isinstance(error, (ConnectionError, StreamError))):
-                self._failed(error, handler)
-            self._end_request(msgid, _naquid.EUSER, b"")
+                self._failed(error, handler, type)
+            self._end_request(msgid, _naquid.EUSER, _naquid.HANDLER_FAILED)
 
-    async def _serve_notify(self, handler: Coroutine[Any, Any, Any]) -> None:
+    async def _serve_notify(self, handler: Coroutine[Any, Any, Any], type: int) -> None:
         try:
             await handler
         except Exception as error:
             if not (self.is_closed and isinstance(error, (ConnectionError, StreamError))):
-                self._failed(error, handler)
+                self._failed(error, handler, type)

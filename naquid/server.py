@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import errno
+import logging
+import socket
 from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import Any, cast
 
 from . import _naquid, event_loop
 from ._net.resolve import local_addresses
+from ._net.sockets import Given
 from .config import ALPN, Blob, Password, ServerConfig, check_blob, check_host, check_password, check_type
 from .connection import Connection, chosen_context
 from .errors import ConfigError, Error
 from .event_loop import LoopStats
 from .handlers import Apps, Handlers, check_apps, compile_apps
+from .logs import where
 
 __all__ = ["Server", "Serving", "serve"]
+
+logger = logging.getLogger("naquid.server")
 
 LAST_WAIT = 1.0
 """Seconds for which handlers that were cancelled are waited for."""
@@ -33,6 +39,7 @@ def serve(
     key: Blob | None = None,
     password: Password | None = None,
     config: ServerConfig | None = None,
+    sock: socket.socket | int | None = None,
     context: contextvars.Context | None = None,
 ) -> Serving:
     """Listens on a UDP address: `async with serve(...) as server`, or `server = await serve(...)`.
@@ -47,23 +54,26 @@ def serve(
     holds it.
     password: opens an encrypted key or PKCS#12, a str, bytes, or a callable that returns one of these. Files that are
     replaced while the server runs are read again for the clients that come after.
+    sock: a UDP socket that is bound already, or its descriptor, such as one of a service manager's; host and port are
+    left out then. The server uses a duplicate of it and leaves the caller's open, from which nobody may read meanwhile.
     context: every handler of a connection runs in the `contextvars` context of that connection, a copy of this one that
     is made when it opens; a coroutine handler in a copy of that. None: of the context in which `serve` is called.
 
     Awaiting raises ConfigError (certificate, key, an argument out of range), OSError (the port is in use, no such
     address), ResolveError.
     """
-    return Serving(app, host, port, cert, key, config, password=password, context=context)
+    return Serving(app, host, port, cert, key, config, password=password, sock=sock, context=context)
 
 
 class Server(_naquid.BaseServer):
     """A listening server. Its handlers run in the event loop that made it."""
 
-    __slots__ = ("_busy_poll", "_ended", "_engine", "_others")
+    __slots__ = ("_busy_poll", "_ended", "_engine", "_given", "_others")
 
     _engine: _naquid.Loop | None  # held since event_loop.acquire
     _busy_poll: int  # the argument of that call, which release() needs too
     _ended: asyncio.Event
+    _given: Given | None  # the socket that it was given
     _others: list[_naquid.BaseServer]  # those that listen on the further addresses of its name
 
     @property
@@ -160,6 +170,9 @@ class Server(_naquid.BaseServer):
     def __repr__(self) -> str:
         return f"<naquid.Server at {self.address} with {len(self.connections)} connections>"
 
+    def _where(self) -> str:
+        return ", ".join(map(where, self.addresses))
+
     def _listening(self) -> tuple[_naquid.BaseServer, ...]:
         return self, *self._others
 
@@ -174,8 +187,12 @@ class Server(_naquid.BaseServer):
     def _end_all(self) -> None:
         for task in self._tasks - {asyncio.current_task()}:
             task.cancel()
+        if not self.closed:
+            logger.info("the server on %s is closed", self._where())
         for one in self._listening():
             one._end()
+        if self._given is not None:
+            self._given.release()
         self._ended.set()
         engine = self._engine
         if engine is not None:
@@ -199,7 +216,19 @@ async def _all_end(tasks: Callable[[], set[asyncio.Task[Any]]], seconds: float) 
 class Serving:
     """A server to be made: await it, or use it in `async with`."""
 
-    __slots__ = ("_alpn", "_app", "_cert", "_config", "_context", "_host", "_key", "_password", "_port", "_server")
+    __slots__ = (
+        "_alpn",
+        "_app",
+        "_cert",
+        "_config",
+        "_context",
+        "_host",
+        "_key",
+        "_password",
+        "_port",
+        "_server",
+        "_sock",
+    )
 
     def __init__(
         self,
@@ -212,6 +241,7 @@ class Serving:
         *,
         password: Password | None = None,
         optional: bool = False,
+        sock: socket.socket | int | None = None,
         context: contextvars.Context | None = None,
     ) -> None:
         check_apps(app)
@@ -225,6 +255,9 @@ class Serving:
         check_blob("key", key)
         check_password(password)
         self._context = chosen_context(context)
+        if sock is not None and (host, port) != ("::", 0):
+            raise ConfigError("sock has an address of its own: leave host and port out")
+        self._sock = sock
         self._alpn = config.tls.alpn
         if not isinstance(app, Handlers):
             if config.tls.alpn != ALPN:
@@ -274,16 +307,19 @@ class Serving:
         most = config.limits.max_handler_tasks
         server_most = 16 * most if config.max_handler_tasks is None else config.max_handler_tasks
         app = compile_apps(self._app, config.call_timeout, most, server_most)
-        hosts = await local_addresses(self._host, self._port, config.limits.handshake_timeout)
+        hosts = []
+        if self._sock is None:
+            hosts = await local_addresses(self._host, self._port, config.limits.handshake_timeout)
         engine = event_loop.acquire(config.busy_poll)
         try:
-            server = self._open(hosts, engine, tls, app)
+            server = self._open(hosts, engine, tls, app) if self._sock is None else self._open_given(engine, tls, app)
         except BaseException:
             event_loop.release(engine, config.busy_poll)
             raise
         server._ended = asyncio.Event()
         server._busy_poll = config.busy_poll
         server._engine = engine
+        logger.info("serving on %s, %s", server._where(), ", ".join(self._alpn))
         return server
 
     def _open(self, hosts: list[str], engine: _naquid.Loop, tls: _naquid.Tls | None, app: _naquid.AppCore) -> Server:
@@ -307,6 +343,7 @@ class Serving:
                 if opened:
                     server = cast(Server, opened[0])
                     server._others = opened[1:]
+                    server._given = None
                     return server
             for one in opened:
                 one._end()
@@ -314,6 +351,23 @@ class Serving:
             if not (left and opened and self._port == 0 and failure is not None and failure.errno == errno.EADDRINUSE):
                 break
         raise failure or OSError(f"{self._host!r} has no address that this machine can listen on")
+
+    def _open_given(self, engine: _naquid.Loop, tls: _naquid.Tls | None, app: _naquid.AppCore) -> Server:
+        """Listens on the socket that was given."""
+        assert self._sock is not None
+        if engine.sim is not None:
+            raise ConfigError("sock: a simulated network has no sockets of the system")
+        given = Given(self._sock)
+        try:
+            server = Server()
+            self._listen(server, engine, "0.0.0.0", 0, tls, app, given.fd)
+        except BaseException:
+            given.release()
+            raise
+        given.opened()
+        server._given = given
+        server._others = []
+        return server
 
     def _listen(
         self,
@@ -323,7 +377,10 @@ class Serving:
         port: int,
         tls: _naquid.Tls | None,
         app: _naquid.AppCore,
+        sock: int = -1,
     ) -> None:
         config = self._config
         limits = config.limits._engine()
-        one._listen(engine, host, port, tls, app, limits, Connection, config.always_retry, config.secret, self._context)
+        one._listen(
+            engine, host, port, tls, app, limits, Connection, config.always_retry, config.secret, self._context, sock
+        )

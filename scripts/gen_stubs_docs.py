@@ -54,7 +54,7 @@ def said(name: str) -> str | None:
     found: Any = compiled
     for part in name.split("."):
         found = inspect.getattr_static(found, part, None)
-    if found is None or isinstance(found, int | str) or not (text := getattr(found, "__doc__", None)):
+    if found is None or isinstance(found, int | str | bytes) or not (text := getattr(found, "__doc__", None)):
         return None
     return inspect.cleandoc(text)
 

@@ -51,6 +51,7 @@ cdef extern from "engine.h" nogil:
         NQ_EV_RPC_REQUEST
         NQ_EV_RPC_NOTIFY
         NQ_EV_RPC_REPLY
+        NQ_EV_RPC_CANCEL
         NQ_EV_STREAM_FIN
         NQ_EV_STREAM_RESET
         NQ_EV_STREAM_STOP
@@ -65,6 +66,7 @@ cdef extern from "engine.h" nogil:
         NQ_EV_ALARM
         NQ_EV_TASK
         NQ_EV_LOG
+        NQ_EV_HANDSHAKE_FAILED
 
     enum:
         NQ_EVF_CLIENT
@@ -78,6 +80,9 @@ cdef extern from "engine.h" nogil:
     enum:
         NQ_CALL_TIMEOUT
         NQ_CALL_GONE
+        NQ_CALL_TOOBIG
+    enum:
+        NQ_RPC_TOOBIG
 
     enum:
         NQ_WHY_APP
@@ -231,13 +236,23 @@ cdef extern from "engine.h" nogil:
         uint64_t tx_calls, tx_messages, tx_datagrams, tx_bytes, tx_errors
         uint64_t accepted, refused, retries_sent, resets_sent, version_negotiations, forwarded
         uint64_t handshakes
+        uint64_t handshakes_failed_tls, handshakes_failed_timeout, handshakes_failed_protocol
+        uint64_t handshakes_failed_closed, handshakes_failed_system
         uint64_t lost_packets
+        uint64_t too_big
         uint64_t datagrams_dropped
+        uint64_t datagrams_dropped_memory, datagrams_dropped_unhandled, datagrams_dropped_tasks
+        uint64_t datagrams_dropped_queue, datagrams_dropped_unsent
+        uint64_t rx_kernel_dropped
         uint64_t unreachable
         uint64_t mtu_fallbacks
         uint64_t send_buffer_bytes
         int gso, gro, mmsg, ecn
     void nq_loop_get_stats(const nq_loop *l, nq_loop_stats *s)
+    ctypedef enum nq_drop:
+        NQ_DROP_UNHANDLED
+        NQ_DROP_TASKS
+    void nq_loop_drop(nq_loop *l, nq_drop why)
 
     # ---- handler maps ----
     ctypedef enum nq_stream_kind:
@@ -276,6 +291,7 @@ cdef extern from "engine.h" nogil:
         const char *secret
         size_t secret_len
         int always_retry
+        int has_socket, socket
     int nq_endpoint_open(nq_loop *l, const nq_endpoint_options *o, uint32_t *id)
     int nq_endpoint_address(const nq_loop *l, uint32_t id, nq_addr *local)
     int nq_endpoint_refuse(nq_loop *l, uint32_t id)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from harness import Unraisable, Variant
+
+from naquid.logs import Failures
 
 __all__ = ["run_io", "unraisable"]
 
@@ -22,5 +26,12 @@ def unraisable(monkeypatch: pytest.MonkeyPatch) -> Iterator[Unraisable]:
     """Fails a test in which something raised where nobody could catch it, unless the test takes it."""
     caught = Unraisable()
     monkeypatch.setattr(sys, "unraisablehook", caught.append)
+    log = Failures.handler_failed
+
+    def failed(failures: Failures, error: BaseException, handler: object, *where: Any) -> None:
+        caught.append(SimpleNamespace(exc_value=error, object=handler))
+        log(failures, error, handler, *where)
+
+    monkeypatch.setattr(Failures, "handler_failed", failed)
     yield caught
     assert not [f"{item.exc_value!r} in {item.object!r}" for item in caught]

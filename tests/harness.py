@@ -107,7 +107,7 @@ def engine() -> _naquid.Loop:
 
 
 class Unraisable(list["sys.UnraisableHookArgs"]):
-    """What went to sys.unraisablehook: the exceptions that handlers raised. A test takes what it expects."""
+    """What handlers raised, and what went to sys.unraisablehook. A test takes what it expects."""
 
     def take(self) -> list[BaseException]:
         errors = [item.exc_value for item in self if item.exc_value is not None]

@@ -152,6 +152,8 @@ def status_of(error: Exception, open_still: bool) -> Status:
     if isinstance(error, RpcError):
         if error.code < ERRORS:
             return Status(code_of(ERRORS - error.code), error.payload.decode(errors="replace"))
+        if error.code == _naquid.ETOOBIG:
+            return Status(codes.RESOURCE_EXHAUSTED, str(error))
         known = {_naquid.ENOTSUPPORT: codes.UNIMPLEMENTED, _naquid.EGOAWAY: codes.UNAVAILABLE}
         return Status(known.get(error.code, codes.UNKNOWN), "the handler failed")
     if isinstance(error, CallTimeout | TimeoutError):

@@ -1,7 +1,7 @@
 # conn.pyx: connections of the asyncio facade. The coroutines are in naquid/connection.py and client.py.
 # needs: core/address core/arguments core/buffers core/callbacks core/conn core/core core/errors core/limits core/loop
 # needs: core/stream core/threads core/tls
-# needs: aio/handlers aio/rpc aio/server aio/stream aio/tasks
+# needs: aio/failures aio/handlers aio/rpc aio/server aio/stream aio/tasks
 
 # Made before it is needed, as there may be no memory for it then.
 cdef object NO_MEMORY_AT_THE_END = errors.ConnectionLost("the connection has ended; there was no memory to say why")
@@ -41,6 +41,8 @@ cdef class BaseConnection(ConnCore):
     cdef int announce(self) except -1:
         if not self.announced:
             self.announced = True
+            if life_is_logged():
+                logs_module().connection_opened(self)
             self.run_handler(self.app.connect_fn, (self,), TASK_CONNECT)
         return 0
 
@@ -54,12 +56,15 @@ cdef class BaseConnection(ConnCore):
             if result is not None:
                 self.run_task(fn, result, kind)
         except BaseException as exc:
-            self.loop.failed(exc, fn)
+            self.handler_failed(exc, fn, None)
             if kind == TASK_CONNECT:
                 self.refuse_peer()
         finally:
             self.loop.pop_context(before)
         return 0
+
+    cdef int handler_failed(self, object exc, object where, object type) except -1:
+        return report_failure(self.loop, self.app, self, None, None, exc, where)
 
     cdef int run_task(self, object fn, object result, int kind) except -1:
         work = coroutine_of(result)
@@ -135,6 +140,8 @@ cdef class BaseConnection(ConnCore):
         self._interrupted()
         if self.announced:
             self.announced = False
+            if life_is_logged():
+                logs_module().connection_lost(self, self.close_error)
             self.run_handler(self.app.disconnect_fn, (self, self.close_error), TASK_DISCONNECT)
         return 0
 
@@ -187,6 +194,8 @@ cdef class BaseConnection(ConnCore):
                 wake_waiters(self.loop, waiters, None)
         self.end_work(self.why == en.NQ_WHY_APP and self.code == 0)
         if self.announced:
+            if life_is_logged():
+                logs_module().connection_closed(self, self.error)
             self.run_handler(self.app.disconnect_fn, (self, self.error), TASK_DISCONNECT)
         self._released()
         return 0
@@ -233,7 +242,7 @@ cdef class BaseConnection(ConnCore):
         args[2] = <PyObject *>data
         r = PyObject_Vectorcall(<PyObject *>handler, args + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
         if r == NULL:
-            return callback_failed(self.loop, handler)
+            return handler_raised(self, handler, None)
         result = <object>r
         Py_XDECREF(r)
         if result is not None:
@@ -476,7 +485,21 @@ cdef class BaseConnection(ConnCore):
             en.nq_conn_flush(own(self.loop), self.handle)
 
     def _failed(self, exc, where):
-        self.loop.failed(exc, where)
+        self.handler_failed(exc, where, None)
+
+    def _migrate(self):
+        """Goes on from a new local socket (RFC 9000 9.2). False: the handshake is not confirmed yet, or the peer
+        forbids it. Raises ConnectionLost, OSError."""
+        cdef int rc
+        if self.closing or not self.is_up():
+            raise self.lost()
+        rc = en.nq_conn_migrate(own(self.loop), self.handle)
+        if rc < 0:
+            self.refused(rc)
+            if rc == en.NQ_ERR_STATE:
+                return False
+            engine_error(self.loop, rc, "moving to another local address")
+        return True
 
     # ---- knowing ----
 

@@ -20,6 +20,8 @@ cdef class AppCore:
     cdef bint datagram_tasks         # The handler of datagrams returns what is awaited.
     cdef RunningTasks running        # The coroutine handlers that run, of all its protocols.
     cdef readonly Py_ssize_t task_limit  # The coroutine handlers of one connection that may run at once.
+    cdef object error_fn             # The handler of what handlers raise, or None.
+    cdef object handshake_fn         # The handler of handshakes that failed on a server, or None.
     cdef readonly double call_timeout  # The timeout of calls in seconds, where none is given.
     # Of a server with several protocols: ALPN name -> AppCore; None: it has one.
     cdef dict by_alpn

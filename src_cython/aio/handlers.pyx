@@ -65,6 +65,11 @@ cdef class AppCore:
         self.connect_fn = connect
         self.disconnect_fn = disconnect
 
+    def set_reports(self, error, handshake_failed):
+        """Handlers of what goes wrong; each may be None."""
+        self.error_fn = error
+        self.handshake_fn = handshake_failed
+
     def speak_raw(self):
         """Its connections have streams of bare bytes only, as a protocol that is none of naquid's expects."""
         en.nq_hdmap_speak_raw(self.hdmap.m)

@@ -19,9 +19,9 @@ cdef class BaseRpc(AioStream):
     cdef int start_call(self, object type, object payload, object cb, int kind, object timeout,
                         uint32_t *msgid) except -1
     cdef int call_failed(self, int rc) except -1
-    cdef int request_done(self, uint32_t msgid, object result) except -1
-    cdef int request_failed(self, uint32_t msgid, object where) except -1
-    cdef int request_task(self, uint32_t msgid, object result, object work) except -1
+    cdef int request_done(self, uint32_t msgid, object result, object type) except -1
+    cdef int request_failed(self, uint32_t msgid, object where, object type) except -1
+    cdef int request_task(self, uint32_t msgid, object result, object work, object type) except -1
     cdef int undefer(self) except -1
     cdef HandlerTask current_request(self)
     cdef int cancel_request(self, uint32_t msgid) except -1  # The peer has cancelled it.

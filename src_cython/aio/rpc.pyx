@@ -1,6 +1,6 @@
 # rpc.pyx: RPC streams. A request costs one bytes object, one vectorcall and one reply call; a reply the same.
 # needs: core/arguments core/buffers core/callbacks core/calls core/conn core/core core/errors core/rpc core/threads
-# needs: aio/batch aio/call aio/conn aio/handlers aio/stream aio/tasks
+# needs: aio/batch aio/call aio/conn aio/failures aio/handlers aio/stream aio/tasks
 
 cdef uint64_t timeout_ns(object seconds) except? 0:
     cdef uint64_t ns = to_ns(seconds, "timeout")
@@ -20,6 +20,9 @@ cdef object call_error(bint local, int result, bytes payload):
             return errors.RpcError(payload, result)
         if result == R_TIMEOUT:
             return errors.CallTimeout("no reply came within the call's timeout")
+        if result == R_TOOBIG:
+            return errors.MessageTooBig("the reply is larger than this side's Limits.max_message_size; raise it, or "
+                                        "ask for the answer in parts")
         return MemoryError(*NO_MEMORY.args)
     except MemoryError:
         return NO_MEMORY
@@ -55,7 +58,7 @@ cdef class BaseRpc(AioStream):
         self.msgid = 0
         if r == NULL:
             self.undefer()
-            return self.request_failed(msgid, handler)
+            return self.request_failed(msgid, handler, type)
         if PyBytes_CheckExact(<object>r):
             if self.deferral is not None:
                 self.undefer()
@@ -67,7 +70,7 @@ cdef class BaseRpc(AioStream):
             return self.reply_failed(msgid, rc, handler) if rc < 0 else 0
         result = <object>r
         Py_XDECREF(r)
-        return self.request_done(msgid, result)
+        return self.request_done(msgid, result, type)
 
     cdef int notification(self, object handler, object type, bytes payload) except -1:
         cdef PyObject *r
@@ -75,14 +78,14 @@ cdef class BaseRpc(AioStream):
         enter_context(self.loop, self.conn)
         r = call_handler(handler, self, type, None, payload)
         if r == NULL:
-            return callback_failed(self.loop, handler)
+            return handler_raised(self, handler, type)
         result = <object>r
         Py_XDECREF(r)
         if result is not None:
             work = coroutine_of(result)
             if work is not None:
                 start_task(new_task(<BaseConnection>self.conn, self, result, work, TASK_NOTIFY),
-                           self._serve_notify(work))
+                           self._serve_notify(work, type))
         return 0
 
     cdef Requests new_requests(self):
@@ -95,7 +98,7 @@ cdef class BaseRpc(AioStream):
             return self.reply_now(msgid, to_result(reply.code), reply.payload, where)
         return self.reply_now(msgid, 0, reply, where)
 
-    cdef int request_done(self, uint32_t msgid, object result) except -1:
+    cdef int request_done(self, uint32_t msgid, object result, object type) except -1:
         """The handler returned something that is not exactly bytes."""
         cdef object work
         if result is None:
@@ -106,17 +109,17 @@ cdef class BaseRpc(AioStream):
             return self.reply_now(msgid, 0, b"", self.on_request)
         work = coroutine_of(result)
         if work is not None:
-            self.request_task(msgid, result, work)
+            self.request_task(msgid, result, work, type)
         else:
             self.undefer()
             try:
                 self.reply_now(msgid, 0, result, self.on_request)
             except Exception as exc:
-                self.loop.failed(exc, self.on_request)
-                self.reply_now(msgid, R_USER, b"", self.on_request)
+                self.handler_failed(exc, self.on_request, type)
+                self.refuse_request(msgid, self.on_request)
         return 0
 
-    cdef int request_failed(self, uint32_t msgid, object where) except -1:
+    cdef int request_failed(self, uint32_t msgid, object where, object type) except -1:
         """The handler raised (the error indicator is set): the caller gets an error reply."""
         try:
             raise_set()
@@ -124,12 +127,15 @@ cdef class BaseRpc(AioStream):
             try:
                 return self.reply_now(msgid, to_result(exc.code), exc.payload, where)
             except Exception as wrong:  # they were changed to what cannot be sent
-                self.loop.failed(wrong, where)
+                self.handler_failed(wrong, where, type)
         except BaseException as exc:
-            self.loop.failed(exc, where)
-        return self.reply_now(msgid, R_USER, b"", where)
+            self.handler_failed(exc, where, type)
+        return self.refuse_request(msgid, where)
 
-    cdef int request_task(self, uint32_t msgid, object result, object work) except -1:
+    cdef int refuse_request(self, uint32_t msgid, object where) except -1:
+        return self.reply_now(msgid, R_USER, HANDLER_FAILED, where)
+
+    cdef int request_task(self, uint32_t msgid, object result, object work, object type) except -1:
         cdef HandlerTask h = new_task(<BaseConnection>self.conn, self, result, work, TASK_REQUEST)
         h.msgid = msgid
         h.deferred = self.deferral
@@ -140,7 +146,7 @@ cdef class BaseRpc(AioStream):
         self.unanswered += 1
         self.msgid = msgid  # an eager task takes its first step now
         try:
-            start_task(h, self._serve_request(work, msgid))
+            start_task(h, self._serve_request(work, msgid, type))
         except BaseException:
             self.running.pop(msgid, None)
             self.unanswered -= 1
@@ -315,8 +321,9 @@ cdef class BaseRpc(AioStream):
         """Sends a request and returns at once; on_reply(result: int, payload: bytes) is called exactly once.
 
         type: 1 to 32767. timeout: seconds; None is the stream's. result is 0, the negative code of an error reply,
-        naquid.ETIMEOUT, naquid.EALLOC when there was no memory for the reply, or naquid.EGOAWAY when the stream or
-        connection ended. Returns the message ID for `cancel`.
+        naquid.ETIMEOUT, naquid.ETOOBIG when request or reply is above a max_message_size, naquid.EALLOC when there was
+        no memory for the reply, or naquid.EGOAWAY when the stream or connection ended.
+        Returns the message ID for `cancel`.
         Raises ConnectionLost, MessageTooBig, QueueFull, ValueError.
         """
         cdef uint32_t msgid = 0
@@ -337,7 +344,8 @@ cdef class BaseRpc(AioStream):
         call waits for that, for at most its timeout, and is sent then.
 
         Raises ConnectionLost when the stream or connection is gone, MessageTooBig, QueueFull, ValueError for a type
-        out of range. Awaiting raises RpcError for an error reply, CallTimeout, ConnectionLost.
+        out of range. Awaiting raises RpcError for an error reply, with the code naquid.ETOOBIG when the peer's
+        max_message_size is below the payload; CallTimeout, ConnectionLost, MessageTooBig for a reply above this side's.
         """
         cdef Call call
         cdef Reply reply

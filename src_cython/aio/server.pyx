@@ -1,6 +1,6 @@
 # server.pyx: listening addresses of the asyncio facade. The coroutines are in naquid/server.py.
-# needs: core/address core/callbacks core/conn core/limits core/loop core/threads core/tls
-# needs: aio/conn aio/handlers aio/stream aio/tasks
+# needs: core/address core/buffers core/callbacks core/conn core/limits core/loop core/threads core/tls
+# needs: aio/conn aio/failures aio/handlers aio/stream aio/tasks
 
 @cython.no_gc_clear
 cdef class BaseServer(EndpointCore):
@@ -10,13 +10,13 @@ cdef class BaseServer(EndpointCore):
         self.live = set()
 
     def _listen(self, Loop loop, str host, int port, Tls tls, AppCore app, EngineLimits limits, conn_class,
-                bint always_retry, bytes secret, context):
+                bint always_retry, bytes secret, context, int socket=-1):
         cdef en.nq_addr a
         to_addr(&a, host, port)
         self.app = app
         self.context = context
         self.conn_class = conn_class
-        self.open_at(loop, &a, tls, app.hdmap, &limits.values, False, secret, always_retry)
+        self.open_at(loop, &a, tls, app.hdmap, &limits.values, False, secret, always_retry, socket)
 
     cdef ConnCore accept_conn(self, const en.nq_event *e):
         cdef BaseConnection c
@@ -34,6 +34,20 @@ cdef class BaseServer(EndpointCore):
         c.origin = self.context
         c.context = PyContext_Copy(self.context)
         return c
+
+    cdef int ev_handshake_failed(self, const en.nq_event *e) except -1:
+        cdef en.nq_addr a
+        cdef bytes data
+        if self.closed or (self.app.handshake_fn is None and not life_is_logged()):
+            return 0
+        memcpy(&a, e.data, sizeof(a))
+        data = event_bytes(e)
+        error = errors.from_failed_accept(e.msgid, e.code, data[sizeof(a):].decode("utf-8", "replace"),
+                                          (e.flags & en.NQ_EVF_REMOTE) != 0)
+        coro = logs_module().handshake_failed(failures_of(self.loop), self.app.handshake_fn, peer_addr(&a), error)
+        if coro is not None:
+            start_report(self.loop, self.app.running, coro)
+        return 0
 
     def _refuse(self):
         """New clients are refused from now on."""
@@ -68,7 +82,7 @@ cdef class BaseServer(EndpointCore):
     @property
     def _tasks(self):
         """The tasks of its coroutine handlers."""
-        return {(<HandlerTask>h).task for h in self.app.running.tasks}
+        return {(<HandlerTask>h).task for h in self.app.running.tasks} | self.app.running.reports
 
     @property
     def _requests(self):

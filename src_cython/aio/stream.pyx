@@ -1,8 +1,8 @@
 # stream.pyx: streams of the asyncio facade: record streams and raw streams. The coroutines are in naquid/stream.py
 # and naquid/raw_stream.py; here is what they wait for.
-# needs: core/arguments core/buffers core/conn core/core core/errors core/loop core/native core/rpc core/stream
-# needs: core/threads
-# needs: aio/conn aio/handlers aio/tasks
+# needs: core/arguments core/buffers core/conn core/core core/dispatch core/errors core/loop core/native core/rpc
+# needs: core/stream core/threads
+# needs: aio/conn aio/failures aio/handlers aio/tasks
 
 cdef enum:
     PAUSE_BYTES = 256 * 1024   # received and not read yet: above it the peer is stopped by flow control,
@@ -60,8 +60,15 @@ cdef class AioStream(RpcCore):
         return 0
 
     cdef int begin(self) except -1:
+        """Calls the handler of a stream that the peer opened."""
         cdef HandlerTask h
-        result = self.handler(self)
+        try:
+            result = self.handler(self)
+        except BaseException as exc:
+            self.handler_failed(exc, self.handler, None)
+            if self.linked and self.loop.l != NULL:  # code of the user's may have closed the loop
+                refuse_stream(self.loop, self, self.handle, en.NQ_CODE_INTERNAL)
+            return 0
         if result is not None:
             work = coroutine_of(result)
             if work is not None:
@@ -69,6 +76,9 @@ cdef class AioStream(RpcCore):
                 self.serving = h
                 start_task(h, self._serve(work))
         return 0
+
+    cdef int handler_failed(self, object exc, object where, object type) except -1:
+        return report_failure(self.loop, self.app, self.conn, self, type, exc, where)
 
     cdef int ev_fin(self, const en.nq_event *e) except -1:
         self.fin = True
@@ -307,8 +317,8 @@ cdef class AioStream(RpcCore):
             self.close_waiters = []
         return new_waiter(self.loop, self.close_waiters)
 
-    def _failed(self, exc, where):
-        self.loop.failed(exc, where)
+    def _failed(self, exc, where, type=None):
+        self.handler_failed(exc, where, type)
 
     def _finish(self):
         """FIN after what is queued; once."""
@@ -393,8 +403,8 @@ cdef class AioStream(RpcCore):
     @property
     def is_writable(self):
         """False while nothing more should be sent: the send queue was above `Limits.send_high` and is not down to
-        `send_low` yet, or that of the connection above half of `max_send_queue` and not down to a quarter; or sending is
-        over. `drain()` waits for True."""
+        `send_low` yet, or that of the connection above half of `max_send_queue` and not down to a quarter; or sending
+        is over. `drain()` waits for True."""
         if self.closed or self.finished or self.stop_code >= 0 or self.loop.l == NULL:
             return False
         return not self.over_high and en.nq_stream_writable(own(self.loop), self.handle) == 0

@@ -33,6 +33,7 @@ cdef class HandlerTask:
 # The coroutine handlers of all connections of a server, or of a client.
 cdef class RunningTasks:
     cdef set tasks                   # The HandlerTasks.
+    cdef set reports                 # The tasks that are told of failures.
     cdef set conns                   # The open connections of a server.
     cdef Py_ssize_t limit            # As many may run; 0: there is no bound but that of each connection.
     cdef bint full                   # So many run, or did and they are not down to half of that.

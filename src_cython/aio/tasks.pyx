@@ -4,6 +4,7 @@
 
 cdef enum:
     SHARE = 8        # handlers of a connection, below which it is not held because its server has many
+    REPORTS_MOST = 1024  # coroutines that are told of failures, at once
     EARLY_MOST = 256  # datagrams that are kept until on_connect has ended
 
 # Seconds that handlers have, other than those of requests, after their peer has closed the connection in order: what it
@@ -83,6 +84,7 @@ cdef class RunningTasks:
     def __cinit__(self):
         self.tasks = set()
         self.conns = set()
+        self.reports = set()
 
 
 # ---- beginning ----
@@ -122,6 +124,18 @@ cdef int start_task(HandlerTask h, object coro) except -1:
                 hold_conn(<BaseConnection>other, HOLD_SERVER)
     elif running.full and len(conn.tasks) >= SHARE:
         hold_conn(conn, HOLD_SERVER)
+    return 0
+
+
+cdef int start_report(Loop loop, RunningTasks running, object coro) except -1:
+    """Runs a coroutine that is told of a failure. Of a flood of them the rest is dropped: they are in the log."""
+    if loop.aloop is None or len(running.reports) >= REPORTS_MOST:
+        coro.close()
+        return 0
+    task = loop.aloop.create_task(coro)
+    running.reports.add(task)
+    task.add_done_callback(running.reports.discard)
+    loop.woken = True
     return 0
 
 
@@ -165,7 +179,7 @@ cdef int begin_waiting(BaseConnection conn) except -1:
             try:
                 s.begin()
             except BaseException as exc:
-                conn.loop.failed(exc, s.handler)
+                s.handler_failed(exc, s.handler, None)
                 s.reset(en.NQ_CODE_INTERNAL)
                 s.close()
     finally:

@@ -14,6 +14,7 @@ cdef class CapiRpc(CapiStream):
         cdef PyObject *r
         cdef object msgid_ = msgid
         self.unanswered += 1
+        self.told_too_big = 0
         r = call_handler(handler, self.stream, type, msgid_, payload)
         if r == NULL:
             return self.request_failed(msgid, handler)
@@ -25,7 +26,8 @@ cdef class CapiRpc(CapiStream):
         try:
             raise_set()
         except BaseException as exc:
-            rpc_send_reply(<nq_rpc_t>self.stream, msgid, R_USER, b"")
+            if self.told_too_big != msgid:
+                rpc_send_reply(<nq_rpc_t>self.stream, msgid, R_USER, b"")
             self.loop.failed(exc, handler)
         return 0
 
@@ -132,15 +134,18 @@ cdef inline int rpc_send_notify(nq_rpc_t rpc, int type, object data) except -1:
 cdef inline int rpc_send_reply(nq_rpc_t rpc, uint32_t msgid, int result, object data) except -1:
     """A stream that is gone: dropped."""
     cdef View v
-    cdef CapiStream core
+    cdef CapiRpc core
     cdef bytes copy = None
     cdef int rc = en.NQ_DONE
     view_get(&v, data)
     try:
         if here(rpc):
             rc = en.nq_rpc_reply(rpc.loop.l, rpc.h, msgid, <int16_t>result, v.p, v.n)
-            if rc >= 0:
-                core = rpc.core
+            core = rpc.core
+            if rc == en.NQ_ERR_TOOBIG and en.nq_rpc_reply(rpc.loop.l, rpc.h, msgid, R_TOOBIG, NULL, 0) >= 0:
+                core.told_too_big = msgid
+                answered(core)
+            elif rc >= 0:
                 answered(core)
         else:
             copy = view_bytes(&v, data)
@@ -220,8 +225,8 @@ def nq_rpc_notify(nq_rpc_t rpc not None, type, data):
 def nq_rpc_reply(nq_rpc_t rpc not None, msgid, data):
     """Answers the request msgid with NQ_OK and data, any contiguous bytes-like object. At any time after the
     request; a second answer is ignored by the caller. At once in the loop's thread, queued with a copy from others.
-    Stale: dropped. Raises TypeError, ValueError for a msgid that is not 1 to 2**32-1, MessageTooBig, QueueFull.
-    Original: nq_rpc_reply."""
+    Stale: dropped. Raises TypeError, ValueError for a msgid that is not 1 to 2**32-1, and MessageTooBig, after which
+    the caller has an error reply (naquid.ETOOBIG). Original: nq_rpc_reply."""
     rpc_send_reply(rpc, msgid_of(msgid), 0, data)
 
 

@@ -98,7 +98,8 @@ cdef class Calls:
         if n.first:
             kind += <int>(e.msgid - n.first)
         if local:
-            result = R_TIMEOUT if e.code == en.NQ_CALL_TIMEOUT else R_GOAWAY
+            result = (R_TIMEOUT if e.code == en.NQ_CALL_TIMEOUT else R_TOOBIG if e.code == en.NQ_CALL_TOOBIG
+                      else R_GOAWAY)
         else:
             made = new_bytes(<const char *>e.data, <Py_ssize_t>e.len)
             if made == NULL:

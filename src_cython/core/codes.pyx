@@ -11,6 +11,9 @@ CODE_OVERLOAD = en.NQ_CODE_OVERLOAD
 CODE_INTERNAL = en.NQ_CODE_INTERNAL
 CODE_SHUTDOWN = en.NQ_CODE_SHUTDOWN
 
+# The result of a call whose request or reply is above a limit; the others are in core/errors.
+ETOOBIG = en.NQ_RPC_TOOBIG
+
 # Why a connection ended.
 WHY_APP = en.NQ_WHY_APP
 WHY_TRANSPORT = en.NQ_WHY_TRANSPORT

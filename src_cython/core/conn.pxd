@@ -28,7 +28,7 @@ cdef class EndpointCore(Core):
     # Datagrams that came before the event that opens their connection: handle -> list of bytes.
     cdef dict early
     cdef int open_at(self, Loop loop, const en.nq_addr *local, Tls tls, HandlerMap hdmap, const en.nq_limits *limits,
-                     bint reuseport, bytes secret, bint always_retry) except -1
+                     bint reuseport, bytes secret, bint always_retry, int socket=*) except -1
     # A client has connected: a new object for the connection, not linked yet, or None to refuse it.
     cdef ConnCore accept_conn(self, const en.nq_event *e)
     cdef int deliver_early(self, ConnCore conn) except -1

@@ -88,7 +88,7 @@ cdef class EndpointCore(Core):
     # Stays linked until its loop is closed: connections that were never accepted name it in their last events.
 
     cdef int open_at(self, Loop loop, const en.nq_addr *local, Tls tls, HandlerMap hdmap, const en.nq_limits *limits,
-                     bint reuseport, bytes secret, bint always_retry) except -1:
+                     bint reuseport, bytes secret, bint always_retry, int socket=-1) except -1:
         cdef en.nq_endpoint_options o
         cdef en.nq_loop *l
         cdef int rc
@@ -105,6 +105,8 @@ cdef class EndpointCore(Core):
             o.secret = secret
             o.secret_len = len(secret)
         o.always_retry = always_retry
+        o.has_socket = socket >= 0
+        o.socket = socket
         self.tls = tls
         self.hdmap = hdmap
         l = own(loop)
@@ -113,7 +115,8 @@ cdef class EndpointCore(Core):
         if rc < 0:
             loop.unlink(self)
             where = from_addr(local)
-            engine_error(loop, rc, f"opening UDP address {where[0]} port {where[1]}")
+            engine_error(loop, rc, f"opening UDP address {where[0]} port {where[1]}" if socket < 0
+                         else "using the socket that was given")
         return 0
 
     cdef ConnCore accept_conn(self, const en.nq_event *e):

@@ -17,10 +17,15 @@ cdef class Core:
     cdef int ev_freed(self, const en.nq_event *e) except -1
     cdef int ev_datagram(self, const en.nq_event *e) except -1
     cdef int ev_pong(self, const en.nq_event *e) except -1
+    # A client of this endpoint began to connect, and no connection came about.
+    cdef int ev_handshake_failed(self, const en.nq_event *e) except -1
     cdef int ev_alarm(self, const en.nq_event *e) except -1  # The deadline of an alarm has passed.
     # The peer opened a stream: a new object for it, which the loop links, or None to refuse it. e.user is what the
     # handler map was given for its name.
     cdef StreamCore accept_stream(self, const en.nq_event *e)
+    # A handler raised exc; type: of the request or notification, or None. An API without a way of its own for that
+    # reports it as the loop does.
+    cdef int handler_failed(self, object exc, object where, object type) except -1
     # The loop was closed, so that no event tells of the end. The object is unlinked already.
     cdef int detached(self) except -1
 

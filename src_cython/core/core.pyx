@@ -16,9 +16,14 @@ cdef class Core:
         return 0
 
     cdef int ev_datagram(self, const en.nq_event *e) except -1:
+        if self.loop.l != NULL:
+            en.nq_loop_drop(self.loop.l, en.NQ_DROP_UNHANDLED)
         return 0
 
     cdef int ev_pong(self, const en.nq_event *e) except -1:
+        return 0
+
+    cdef int ev_handshake_failed(self, const en.nq_event *e) except -1:
         return 0
 
     cdef int ev_alarm(self, const en.nq_event *e) except -1:
@@ -26,6 +31,9 @@ cdef class Core:
 
     cdef StreamCore accept_stream(self, const en.nq_event *e):
         return None
+
+    cdef int handler_failed(self, object exc, object where, object type) except -1:
+        return self.loop.failed(exc, where)
 
     cdef int detached(self) except -1:
         return 0

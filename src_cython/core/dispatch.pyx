@@ -124,6 +124,9 @@ cdef int dispatch_event(Loop loop, const en.nq_event *e) except -1:
     elif kind == en.NQ_EV_RPC_NOTIFY:
         if en.nq_rpc_deliver(loop.l, e, &p) and p != NULL:
             (<RpcCore>p).ev_notify(e)
+    elif kind == en.NQ_EV_RPC_CANCEL:
+        if en.nq_rpc_deliver(loop.l, e, &p) and p != NULL:
+            (<RpcCore>p).ev_cancelled(e)
     elif kind == en.NQ_EV_DATAGRAM:
         p = en.nq_conn_user(loop.l, e.handle)
         if p != NULL:
@@ -134,6 +137,9 @@ cdef int dispatch_event(Loop loop, const en.nq_event *e) except -1:
         stream_event(loop, e)
     elif en.NQ_EV_CONN_OPEN <= kind <= en.NQ_EV_CONN_FREED or kind == en.NQ_EV_PONG:
         conn_event(loop, e)
+    elif kind == en.NQ_EV_HANDSHAKE_FAILED:
+        if e.user != NULL:
+            (<Core>e.user).ev_handshake_failed(e)
     elif kind == en.NQ_EV_ALARM:
         p = en.nq_alarm_user(loop.l, e.handle)
         if p != NULL:

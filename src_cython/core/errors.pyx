@@ -1,7 +1,8 @@
 # errors.pyx: results of calls, exceptions for what the engine says no to, names of TLS alerts.
 # needs: core/loop core/threads
 
-# Results of RPC calls that no peer sent, and of handlers that failed (the original's error numbers).
+# Results of RPC calls that no peer sent, and of handlers that failed: the original's error numbers. core/codes has one
+# that is ours.
 OK = 0
 ETIMEOUT = -2
 EALLOC = -3
@@ -15,6 +16,7 @@ cdef enum:
     R_NOTSUPPORT = -4
     R_GOAWAY = -5
     R_USER = -7
+    R_TOOBIG = en.NQ_RPC_TOOBIG
 
 
 cdef object no_descriptor(int number, str what):

@@ -44,6 +44,8 @@ cdef class Loop:
     # wake_unwoken too, which tries again after each tick.
     cdef object unwoken
     cdef int (*wake_unwoken)(Loop) except -1
+    # What logs the failures of handlers (naquid.logs.Failures). None: there were none.
+    cdef object failures
     cdef object fatal                # A BaseException that is no Exception, to be raised after the tick.
     cdef int tick(self, int64_t max_wait) except -2
     cdef int poll_dispatch(self, int64_t max_wait) except -2

@@ -553,6 +553,13 @@ cdef class Loop:
                     p.gone()
                 except BaseException as exc:
                     self.failed(exc, p)
+        failures = self.failures
+        self.failures = None
+        if failures is not None:
+            try:
+                failures.close()
+            except BaseException as exc:
+                self.failed(exc, failures)
         return 0
 
     @property

@@ -20,8 +20,10 @@ cdef class RpcCore(StreamCore):
     cdef CallNode *calling
     cdef int ev_request(self, const en.nq_event *e) except -1
     cdef int ev_notify(self, const en.nq_event *e) except -1
+    # The peer has given up the call of e.msgid, which may have its reply already, or may never have been delivered.
+    cdef int ev_cancelled(self, const en.nq_event *e) except -1
     # The end of a call. cb and kind are what Calls.node or shared_node was given. local: no reply came, or none that
-    # could be kept; result is R_TIMEOUT, R_GOAWAY or R_ALLOC then. It may come after ev_close.
+    # could be kept; result is R_TIMEOUT, R_GOAWAY, R_TOOBIG or R_ALLOC then. It may come after ev_close.
     cdef int ev_reply(self, object cb, int kind, bint local, int result, bytes payload) except -1
     # ---- what an API does in its own way, and overrides ----
     # Calls the handler of a request, and does with its result what the API says.
@@ -31,6 +33,8 @@ cdef class RpcCore(StreamCore):
     cdef Requests new_requests(self)  # An empty object of the API's class, for the batch handler.
     # Sends a reply of a batch handler that is not exact bytes.
     cdef int reply_object(self, uint32_t msgid, object reply, object where) except -1
+    # The handler of a request failed: its caller gets an error reply that says so.
+    cdef int refuse_request(self, uint32_t msgid, object where) except -1
     cdef int close_finished(self) except -1  # The peer has finished and every request is answered: ends the stream.
     cdef en.nq_loop *for_call(self) except? NULL  # The engine's loop, to make calls now. NULL: the stream has ended.
     # ---- what the APIs have in common ----

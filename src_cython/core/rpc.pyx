@@ -43,6 +43,9 @@ cdef class RpcCore(StreamCore):
         payload = event_bytes(e)
         return self.notification(handler, type_, payload)
 
+    cdef int ev_cancelled(self, const en.nq_event *e) except -1:
+        return 0
+
     cdef bint ev_undelivered(self, const en.nq_event *e) except -1:
         return e.kind == en.NQ_EV_RPC_REQUEST and en.nq_rpc_reply(self.loop.l, e.handle, e.msgid, R_ALLOC, NULL, 0) >= 0
 
@@ -57,6 +60,9 @@ cdef class RpcCore(StreamCore):
 
     cdef int reply_object(self, uint32_t msgid, object reply, object where) except -1:
         return self.reply_now(msgid, 0, reply, where)
+
+    cdef int refuse_request(self, uint32_t msgid, object where) except -1:
+        return self.reply_now(msgid, R_USER, b"", where)
 
     cdef int close_finished(self) except -1:
         return 0
@@ -85,9 +91,9 @@ cdef class RpcCore(StreamCore):
         try:
             engine_error(self.loop, rc, "replying to a request")
         except Exception as exc:
-            self.loop.failed(exc, where)
+            self.handler_failed(exc, where, None)
         if mine(self.loop):  # sys.unraisablehook may have closed it
-            en.nq_rpc_reply(own(self.loop), self.handle, msgid, R_USER, NULL, 0)
+            en.nq_rpc_reply(own(self.loop), self.handle, msgid, R_TOOBIG if rc == en.NQ_ERR_TOOBIG else R_USER, NULL, 0)
         return 0
 
     # ---- calls of this side ----
@@ -217,7 +223,7 @@ cdef class Requests:
                 raise ValueError(f"a batch handler returned {len(replies)} replies for {self.n} requests: one for each "
                                  "is needed, None where the reply comes later")
         except BaseException as exc:
-            loop.failed(exc, self.fn)
+            (<RpcCore>self.runs[0].rpc).handler_failed(exc, self.fn, None)
             return self.refuse()
         return self.answer(loop, replies, shared)
 
@@ -259,8 +265,8 @@ cdef class Requests:
             else:
                 rpc.reply_object(msgid, reply, self.fn)
         except BaseException as exc:
-            loop.failed(exc, self.fn)
-            rpc.reply_now(msgid, R_USER, b"", self.fn)
+            rpc.handler_failed(exc, self.fn, None)
+            rpc.refuse_request(msgid, self.fn)
         return answered(rpc)
 
     cdef int refuse(self) except -1:
@@ -269,7 +275,7 @@ cdef class Requests:
         cdef RpcCore rpc
         for i in range(self.n):
             rpc = <RpcCore>self.run_of(i).rpc
-            rpc.reply_now(self.asked[i].msgid, R_USER, b"", self.fn)
+            rpc.refuse_request(self.asked[i].msgid, self.fn)
             answered(rpc)
         return 0
 

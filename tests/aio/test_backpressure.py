@@ -246,3 +246,40 @@ def test_rpc_drain(run: Variant, bench: Bench) -> None:
                 await rpc.drain()
 
     run(main)
+
+
+def test_calls_that_were_given_up_are_not_delivered_late(run: Variant, bench: Bench) -> None:
+    """Requests that wait for a place among the handlers, and whose callers are gone meanwhile, are not handled."""
+    app = naquid.Handlers()
+    go_on = asyncio.Event()
+    seen: list[bytes] = []
+
+    @app.rpc("job")
+    async def job(rpc: naquid.Rpc, type: int, payload: bytes) -> bytes:
+        seen.append(payload)
+        await go_on.wait()
+        return payload
+
+    async def main() -> None:
+        async with bench.pair(app, server={"limits": naquid.Limits(max_handler_tasks=1)}) as (_, conn):
+            rpc = await conn.open_rpc("job")
+            first = asyncio.ensure_future(rpc.call(1, b"first"))
+            await until(lambda: seen)
+            given_up = [asyncio.ensure_future(rpc.call(1, b"given up")) for _ in range(100)]
+            late = rpc.call_soon(1, b"given up", lambda result, payload: None)
+            timed_out = rpc.call(1, b"given up", timeout=0.05)
+            last = asyncio.ensure_future(rpc.call(1, b"last"))
+            await conn.ping()
+            for call in given_up:
+                call.cancel()
+            assert rpc.cancel(late)
+            with pytest.raises(naquid.CallTimeout):
+                await timed_out
+            await conn.ping()
+            await conn.ping()
+            go_on.set()
+            assert await first == b"first"
+            assert await last == b"last"
+            assert seen == [b"first", b"last"]
+
+    run(main)

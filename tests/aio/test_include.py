@@ -12,11 +12,11 @@ from harness import Bench, Variant
 import naquid
 
 
-def join(rpc: naquid.Rpc, type: int, payload: bytes) -> bytes:
+def join(rpc: Any, type: Any = None, payload: Any = None) -> Any:
     return b"join"
 
 
-def leave(rpc: naquid.Rpc, type: int, payload: bytes) -> bytes:
+def leave(rpc: Any, type: Any = None, payload: Any = None) -> Any:
     return b"leave"
 
 
@@ -24,7 +24,7 @@ async def talk(stream: Any) -> None:
     await stream.send(b"talk")
 
 
-def hear(conn: naquid.Connection, data: bytes) -> None:
+def hear(conn: Any, data: Any = None) -> Any:
     conn.send_datagram(data[::-1])
 
 
@@ -122,7 +122,8 @@ def test_a_native_handler_beside_one_in_python(run_once: Variant, bench: Bench) 
 
 def test_what_include_does_not_take() -> None:
     app: Any = naquid.Handlers()
-    for wrong in (None, {}, naquid.Handlers):
+    wrongs: list[Any] = [None, {}, naquid.Handlers]
+    for wrong in wrongs:
         with pytest.raises(naquid.ConfigError, match=r"include\(\) takes a naquid\.Handlers"):
             app.include(wrong)
     with pytest.raises(naquid.ConfigError, match="not the same one"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from harness import Bench, Unraisable, Variant, noise, until
+from harness import Bench, Unraisable, Variant, engine, noise, until
 
 import naquid
 
@@ -96,7 +96,7 @@ def test_own_limit(run: Variant, bench: Bench) -> None:
 
 
 def test_limit_of_the_peer(run: Variant, bench: Bench) -> None:
-    """A peer with a higher limit sends one byte too many: that stream ends with the code, the rest goes on."""
+    """A peer with a higher limit sends one byte too many: a stream of records ends with the code, one call fails."""
 
     async def main() -> None:
         async with bench.pair(app(), client=BIG) as (_, conn):
@@ -112,17 +112,39 @@ def test_limit_of_the_peer(run: Variant, bench: Bench) -> None:
                     await stream.send(b"after")
                 assert reset.value.code == TOO_BIG
                 rpc = await conn.open_rpc("rpc")
-                with pytest.raises(naquid.ConnectionLost) as lost:
+                with pytest.raises(naquid.RpcError, match=r"above the peer's Limits\.max_message_size") as error:
                     await rpc.call(1, bytes(size))
-                assert lost.value.code == TOO_BIG
+                assert error.value.code == naquid.ETOOBIG
+                assert await rpc.call(1, b"goes on") == b"goes on"
+
+    run(main)
+
+
+def test_notifications_above_the_limit_of_the_peer(run: Variant, bench: Bench) -> None:
+    """Nobody waits for an answer: it is dropped and counted, and what comes behind it is delivered."""
+    handlers = naquid.Handlers()
+    got: list[bytes] = []
+    handlers.rpc("rpc")(lambda rpc, type, payload: payload)
+    handlers.rpc_notify("rpc")(lambda rpc, type, payload: got.append(payload))
+
+    async def main() -> None:
+        async with bench.pair(handlers, server={"limits": naquid.Limits(max_message_size=1000)}) as (_, conn):
+            before = engine().stats()["too_big"]
             rpc = await conn.open_rpc("rpc")
-            assert await rpc.call(1, b"goes on") == b"goes on"
+            for size in (1001, 1000, 70_000, 0):
+                rpc.notify(1, bytes(size))
+            replies = await asyncio.gather(
+                *(rpc.call(1, bytes(size)) for size in (1001, 1000, 2 * MIB, 5)), return_exceptions=True
+            )
+            assert [getattr(reply, "code", None) for reply in replies] == [naquid.ETOOBIG, None, naquid.ETOOBIG, None]
+            assert [len(each) for each in got] == [1000, 0]
+            assert engine().stats()["too_big"] - before == 4
 
     run(main)
 
 
 def test_reply_that_is_too_big(run: Variant, bench: Bench, unraisable: Unraisable) -> None:
-    """A reply above the server's own limit becomes an error reply; one above the caller's ends the stream."""
+    """A reply above the server's own limit becomes an error reply; one above the caller's ends its call."""
     handlers = naquid.Handlers()
     handlers.rpc("size")(lambda rpc, type, payload: bytes(int(payload)))
 
@@ -131,7 +153,7 @@ def test_reply_that_is_too_big(run: Variant, bench: Bench, unraisable: Unraisabl
             rpc = await conn.open_rpc("size")
             with pytest.raises(naquid.RpcError) as caught:
                 await rpc.call(1, b"%d" % (16 * MIB + 1))
-            assert caught.value.code == naquid.EUSER
+            assert caught.value.code == naquid.ETOOBIG
             assert len(await rpc.call(1, b"%d" % (16 * MIB))) == 16 * MIB
 
     async def smaller() -> None:
@@ -139,10 +161,15 @@ def test_reply_that_is_too_big(run: Variant, bench: Bench, unraisable: Unraisabl
         async with bench.pair(handlers, client={"limits": limits}) as (_, conn):
             rpc = await conn.open_rpc("size")
             assert len(await rpc.call(1, b"1000")) == 1000
-            with pytest.raises(naquid.ConnectionLost):
+            results: list[int] = []
+            rpc.call_soon(1, b"1001", lambda result, payload: results.append(result))
+            many = rpc.call_many(1, [b"1000", b"50000", b"999"], return_exceptions=True)
+            with pytest.raises(naquid.MessageTooBig, match="this side's"):
                 await rpc.call(1, b"1001")
-            rpc = await conn.open_rpc("size")
+            assert [type(each) for each in await many] == [bytes, naquid.MessageTooBig, bytes]
+            assert results == [naquid.ETOOBIG]
             assert len(await rpc.call(1, b"1000")) == 1000
+            assert conn.loop_stats()["too_big"] >= 3
 
     run(main)
     assert [type(error) for error in unraisable.take()] == [naquid.MessageTooBig]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import enum
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -139,3 +142,116 @@ def test_types_of_programs(tmp_path: Path) -> None:
     # A decorator's error is told at the decorator, the line before.
     told = {n if n in expected else n + 1 for n in found}
     assert told == expected, done.stdout + done.stderr
+
+
+TYPED = """
+from typing import assert_type
+
+import naquid
+
+app = naquid.Handlers()
+
+
+@app.on_error
+def failed(error: Exception, info: naquid.ErrorInfo) -> None:
+    assert_type(info.conn, naquid.Connection)
+    assert_type(info.type, int | None)
+    if isinstance(error, naquid.ConnectionError):
+        assert_type(error.code, int | None)
+        assert_type(error.reason, str)
+        assert_type(error.remote, bool)
+    if isinstance(error, naquid.HandshakeFailed):
+        assert_type(error.alert, int | None)
+        assert_type(error.code, int | None)
+    if isinstance(error, naquid.StreamReset):
+        assert_type(error.code, int)
+    if isinstance(error, naquid.StreamRefused):
+        assert_type(error.code, int)
+        assert_type(error.name, str | None)
+    if isinstance(error, naquid.RpcError):
+        assert_type(error.code, int)
+        assert_type(error.payload, bytes)
+
+
+@app.on_handshake_failed
+async def refused(address: tuple[str, int], error: naquid.HandshakeFailed) -> None:
+    assert_type(error.code == naquid.Code.SHUTDOWN, bool)
+
+
+@app.rpc("echo")
+def echo(rpc: naquid.Rpc, type: int, payload: bytes) -> bytes:
+    rpc.data = 1
+    rpc.connection.data = {"any": "object"}
+    return payload
+
+
+async def main(conn: naquid.Connection) -> None:
+    assert_type(await conn.migrate(), None)
+    stats = conn.loop_stats()
+    assert_type(stats["handshakes_failed_tls"], int)
+    server = await naquid.serve(app, cert="cert.pem", key="key.pem", sock=3)
+    assert_type(server.port, int)
+
+
+naquid.run(app, "::", 8443, cert="cert.pem", key="key.pem", config=naquid.ServerConfig(), grace=1.0)
+more = naquid.Handlers()
+app.include(more)
+raise naquid.RpcError(b"no", code=-8)
+"""
+WRONG = """
+import naquid
+
+error = naquid.StreamReset("text")
+also = naquid.ConnectionLost("gone", code="3")
+naquid.Handlers().include({})
+"""
+
+
+def checked(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    file = folder / "program.py"
+    file.write_text(program)
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", str(file)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_programs_see_the_types(tmp_path: Path) -> None:
+    """What `mypy --strict` says of a program that uses the errors and the rest: nothing, where it is right."""
+    pytest.importorskip("mypy")
+    done = checked(TYPED, tmp_path)
+    assert (done.returncode, done.stdout) == (0, "")
+    done = checked(WRONG, tmp_path)
+    assert [line.split(": ")[0].rpartition(":")[2] for line in done.stdout.splitlines()] == ["4", "5", "6"]
+
+
+class Number(enum.IntEnum):
+    """A program's own codes."""
+
+    BUSY = 77
+    REFUSED = -9
+
+
+def test_codes_are_plain_numbers() -> None:
+    for error in (
+        naquid.StreamReset(Number.BUSY),
+        naquid.ConnectionLost("gone", code=Number.BUSY),
+        naquid.HandshakeFailed("no", code=Number.BUSY),
+        naquid.ConnectionReset("gone", code=Number.BUSY),
+    ):
+        assert type(error.code) is int
+        assert error.code == 77
+    assert type(naquid.RpcError(b"", Number.REFUSED).code) is int
+    assert type(naquid.StreamRefused("x").code) is int
+    assert naquid.ConnectionLost("gone").code is None
+    makers: list[Any] = [naquid.StreamReset, lambda code: naquid.ConnectionLost("gone", code=code)]
+    for make in (*makers, lambda code: naquid.RpcError(b"", code)):
+        for wrong in ("3", 3.0, True):
+            with pytest.raises(TypeError, match=r"is an int, not (str|float|bool)"):
+                make(wrong)
+
+
+def test_the_codes_of_naquid_are_those_of_the_wire() -> None:
+    page = (ROOT / "docs" / "wire.md").read_text()
+    rows = dict(re.findall(r"^\| (\d) \| (.+?) \|$", page, re.MULTILINE))
+    assert [str(int(code)) for code in naquid.Code] == sorted(rows)
+    known = {name.removeprefix("CODE_"): getattr(_naquid, name) for name in dir(_naquid) if name.startswith("CODE_")}
+    assert known.items() <= {code.name: code.value for code in naquid.Code}.items()

@@ -1,6 +1,6 @@
 """Code of the user's that a method calls closes the engine of the event loop under that method.
 
-A buffer's own code, __float__, an iterator, sys.unraisablehook, a finalizer that the garbage collector runs, another
+A buffer's own code, __float__, an iterator, an on_error handler, a finalizer that the garbage collector runs, another
 thread: the method finds out, and nothing of what is gone is touched.
 """
 

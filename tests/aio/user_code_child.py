@@ -147,11 +147,17 @@ def cases(name: str, w: World) -> Iterator[Case]:
 async def run(bench: Bench, name: str, wanted: int, step: int) -> str | None:
     """Runs the wanted case of the method; its way, None when there is no such case."""
     asked: asyncio.Queue[Any] = asyncio.Queue()
+    hooked = False
     app = naquid.Handlers()
 
     @app.rpc("silent")
     def silent(rpc: naquid.Rpc, type: int, payload: bytes) -> None:
         asked.put_nowait((rpc, rpc.current_msgid, rpc.defer()))
+
+    @app.on_error
+    def failed(error: Exception, info: naquid.ErrorInfo) -> None:
+        if hooked:
+            w.act()
 
     @app.stream("sink")
     async def sink(stream: naquid.Stream) -> None:
@@ -183,8 +189,7 @@ async def run(bench: Bench, name: str, wanted: int, step: int) -> str | None:
 
         await asyncio.sleep(0)  # a new turn of the event loop, which the call begins
         try:
-            if way.startswith("hook"):
-                sys.unraisablehook = lambda report: w.act()
+            hooked = way.startswith("hook")
             if "gc" in way:
                 user_code.at_allocation(step, w.act, call, *args)
             else:
@@ -194,7 +199,7 @@ async def run(bench: Bench, name: str, wanted: int, step: int) -> str | None:
         except TypeError as error:
             raised = repr(error)
         finally:
-            sys.unraisablehook = sys.__unraisablehook__
+            hooked = False
         if name in ("call", "call_many") and result is not None:
             try:
                 later = repr(await asyncio.wait_for(result, 20))

@@ -167,18 +167,19 @@ def test_clients_must_show_their_address(world: Any) -> None:
     assert sum(each["retries_sent"] for each in stats) == 1
 
 
-def test_a_payload_above_the_limit_closes_the_stream(world: Any) -> None:
-    """Better on purpose 4, for RPC: the receiver's limit; the connection and its other streams go on."""
+def test_a_payload_above_the_limit_fails_its_call(world: Any) -> None:
+    """Better on purpose 4, for RPC: the receiver's limit; the stream goes on, and so do the others."""
     world.serve(serve_rpc, nq_svconf_t(idle_timeout=nq_time_sec(20), max_message_size=1000))
     rpc, order = open_rpc(world)
     results: list[Any] = []
     nq_rpc_call(rpc, 1, bytes(1000), lambda r, result, d: results.append(result))
     world.until(lambda: results)
     nq_rpc_call(rpc, 1, bytes(1001), lambda r, result, d: results.append(result))
-    world.until(lambda: len(results) == 2)
-    assert results == [NQ_OK, NQ_EGOAWAY]
+    nq_rpc_call(rpc, 1, b"goes on", lambda r, result, d: results.append(result))
+    world.until(lambda: len(results) == 3)
+    assert results == [NQ_OK, naquid.ETOOBIG, NQ_OK]
     world.settle()
-    assert order == ["rpc close"]
+    assert order == []
 
 
 def test_what_a_client_has_queued_is_sent_before_its_end(world: Any) -> None:
@@ -351,5 +352,5 @@ def test_a_reply_that_is_too_big(small: Any, unraisable: list[Any]) -> None:
         for data in (b"too big", b""):
             nq_rpc_call(stream, kind, data, lambda rpc, result, data: small.note(int(result), len(data)))
     small.until(lambda: len(small.events) == 4)
-    assert small.events == [(NQ_EUSER, 0), (NQ_OK, 1000), (NQ_EUSER, 0), (NQ_EUSER, 1000)]
+    assert small.events == [(naquid.ETOOBIG, 0), (NQ_OK, 1000), (naquid.ETOOBIG, 0), (NQ_EUSER, 1000)]
     assert [type(error) for error in unraisable] == [naquid.MessageTooBig] * 2

@@ -232,7 +232,6 @@ BAD = {
     "too big": b"stream\0" + length(1001),
     "overlong": b"stream\0\x00\x80",
     "endless": b"stream\0" + bytes(6),
-    "rpc too big": b"rpc\0\x05\x01\x00\x01" + length(1001),
     "rpc overlong": b"rpc\0\x05\x01\x00\x01\x00\x80",
     "both sizes of message ID": b"rpc\0\x07\x01\x00\x00\x00\x01\x80",
     "a reserved flag": b"rpc\0\x85\x01\x00\x01\x80",

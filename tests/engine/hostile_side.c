@@ -334,6 +334,7 @@ static void dispatch(hostile_side *x, const nq_event *e) {
   case NQ_EV_SEND_LOST:
   case NQ_EV_DATAGRAM:
   case NQ_EV_PONG:
+  case NQ_EV_HANDSHAKE_FAILED:
   case NQ_EV_ALARM:
   case NQ_EV_TASK:
   case NQ_EV_LOG:

@@ -49,6 +49,7 @@ static void begin(sim_world *f, answers *a, size_t size, uint64_t window) {
   sim_world_open(f, 41);
   if (window)
     f->w.c.limits.stream_window = f->w.c.limits.connection_window = window;
+  f->w.s.holds = f->w.c.holds = 1;
   f->w.s.hook = f->w.c.hook = serve;
   f->w.s.hook_ctx = f->w.c.hook_ctx = a;
   sim_world_connect(f);
@@ -114,6 +115,7 @@ static void test_no_reply_is_refused(void) {
   sim_world_open(&f, 42);
   f.w.s.limits.max_send_queue = NQ_KIB(64);
   sim_world_listen(&f);
+  f.w.s.holds = f.w.c.holds = 1;
   f.w.s.hook = f.w.c.hook = serve;
   f.w.s.hook_ctx = f.w.c.hook_ctx = &a;
   sim_world_connect(&f);

@@ -77,6 +77,9 @@ static void fails(const char *name, int days, int trusted, unsigned alert) {
   CHECK_EQ(f.w.s.count[NQ_EV_CONN_OPEN], 0);
   CHECK_EQ(world_stats(f.w.s.l).connections, 0); /* the alert told the server */
   CHECK_EQ(world_stats(f.w.s.l).handshakes, 0);
+  CHECK_EQ(f.w.s.count[NQ_EV_HANDSHAKE_FAILED], 1);
+  CHECK_EQ(world_stats(f.w.s.l).handshakes_failed_tls, 1);
+  CHECK_EQ(world_stats(f.w.c.l).handshakes_failed_tls, 1);
   sim_world_close(&f);
 }
 

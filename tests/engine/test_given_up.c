@@ -62,10 +62,7 @@ static void broken_reply(const char *reply, size_t n, uint64_t code) {
   sim_world_close(&f);
 }
 
-static void test_broken_replies(void) {
-  broken_reply("\x07\0\0\0\0\1\x80", 7, NQ_CODE_FRAME_ERROR);
-  broken_reply("\x05\0\0\1\x7f\x7f\x7f\x7f\x8f", 9, NQ_CODE_TOO_BIG);
-}
+static void test_broken_replies(void) { broken_reply("\x07\0\0\0\0\1\x80", 7, NQ_CODE_FRAME_ERROR); }
 
 /* A reset by the peer is told as the peer's. */
 static void test_reset_by_the_peer(void) {
@@ -169,6 +166,20 @@ static void test_undelivered_datagram(void) {
   nq_loop_undelivered(f.w.s.l, 0); /* no batch is given: nothing */
   nq_loop_undelivered(f.w.s.l, UINT32_MAX);
   CHECK_EQ(world_stats(f.w.s.l).datagrams_dropped, 1);
+  CHECK_EQ(world_stats(f.w.s.l).datagrams_dropped_memory, 1);
+  nq_loop_drop(f.w.s.l, NQ_DROP_UNHANDLED);
+  nq_loop_drop(f.w.s.l, NQ_DROP_TASKS);
+  nq_loop_drop(f.w.s.l, NQ_DROP_TASKS);
+  CHECK_EQ(world_stats(f.w.s.l).datagrams_dropped_unhandled, 1);
+  CHECK_EQ(world_stats(f.w.s.l).datagrams_dropped_tasks, 2);
+  for (int i = 0; i < 260; i++)
+    CHECK_EQ(nq_conn_send_datagram(f.w.c.l, f.conn, (const uint8_t *)"hello", 5), i >= 256);
+  CHECK_EQ(world_stats(f.w.c.l).datagrams_dropped_queue, 4);
+  CHECK_EQ(nq_conn_close(f.w.c.l, f.conn, 0, "", 0, 1), 0);
+  side_tick(&f.w.c, 0);
+  CHECK_EQ(world_stats(f.w.c.l).datagrams_dropped_queue, 4);
+  CHECK_EQ(world_stats(f.w.c.l).datagrams_dropped, 4 + world_stats(f.w.c.l).datagrams_dropped_unsent);
+  CHECK_EQ(world_stats(f.w.s.l).datagrams_dropped, 4);
   sim_world_close(&f);
 }
 

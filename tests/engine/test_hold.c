@@ -63,6 +63,7 @@ static void begin_with(fixture *t, uint64_t stream_window, uint64_t connection_w
     sim_world_listen(&t->f);
   }
   sim_world_connect(&t->f);
+  t->f.w.s.holds = t->f.w.c.holds = 1;
   t->f.w.s.hook = t->f.w.c.hook = watch;
   t->f.w.s.hook_ctx = &t->s;
   t->f.w.c.hook_ctx = &t->c;
@@ -179,6 +180,34 @@ static void test_a_window(void) {
   CHECK(world_until(&t.f.w, &t.s.n, 40, 5000));
   world_run(&t.f.w, 50);
   CHECK_EQ(nq_stream_queued(t.f.w.c.l, t.rpc), 0);
+  sim_world_close(&t.f);
+}
+
+/* Replies pass more requests than a window takes: a stream that waits for them goes on reading. */
+static void test_replies_behind_more_than_a_window(void) {
+  static uint8_t p[100000];
+  fixture t;
+  begin_with(&t, NQ_STREAM_WINDOW, NQ_MIB(8));
+  t.s.answer = 0;
+  hold(&t, 1);
+  for (int i = 0; i < 40; i++) /* 4 MB */
+    CHECK(nq_rpc_notify(t.f.w.c.l, t.rpc, 1, p, sizeof p) >= 0);
+  world_run(&t.f.w, 100);
+  CHECK(nq_stream_queued(t.f.w.c.l, t.rpc) > 30 * sizeof p);
+  CHECK(nq_rpc_call(t.f.w.s.l, t.f.w.s.stream, 1, (const uint8_t *)"back", 4, NQ_SEC(50), &t, NULL) >= 0);
+  CHECK(world_until(&t.f.w, &t.s.replies, 1, 2000));
+  CHECK_EQ(t.f.w.s.timeouts, 0);
+  CHECK_EQ(t.s.n, 0);
+  for (int i = 0; i < 200; i++) /* above the bound the peer waits again: nothing is read without end */
+    CHECK(nq_rpc_notify(t.f.w.c.l, t.rpc, 1, p, sizeof p) >= 0);
+  CHECK(nq_rpc_call(t.f.w.s.l, t.f.w.s.stream, 1, (const uint8_t *)"back", 4, NQ_SEC(5), &t, NULL) >= 0);
+  world_run(&t.f.w, 1000);
+  CHECK_EQ(t.s.replies, 1);
+  CHECK(nq_stream_queued(t.f.w.c.l, t.rpc) > 200 * sizeof p - NQ_MIB(8));
+  hold(&t, 0);
+  CHECK(world_until(&t.f.w, &t.s.n, 240, 5000));
+  CHECK(world_until(&t.f.w, &t.s.replies, 2, 1000));
+  CHECK_EQ(nq_stream_get(&t.f.w.s.l->hub, t.f.w.s.stream)->c->kept, 0);
   sim_world_close(&t.f);
 }
 
@@ -317,6 +346,7 @@ int main(void) {
   RUN(test_replies_pass);
   RUN(test_the_rest_of_the_batch);
   RUN(test_a_window);
+  RUN(test_replies_behind_more_than_a_window);
   RUN(test_ends_while_held);
   RUN(test_new_streams);
   RUN(test_no_busy_loop);

@@ -42,6 +42,7 @@ static void *test_realloc(void *old, size_t n) { return refused() ? NULL : reall
 #define grow calls_grow
 #define append kept_append
 #include "app/calls.c"
+#include "app/cancel.c"
 #include "app/kept.c"
 #include "app/nq1.c"
 #include "app/record.c"

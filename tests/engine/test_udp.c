@@ -61,6 +61,86 @@ static void test_v6only(void) {
   close_both(six, four);
 }
 
+/* A socket of somebody else's: a duplicate of it is used, and what it has that we need not is left alone. */
+static void given(void) {
+  nq_backend_options o = options("127.0.0.1");
+  int fd = socket(AF_INET, SOCK_DGRAM, 0);
+  REQUIRE(fd >= 0);
+  o.has_socket = 1;
+  o.socket = fd;
+  o.local = addr("192.0.2.1", 1); /* of no account */
+  nq_io *a = open_on("127.0.0.1"), *b = NULL;
+  CHECK_EQ(used()->backend->open(&b, used()->shared, &o), -EDESTADDRREQ);
+  nq_addr own = addr("127.0.0.1", 0);
+  REQUIRE(!bind(fd, &own.sa, own.len));
+  b = open_with(o);
+  CHECK(b->fd != fd);
+  CHECK(fcntl(b->fd, F_GETFD) & FD_CLOEXEC);
+  CHECK(nq_addr_port(&b->local) != 0);
+  push(a, b, 0, 8, 100, 100);
+  flush(a);
+  expect(b, a, 0, 8, 100, 100);
+  push(b, a, 0, 8, 100, 100);
+  flush(b);
+  expect(a, b, 0, 8, 100, 100);
+  b->ops->close(b);
+  CHECK(fcntl(fd, F_GETFD) >= 0); /* the caller's own is open still */
+  REQUIRE(!connect(fd, &a->local.sa, a->local.len));
+  CHECK_EQ(used()->backend->open(&b, used()->shared, &o), -EISCONN);
+  close(fd);
+  CHECK_EQ(used()->backend->open(&b, used()->shared, &o), -EBADF);
+  o.socket = socket(AF_INET, SOCK_STREAM, 0);
+  CHECK_EQ(used()->backend->open(&b, used()->shared, &o), -EPROTOTYPE);
+  close(o.socket);
+  o.socket = socket(AF_UNIX, SOCK_DGRAM, 0);
+  CHECK_EQ(used()->backend->open(&b, used()->shared, &o), -EAFNOSUPPORT);
+  close(o.socket);
+  a->ops->close(a);
+}
+
+static void test_given(void) {
+  given();
+  use_portable = 1;
+  given();
+  use_portable = 0;
+}
+
+/* What the kernel drops as the receive buffer is full: it says so beside the next datagram that fits. */
+static void overflows(void) {
+#ifdef SO_RXQ_OVFL
+  nq_backend_options o = options("127.0.0.1");
+  o.buffer_size = 1; /* as small as it gets */
+  o.no_gro = 1;
+  nq_io *a = open_on("127.0.0.1"), *b = open_with(o);
+  const nq_datagram *v;
+  uint32_t got = 0;
+  for (int i = 0; i < 100; i++) {
+    push(a, b, 0, 1, 1000, 1000);
+    flush(a);
+  }
+  for (int n; (n = b->ops->recv(b, &v)) > 0;)
+    got += (uint32_t)n;
+  CHECK(got > 0 && got < 100);
+  CHECK_EQ(b->stats.rx_kernel_dropped, 0); /* those came before the first loss */
+  push(a, b, 0, 1, 1000, 1000);
+  flush(a);
+  expect(b, a, 0, 1, 1000, 1000);
+  CHECK_EQ(b->stats.rx_kernel_dropped, 100 - got);
+  push(a, b, 0, 1, 1000, 1000);
+  flush(a);
+  expect(b, a, 0, 1, 1000, 1000);
+  CHECK_EQ(b->stats.rx_kernel_dropped, 100 - got); /* once each */
+  close_both(a, b);
+#endif
+}
+
+static void test_overflows(void) {
+  overflows();
+  use_portable = 1;
+  overflows();
+  use_portable = 0;
+}
+
 /* The same datagrams by every path */
 
 static void trains(const char *host, nq_backend_options o) {
@@ -434,6 +514,8 @@ int main(void) {
   start_backends();
   RUN(test_open);
   RUN(test_v6only);
+  RUN(test_given);
+  RUN(test_overflows);
   RUN(test_trains);
   RUN(test_many);
   RUN(test_few_at_a_time);

@@ -129,7 +129,9 @@ void side_tick(side *x, int64_t wait) {
     if (timed)
       nq_loop_time(x->l, &e);
     void *user;
-    if ((e.kind == NQ_EV_RPC_REQUEST || e.kind == NQ_EV_RPC_NOTIFY || e.kind == NQ_EV_STREAM_FIN) &&
+    if (x->holds &&
+        (e.kind == NQ_EV_RPC_REQUEST || e.kind == NQ_EV_RPC_NOTIFY || e.kind == NQ_EV_RPC_CANCEL ||
+         e.kind == NQ_EV_STREAM_FIN) &&
         !nq_rpc_deliver(x->l, &e, &user) && nq_stream_alive(x->l, e.handle))
       continue;
     dispatch(x, &e);

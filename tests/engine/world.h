@@ -12,6 +12,7 @@ typedef struct side {
   nq_loop *l;
   uint32_t ep;
   int server, echo; /* echo: requests are answered, records, bytes and datagrams sent back */
+  int holds; /* connections may be held: every event asks whether it is to be delivered, as the binding does */
   nq_hdmap *map;
   nq_limits limits;
   uint32_t count[64];      /* events by kind */

@@ -5,7 +5,7 @@
 
 void nq_calls_init(nq_calls *c, uint64_t timeout, uint32_t timer_kind) {
   memset(c, 0, sizeof *c);
-  c->max_id = UINT32_MAX;
+  c->max_id = NQ_CALLS_MAX_ID;
   c->timeout = timeout ? timeout : NQ_SEC(30);
   nq_timer_init(&c->timer, timer_kind);
 }

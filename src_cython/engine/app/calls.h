@@ -6,6 +6,8 @@
 #include "base/timer.h"
 #include "engine.h"
 
+#define NQ_CALLS_MAX_ID (UINT32_MAX - 1) /* the one above it tells of calls that were given up (app/wire.h) */
+
 typedef struct nq_call {
   uint32_t msgid; /* 0: empty slot */
   uint64_t deadline;

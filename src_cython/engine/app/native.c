@@ -68,6 +68,8 @@ static const naquid_handler *handler_of(nq_hub *hub, const nq_event *e) {
 static int result_of(const nq_event *e) {
   if (!(e->flags & NQ_EVF_LOCAL))
     return e->type;
+  if (e->code == NQ_CALL_TOOBIG)
+    return NQ_RPC_TOOBIG;
   return e->code == NQ_CALL_TIMEOUT ? -2 : -5; /* the original's NQ_ETIMEOUT and NQ_EGOAWAY */
 }
 

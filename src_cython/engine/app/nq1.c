@@ -4,12 +4,16 @@
 #include <string.h>
 
 #include "app/assembly.h"
+#include "app/cancel.h"
 #include "app/hdmap.h"
 #include "app/kept.h"
 #include "app/report.h"
 #include "app/rpc_end.h"
+#include "quic/hold.h"
 #include "quic/stream_in.h"
 #include "quic/stream_out.h"
+
+#define NQ_REFUSALS 4 /* times the mark of replies: above it a peer that sends what is too large is given up */
 
 static int make_rpc(nq_stream *s, uint64_t timeout) {
   if (nq_timers_keep(&s->c->hub->timers))
@@ -67,7 +71,7 @@ static size_t resolve(nq_stream *s, const uint8_t *p, size_t n) {
   return (size_t)len - had;
 }
 
-static void emit(nq_stream *s, const nq_frame *f, const uint8_t *data) {
+static inline void emit(nq_stream *s, const nq_frame *f, const uint8_t *data) {
   nq_hub *hub = s->c->hub;
   if (nq1(s)->kind == NQ_KIND_RECORD) {
     nq_event *e = nq_events_push(&hub->batch, NQ_EV_STREAM_RECORD, s->h);
@@ -83,8 +87,11 @@ static void emit(nq_stream *s, const nq_frame *f, const uint8_t *data) {
       hub->batch.oom = 1;
       return;
     }
-    if (!nq_calls_take(&nq1(s)->calls, f->msgid, &user))
+    if (!nq_calls_take(&nq1(s)->calls, f->msgid, &user)) {
+      if (f->msgid == NQ_WIRE_CANCEL_ID && f->type == NQ_WIRE_CANCEL_TYPE)
+        nq_cancel_came(s, data, f->length);
       return; /* late, or an answer to nothing */
+    }
     hub->calls--;
     s->c->calls--;
   }
@@ -108,12 +115,60 @@ static int had_share(const nq_stream *s, const nq_frame *f) {
   return nq_turn_take(&s->c->turn, s->c->hub);
 }
 
-/* A header is known: 0 when its message may come. */
-static int admit(nq_stream *s, const nq_frame *f) {
-  if (f->length <= s->c->limits.max_message_size)
-    return 0;
-  nq_stream_refuse(s, NQ_CODE_TOO_BIG);
-  return -1;
+/* As emit, for what is rare: of the many messages of a chunk each is given in place. */
+static __attribute__((noinline)) void emit_one(nq_stream *s, const nq_frame *f, const uint8_t *data) {
+  emit(s, f, data);
+}
+
+/* A header is known: whether its message may not come. */
+static inline int is_too_big(const nq_stream *s, const nq_frame *f) {
+  return f->length > s->c->limits.max_message_size;
+}
+
+/* To a request whose payload this side does not take; the handlers never see it. */
+static void reply_too_big(nq_stream *s, uint32_t msgid) {
+  uint8_t head[NQ_WIRE_RPC_MAX];
+  size_t n = nq_wire_rpc_put(head, NQ_RPC_TOOBIG, msgid, 0);
+  if (s->fin_wanted || s->write_reset || s->reset_wanted)
+    return;
+  if (nq_stream_put(s, head, n, NULL, 0) >= 0)
+    nq_hold_replied(s, n);
+}
+
+/* Records are part of an order, so their stream ends. Of RPC one message does without the others: who waits for an
+ * answer to it is told, its bytes are dropped as they come, and the stream lives on. */
+static void drop_too_big(nq_stream *s, const nq_frame *f) {
+  nq_hub *hub = s->c->hub;
+  void *user;
+  if (nq1(s)->kind != NQ_KIND_RPC || s->c->replies > NQ_REFUSALS * s->c->replies_most) {
+    nq_stream_refuse(s, NQ_CODE_TOO_BIG);
+    return;
+  }
+  if (f->kind == NQ_FRAME_REPLY && !nq_events_room(&hub->batch, 1)) { /* the call stays, as in emit */
+    hub->batch.oom = 1;
+    return;
+  }
+  nq1(s)->dropping = f->length;
+  hub->stats.too_big++;
+  if (f->kind == NQ_FRAME_REQUEST) {
+    reply_too_big(s, f->msgid);
+  } else if (f->kind == NQ_FRAME_REPLY && nq_calls_take(&nq1(s)->calls, f->msgid, &user)) {
+    hub->calls--;
+    s->c->calls--;
+    nq_event *e = nq_events_push(&hub->batch, NQ_EV_RPC_REPLY, s->h);
+    e->flags = NQ_EVF_LOCAL;
+    e->msgid = f->msgid;
+    e->user = user;
+    e->code = NQ_CALL_TOOBIG;
+  }
+}
+
+/* Returns how many of the bytes belong to such a message. */
+static size_t drop(nq_stream *s, size_t n) {
+  uint32_t left = nq1(s)->dropping;
+  size_t gone = n < left ? n : left;
+  nq1(s)->dropping -= (uint32_t)gone;
+  return gone;
 }
 
 static int collect(nq_stream *s, const uint8_t *p, size_t n) {
@@ -160,9 +215,11 @@ static size_t assemble(nq_stream *s, const uint8_t *p, size_t n) {
       nq_stream_refuse(s, NQ_CODE_FRAME_ERROR);
       return n;
     }
-    if (admit(s, &nq1(s)->frame))
-      return n;
     used = (size_t)hs - had;
+    if (is_too_big(s, &nq1(s)->frame)) {
+      drop_too_big(s, &nq1(s)->frame);
+      return used;
+    }
     nq1(s)->assembling = 1;
   }
   size_t have = nq_bytes_size(&nq1(s)->in), want = nq1(s)->frame.length - have, left = n - used;
@@ -190,7 +247,7 @@ static size_t assemble(nq_stream *s, const uint8_t *p, size_t n) {
     return used + want;
   }
   had_share(s, &nq1(s)->frame); /* it is whole: it goes in any case */
-  emit(s, &nq1(s)->frame, data);
+  emit_one(s, &nq1(s)->frame, data);
   return used + want;
 }
 
@@ -210,10 +267,14 @@ static void nq1_go_on(nq_stream *s) {
       nq_stream_schedule(s);
       return;
     }
+    if (nq_kept_is_cancelled(s, &f)) {
+      nq_kept_delivered(s, n);
+      continue;
+    }
     const uint8_t *data = f.length ? nq_report_keep(s, payload, f.length) : payload;
     if (!data)
       return;
-    emit(s, &f, data);
+    emit_one(s, &f, data);
     nq_kept_delivered(s, n);
   }
   if (s->c->hold || s->discard)
@@ -231,6 +292,11 @@ static size_t frames(nq_stream *s, const uint8_t *p, size_t n) {
     p += used;
     n -= used;
   }
+  if (nq1(s)->dropping) {
+    size_t gone = drop(s, n);
+    p += gone;
+    n -= gone;
+  }
   while (n && !s->discard) {
     nq_frame f;
     int hs = header(s, p, n, &f);
@@ -243,8 +309,13 @@ static size_t frames(nq_stream *s, const uint8_t *p, size_t n) {
         nq_stream_refuse(s, NQ_CODE_OVERLOAD);
       return all;
     }
-    if (admit(s, &f))
-      return all;
+    if (is_too_big(s, &f)) {
+      drop_too_big(s, &f);
+      size_t gone = (size_t)hs + drop(s, n - (size_t)hs);
+      p += gone;
+      n -= gone;
+      continue;
+    }
     int keep = nq_kept_needed(s, &f) || is_too_many(s, &f);
     if (!keep && had_share(s, &f))
       return (size_t)(p - begin);
@@ -289,7 +360,7 @@ static void nq1_fin(nq_stream *s) {
     }
     accept_as(s, h); /* an empty stream is a stream */
   }
-  if (nq1(s)->assembling || nq_bytes_size(&nq1(s)->in)) {
+  if (nq1(s)->assembling || nq1(s)->dropping || nq_bytes_size(&nq1(s)->in)) {
     nq_stream_refuse(s, NQ_CODE_FRAME_ERROR); /* ended in the middle of a message */
     return;
   }
@@ -333,6 +404,7 @@ static void nq1_discard(nq_stream *s) {
 static void nq1_close(nq_stream *s, uint64_t code) {
   forget_assembly(s);
   nq_kept_end(s);
+  nq_cancel_forget(s);
   nq_report_closed(s, code);
   nq_rpc_end_calls(s); /* after the close, as in the original library */
 }
@@ -342,6 +414,7 @@ static uint64_t nq1_close_events(const nq_stream *s) { return 1 + (uint64_t)nq1(
 static void nq1_free(nq_stream *s) {
   nq_hub *hub = s->c->hub;
   nq_bytes_free(&nq1(s)->in);
+  nq_bytes_free(&nq1(s)->cancels);
   nq_kept_free(s);
   if (!nq1(s)->calls.owner)
     return;
@@ -407,4 +480,5 @@ const nq_app nq_app_nq1 = {
     .free = nq1_free,
     .prefetch = nq1_prefetch,
     .datagram = nq_report_datagram,
+    .fill = nq_cancel_fill,
 };

@@ -1,7 +1,7 @@
 /* nq1.h: the protocol nq/1: a name at the start of a stream says what it is for, and what it consists of: bare bytes,
  * records, or the frames of RPC (docs/wire.md). nq1.c: bytes to events; record.c: bytes and records out; rpc.c: calls
  * out; rpc_end.c: calls without a reply;
- * kept.c: requests that wait while their connection is held. */
+ * kept.c: requests that wait while their connection is held; cancel.c: calls that were given up. */
 #ifndef NQ_NQ1_H
 #define NQ_NQ1_H
 
@@ -24,7 +24,10 @@ typedef struct nq_nq1 {
   uint8_t kind;            /* nq_stream_kind; 0: the name has not arrived */
   uint8_t assembling;      /* frame is valid, `in` collects its payload */
   uint8_t promised;        /* the memory of that message: see assembly.h */
+  uint32_t dropping;       /* bytes to come of a message that is too large: nobody gets them */
   uint8_t stop_late;       /* the peer wants no more of it, and its name has not arrived */
+  nq_bytes cancels;        /* IDs of calls that were given up, for the next packets */
+  nq_stream *cancels_next, *cancels_prev; /* in c->fillers, if there are any */
 } nq_nq1;
 
 /* Of a stream that speaks nq/1. */

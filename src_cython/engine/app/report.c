@@ -52,7 +52,7 @@ void nq_report_datagram(nq_conn *c, const uint8_t *data, size_t len) {
   nq_hub *hub = c->hub;
   uint8_t *copy = nq_arena_alloc(&hub->batch.arena, len ? len : 1);
   if (!copy) { /* unreliable by definition */
-    hub->stats.datagrams_dropped++;
+    hub->stats.datagrams_dropped_memory++;
     return;
   }
   if (len)

@@ -1,5 +1,7 @@
 /* rpc.c: the part of engine.h on RPC: calls, notifications and replies on their way out. A reply that comes
  * is matched to its call in nq1.c, by calls.c; calls that get none end in rpc_end.c. */
+#include "app/cancel.h"
+#include "app/kept.h"
 #include "app/nq1.h"
 #include "quic/hold.h"
 #include "quic/stream_out.h"
@@ -65,6 +67,8 @@ static inline int call(nq_stream *s, int16_t type, const uint8_t *data, size_t l
   }
   s->c->hub->calls++;
   s->c->calls++;
+  if (s->keeps)
+    nq_kept_lend(s);
   *msgid = id;
   return rv;
 }
@@ -122,7 +126,7 @@ int nq_rpc_max_msgid(nq_loop *l, nq_handle h, uint32_t max) {
     return NQ_ERR_STATE;
   if (!max)
     return NQ_ERR_ARG;
-  nq1(s)->calls.max_id = max;
+  nq1(s)->calls.max_id = max < NQ_CALLS_MAX_ID ? max : NQ_CALLS_MAX_ID;
   return NQ_DONE;
 }
 
@@ -148,6 +152,7 @@ void *nq_rpc_cancel(nq_loop *l, nq_handle h, uint32_t msgid) {
   if (s && is_rpc(s) && nq_calls_take(&nq1(s)->calls, msgid, &user)) {
     s->c->hub->calls--;
     s->c->calls--;
+    nq_cancel_add(s, msgid);
   }
   return user;
 }

@@ -1,6 +1,7 @@
 /* rpc_end.c: see rpc_end.h. */
 #include "app/rpc_end.h"
 
+#include "app/cancel.h"
 #include "app/nq1.h"
 
 void nq_rpc_end_calls(nq_stream *s) {
@@ -36,6 +37,7 @@ void nq_rpc_on_timer(nq_stream *s) {
     e->msgid = id;
     e->user = user;
     e->code = NQ_CALL_TIMEOUT;
+    nq_cancel_add(s, id);
     hub->calls--;
     s->c->calls--;
   }

@@ -62,6 +62,11 @@ static inline size_t nq_wire_rpc_put(uint8_t *p, int16_t type, uint32_t msgid, u
   return NQ_WIRE_SHORT;
 }
 
+/* An extension: a reply that answers nothing, for no call has this message ID. Its payload is the IDs of calls that its
+ * sender has given up, of 4 bytes each. */
+#define NQ_WIRE_CANCEL_ID UINT32_MAX
+#define NQ_WIRE_CANCEL_TYPE (-32768)
+
 /* Protocol name and its NUL at the start of a stream. Returns name length + 1 (2..256), NQ_WIRE_MORE, or
  * NQ_WIRE_ERROR when it is empty or longer than 255. */
 int nq_wire_name_get(const uint8_t *p, size_t n);

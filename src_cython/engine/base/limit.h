@@ -20,7 +20,8 @@
     "silence after which a connection is dropped "                                                                     \
     "(RFC 9000 10.1; the smaller of both sides); 0 never")                                                             \
   X(keep_alive, 0, 0, NQ_SEC(86400), "ns", "send a PING after this much silence; 0 never")                             \
-  X(max_message_size, NQ_MIB(16), 1, 0xffffffffu, "bytes", "one record or RPC payload; larger ones close the stream")  \
+  X(max_message_size, NQ_MIB(16), 1, 0xffffffffu, "bytes",                                                             \
+    "one record or RPC payload; a larger record closes its stream, a larger message of RPC is dropped")                \
   X(max_assembly, NQ_MIB(64), NQ_KIB(64), NQ_MIB(65536), "bytes",                                                      \
     "incomplete messages of a connection; above it streams wait for each other, at twice as much one is closed")       \
   X(stream_window, NQ_MIB(16), 1024, NQ_MIB(1024), "bytes", "what the receive window of one stream may grow to")       \

@@ -63,8 +63,10 @@ typedef enum nq_event_kind {
   NQ_EV_STREAM_RECORD, /* one record */
   NQ_EV_RPC_REQUEST, /* type, msgid, data */
   NQ_EV_RPC_NOTIFY, /* type, data */
-  NQ_EV_RPC_REPLY, /* type = result, msgid, data, user = the call's user. flags: NQ_EVF_LOCAL: no reply came, code
-                      = NQ_CALL_TIMEOUT or NQ_CALL_GONE. Exactly one for every call that was not cancelled */
+  NQ_EV_RPC_REPLY, /* type = result, msgid, data, user = the call's user. flags: NQ_EVF_LOCAL: there is no reply, code
+                      = NQ_CALL_*. Exactly one for every call that was not cancelled */
+  NQ_EV_RPC_CANCEL, /* msgid: the peer has given that call up, and waits for no reply to it; of any number, also one
+                       that was answered already. A request that was held back is not delivered then */
   NQ_EV_STREAM_FIN, /* the peer finished sending (all data was delivered) */
   NQ_EV_STREAM_RESET, /* the peer reset its sending side: code. flags NQ_EVF_LOCAL: this side gave the stream up, both
                          directions, with this code, for what came is no message, is too large, or could not be kept.
@@ -84,6 +86,9 @@ typedef enum nq_event_kind {
   NQ_EV_RETURNED, /* nq_loop_returned has something: ask until it says NULL */
   NQ_EV_DATAGRAM, /* handle = connection, data */
   NQ_EV_PONG, /* handle = connection; an answer to nq_conn_ping. value = round trip, ns */
+  NQ_EV_HANDSHAKE_FAILED, /* a server's: a client began to connect, and no connection came about; there is no handle of
+                             it any more. user = that of the endpoint. why, code, flags as of CONN_CLOSE. data = the
+                             client's nq_addr, then the reason text */
   NQ_EV_ALARM, /* handle = alarm, user. One shot: nq_alarm_set arms it again */
   NQ_EV_TASK, /* posted by nq_loop_post (NQ_POST_TASK); handle (0 or alive), user */
   NQ_EV_LOG /* type = level ('D','I','W','E'), data = text, then key=value pairs in JSON after a NUL */
@@ -103,8 +108,13 @@ enum {
   NQ_EVF_DELIVERED = 64
 };
 
-/* code of a local RPC_REPLY: the deadline of the call passed; or its stream or connection ended first. */
-enum { NQ_CALL_TIMEOUT = 1, NQ_CALL_GONE = 2 };
+/* code of a local RPC_REPLY: the deadline of the call passed; its stream or connection ended first; its reply came, and
+ * is above this side's max_message_size. */
+enum { NQ_CALL_TIMEOUT = 1, NQ_CALL_GONE = 2, NQ_CALL_TOOBIG = 3 };
+
+/* The result of a reply to a request that was above the max_message_size of the side that got it; or that stands for a
+ * reply which was above that of its sender. */
+enum { NQ_RPC_TOOBIG = -8 };
 
 /* why of NQ_EV_CONN_CLOSE */
 enum {
@@ -230,8 +240,21 @@ typedef struct nq_loop_stats {
    * resets and Version Negotiation packets sent; datagrams handed to another loop of the group. */
   uint64_t accepted, refused, retries_sent, resets_sent, version_negotiations, forwarded;
   uint64_t handshakes; /* completed */
+  /* Handshakes that were begun and not completed, in both roles: by a TLS alert, for want of an answer in time, by an
+   * error of the protocol, closed in between, for want of something of this system. Not those that this side gave up.
+   */
+  uint64_t handshakes_failed_tls, handshakes_failed_timeout, handshakes_failed_protocol, handshakes_failed_closed,
+      handshakes_failed_system;
   uint64_t lost_packets; /* of connections that have ended */
-  uint64_t datagrams_dropped; /* that came, and that there was no memory to deliver */
+  uint64_t too_big; /* requests, notifications and replies that came, were above max_message_size, and were dropped */
+  uint64_t datagrams_dropped; /* DATAGRAM frames that were not delivered: the sum of the next ones */
+  /* Of those that came: there was no memory; no handler; its tasks were as many as may run. Of those to be sent: the
+   * oldest, as datagram_queue was full; when the path carried them no longer, or their connection had ended. */
+  uint64_t datagrams_dropped_memory, datagrams_dropped_unhandled, datagrams_dropped_tasks, datagrams_dropped_queue,
+      datagrams_dropped_unsent;
+  /* UDP datagrams that the kernel dropped as the socket's receive buffer was full (Linux). Known with the next one that
+   * is received. */
+  uint64_t rx_kernel_dropped;
   uint64_t
       unreachable; /* datagrams of which the system, or a host on the way by ICMP, said that they do not get through */
   uint64_t mtu_fallbacks; /* paths that carried large packets no longer (RFC 8899 4.3) */
@@ -241,6 +264,10 @@ typedef struct nq_loop_stats {
 } nq_loop_stats;
 /* Fills *s. Packets lost on connections that are open are in nq_conn_info, and are added here when they end. */
 void nq_loop_get_stats(const nq_loop *l, nq_loop_stats *s);
+/* Why the caller does not deliver a datagram. */
+typedef enum nq_drop { NQ_DROP_UNHANDLED = 1, NQ_DROP_TASKS } nq_drop;
+/* Counts a datagram whose event the caller drops. */
+void nq_loop_drop(nq_loop *l, nq_drop why);
 
 /* ---- handler maps: stream name to kind. Reference counted; filled before use, read without locks ---- */
 typedef enum nq_stream_kind { NQ_KIND_RAW = 1, NQ_KIND_RECORD, NQ_KIND_RPC } nq_stream_kind;
@@ -298,9 +325,13 @@ typedef struct nq_endpoint_options {
   /* Bytes of secret, of any number. */
   size_t secret_len;
   int always_retry; /* every client must validate its address first */
+  /* Whether `socket` is the descriptor of a UDP socket that is bound already, and not connected. A duplicate of it is
+   * used instead of opening one; local and reuseport do not count then. The caller keeps its own. */
+  int has_socket, socket;
 } nq_endpoint_options;
 
-/* Opens and binds; *id names the endpoint. NQ_ERR_SYS: nq_loop_errno (EADDRINUSE, ...). */
+/* Opens and binds; *id names the endpoint. NQ_ERR_SYS: nq_loop_errno (EADDRINUSE, ...; of a socket that was given:
+ * EPROTOTYPE, EAFNOSUPPORT, EDESTADDRREQ when it is not bound, EISCONN, EOPNOTSUPP where there are no descriptors). */
 int nq_endpoint_open(nq_loop *l, const nq_endpoint_options *o, uint32_t *id);
 /* The same over a given nq_io (taken over). For tests and other transports. */
 int nq_endpoint_attach(nq_loop *l, nq_io *io, const nq_endpoint_options *o, uint32_t *id);
@@ -514,17 +545,19 @@ typedef struct nq_payload {
  * error, which is that of the next. */
 int nq_rpc_call_row(nq_loop *l, nq_handle s, int16_t type, const nq_payload *v, uint32_t n, uint64_t timeout,
                     void *user, uint32_t *msgid, uint32_t *made);
-/* Message IDs of this side's calls are 1 to max and then 1 again; without it max is UINT32_MAX. NQ_ERR_ARG: 0. */
+/* Message IDs of this side's calls are 1 to max and then 1 again; max is UINT32_MAX - 1 without it, and at most.
+ * NQ_ERR_ARG: 0. */
 int nq_rpc_max_msgid(nq_loop *l, nq_handle s, uint32_t max);
 /* The next call gets the ID after this one: for a stream that stands for another. */
 int nq_rpc_last_msgid(nq_loop *l, nq_handle s, uint32_t last);
 /* The user of the call that waits under this ID, whatever number it is; NULL: there is none. */
 void *nq_rpc_pending(const nq_loop *l, nq_handle s, uint32_t msgid);
-/* Forgets a call: no event for it any more. Returns its user, or NULL. */
+/* Forgets a call: no event for it any more, and the peer is told with the next packets (NQ_EV_RPC_CANCEL there), as it
+ * is of calls that get no reply in time. Returns its user, or NULL. */
 void *nq_rpc_cancel(nq_loop *l, nq_handle s, uint32_t msgid);
-/* Before an RPC_REQUEST, an RPC_NOTIFY or a STREAM_FIN of the batch is dispatched: 1: now, and *user is that of its
- * stream; 0: not now, for the connection has been held since the poll: the event comes again, in its turn; or the
- * stream is gone. */
+/* Before an RPC_REQUEST, an RPC_NOTIFY, an RPC_CANCEL or a STREAM_FIN of the batch is dispatched: 1: now, and *user is
+ * that of its stream; 0: not now, for the connection has been held since the poll: the event comes again, in its turn;
+ * or the stream is gone. */
 int nq_rpc_deliver(nq_loop *l, const nq_event *e, void **user);
 /* Queues a notification, which nothing answers. type is above 0. Returns as nq_stream_send. */
 int nq_rpc_notify(nq_loop *l, nq_handle s, int16_t type, const uint8_t *data, size_t len);

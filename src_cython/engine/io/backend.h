@@ -13,6 +13,8 @@ typedef struct nq_backend_options {
   int no_gro;           /* Never receive several packets as one train (UDP_GRO). */
   int no_ecn;           /* Neither read nor write the ECN bits. */
   int reuseport;        /* Join the group of sockets that are bound to this port. */
+  int has_socket;       /* A duplicate of `socket`, which is bound already, is used instead of opening one. */
+  int socket;           /* That descriptor. It stays the caller's. */
   int v6only;           /* An IPv6 wildcard refuses IPv4-mapped addresses. */
   uint32_t buffer_size; /* The bytes to ask for, for the receive and for the send buffer each; 0: 16 MiB. */
 } nq_backend_options;

@@ -26,6 +26,7 @@ typedef struct nq_io_stats {
   uint64_t rx_bytes;     /* Their bytes. */
   uint64_t rx_truncated; /* Messages that were longer than the room for them, and were dropped. */
   uint64_t rx_errors;    /* Calls that failed, and datagrams that were lost while receiving. */
+  uint64_t rx_kernel_dropped; /* Datagrams that the kernel dropped before, as far as it said. */
   uint64_t tx_calls;     /* System calls that sent. */
   uint64_t tx_messages;  /* Messages that left; a GSO train is one. */
   uint64_t tx_datagrams; /* Datagrams that left. */

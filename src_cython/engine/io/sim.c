@@ -444,6 +444,8 @@ static int open_socket(nq_io **out, void *shared, const nq_backend_options *o) {
   nq_sim_host *h = shared;
   const nq_addr *local = &o->local;
   nq_addr at = *local;
+  if (o->has_socket)
+    return -EOPNOTSUPP;
   if (!reachable(h, local))
     return -EADDRNOTAVAIL;
   for (int tries = 0; !nq_addr_port(local) && (!tries || in_use(h, &at)); tries++) {

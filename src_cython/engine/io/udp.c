@@ -19,7 +19,7 @@ static int receive(nq_io *io, const nq_datagram **out) {
     struct iovec iov = {rx->data[i], NQ_UDP_RX_SIZE};
     struct msghdr m = {.msg_name = &rx->remote[i].sa, .msg_namelen = sizeof rx->remote[i].in6, .msg_iov = &iov};
     m.msg_iovlen = 1;
-    if (io->caps.pktinfo) {
+    if (io->caps.pktinfo || u->overflow) {
       m.msg_control = rx->control[i];
       m.msg_controllen = NQ_UDP_RX_CONTROL;
     }
@@ -38,7 +38,8 @@ static int receive(nq_io *io, const nq_datagram **out) {
       io->stats.rx_truncated++;
     } else {
       for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c))
-        nq_udp_get_pktinfo(u, c, &rx->local[i]);
+        if (!nq_udp_get_dropped(u, c))
+          nq_udp_get_pktinfo(u, c, &rx->local[i]);
       count = nq_udp_deliver(u, count, i, (uint32_t)n, 0, 0);
     }
     i++;

@@ -116,6 +116,24 @@ int nq_udp_get_pktinfo(const nq_udp *u, struct cmsghdr *c, nq_addr *local) {
   return 0;
 }
 
+int nq_udp_get_dropped(nq_udp *u, struct cmsghdr *c) {
+#ifdef SO_RXQ_OVFL
+  if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL) {
+    uint32_t dropped;
+    memcpy(&dropped, CMSG_DATA(c), sizeof dropped);
+    if ((int32_t)(dropped - u->dropped) > 0) { /* as several threads may have queued them, an older one may follow */
+      u->io.stats.rx_kernel_dropped += dropped - u->dropped;
+      u->dropped = dropped;
+    }
+    return 1;
+  }
+#else
+  (void)u;
+  (void)c;
+#endif
+  return 0;
+}
+
 size_t nq_udp_put_pktinfo(const nq_udp *u, struct cmsghdr *c, const nq_addr *local) {
   if (u->v6) {
     struct in6_pktinfo info;
@@ -418,13 +436,41 @@ static void set_pktinfo(nq_udp *u) {
 #endif
 }
 
+static void set_overflow(nq_udp *u) {
+#ifdef SO_RXQ_OVFL
+  u->overflow = !nq_udp_set(u->io.fd, SOL_SOCKET, SO_RXQ_OVFL, 1);
+#else
+  u->overflow = 0;
+#endif
+}
+
+/* Whether a socket that was given is one of UDP, bound and not connected: 0, or -errno. *local: its address. */
+static int check_given(int fd, nq_addr *local) {
+  int type = 0;
+  socklen_t len = sizeof type;
+  if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len))
+    return -errno;
+  if (type != SOCK_DGRAM)
+    return -EPROTOTYPE;
+  local->len = sizeof local->in6;
+  if (getsockname(fd, &local->sa, &local->len))
+    return -errno;
+  if (local->sa.sa_family != AF_INET && local->sa.sa_family != AF_INET6)
+    return -EAFNOSUPPORT;
+  nq_addr peer;
+  peer.len = sizeof peer.in6;
+  if (!getpeername(fd, &peer.sa, &peer.len))
+    return -EISCONN;
+  return nq_addr_port(local) ? 0 : -EDESTADDRREQ;
+}
+
 /* Options come before bind, so that the first datagram already has its pktinfo and ECN. */
 static int set_up(nq_udp *u, const nq_backend_options *o, void (*more)(nq_udp *u, const nq_backend_options *o)) {
   int fd = u->io.fd;
-  if (u->v6 && nq_udp_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, o->v6only != 0))
+  if (u->v6 && !o->has_socket && nq_udp_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, o->v6only != 0))
     return -errno;
 #ifdef SO_REUSEPORT
-  if (o->reuseport && nq_udp_set(fd, SOL_SOCKET, SO_REUSEPORT, 1))
+  if (o->reuseport && !o->has_socket && nq_udp_set(fd, SOL_SOCKET, SO_REUSEPORT, 1))
     return -errno;
 #else
   if (o->reuseport)
@@ -434,9 +480,10 @@ static int set_up(nq_udp *u, const nq_backend_options *o, void (*more)(nq_udp *u
   set_dont_fragment(u);
   set_pktinfo(u);
   nq_udp_want_errors(u);
+  set_overflow(u);
   if (more)
     more(u, o);
-  if (bind(fd, &o->local.sa, o->local.len))
+  if (!o->has_socket && bind(fd, &o->local.sa, o->local.len))
     return -errno;
   u->io.local.len = sizeof u->io.local.in6;
   return getsockname(fd, &u->io.local.sa, &u->io.local.len) ? -errno : 0;
@@ -445,10 +492,14 @@ static int set_up(nq_udp *u, const nq_backend_options *o, void (*more)(nq_udp *u
 int nq_udp_open(nq_io **out, void *shared, const nq_backend_options *o, const nq_io_ops *ops, const nq_udp_sys *sys,
                 void (*more)(nq_udp *u, const nq_backend_options *o)) {
   *out = NULL;
-  int family = o->local.len ? o->local.sa.sa_family : AF_UNSPEC;
+  nq_addr local = o->local;
+  int rv = o->has_socket ? check_given(o->socket, &local) : 0;
+  if (rv)
+    return rv;
+  int family = local.len ? local.sa.sa_family : AF_UNSPEC;
   if (family != AF_INET && family != AF_INET6)
     return -EAFNOSUPPORT;
-  int rv = rx_allocate(shared);
+  rv = rx_allocate(shared);
   nq_udp *u = rv ? NULL : calloc(1, sizeof *u);
   if (!u)
     return -ENOMEM;
@@ -457,8 +508,8 @@ int nq_udp_open(nq_io **out, void *shared, const nq_backend_options *o, const nq
   u->process = nq_fork_generation();
   u->sys = *sys;
   u->v6 = family == AF_INET6;
-  u->wildcard = (uint8_t)nq_addr_is_wildcard(&o->local);
-  u->io.fd = non_blocking_socket(family);
+  u->wildcard = (uint8_t)nq_addr_is_wildcard(&local);
+  u->io.fd = o->has_socket ? fcntl(o->socket, F_DUPFD_CLOEXEC, 0) : non_blocking_socket(family);
   rv = u->io.fd < 0 ? -errno : set_up(u, o, more);
   if (rv) {
     if (u->io.fd >= 0)

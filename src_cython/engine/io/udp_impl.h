@@ -108,6 +108,8 @@ typedef struct nq_udp {
   nq_udp_sys sys; /* The system calls that it uses. */
   uint8_t v6; /* Whether it is one of IPv6. */
   uint8_t wildcard; /* Whether it is bound to all addresses. */
+  uint8_t overflow; /* Whether the kernel says how many datagrams it dropped (SO_RXQ_OVFL). */
+  uint32_t dropped; /* What it said last: of this socket, since it was made, modulo 2^32. */
   unsigned process; /* The process that opened it: a forked child neither sends nor receives with it. */
 } nq_udp;
 
@@ -117,6 +119,8 @@ typedef struct nq_udp {
 int nq_udp_set(int fd, int level, int name, int value);
 /* If c is pktinfo, *local is the address with the socket's port, and the result 1. */
 int nq_udp_get_pktinfo(const nq_udp *u, struct cmsghdr *c, nq_addr *local);
+/* If c says how many datagrams the kernel dropped, they are counted, and the result is 1. */
+int nq_udp_get_dropped(nq_udp *u, struct cmsghdr *c);
 /* Writes pktinfo at c and returns the space taken. */
 size_t nq_udp_put_pktinfo(const nq_udp *u, struct cmsghdr *c, const nq_addr *local);
 /* Appends the datagrams of received message i (len bytes in segments) to rx->out, of which count are in use. Returns

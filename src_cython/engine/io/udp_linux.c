@@ -40,7 +40,7 @@ typedef struct control {
   uint8_t ecn;
 } control;
 
-static control read_control(const nq_udp *u, struct msghdr *m, nq_addr *local) {
+static control read_control(nq_udp *u, struct msghdr *m, nq_addr *local) {
   control r = {0, 0};
   local->len = 0;
   for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
@@ -53,7 +53,7 @@ static control read_control(const nq_udp *u, struct msghdr *m, nq_addr *local) {
     } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS) {
       memcpy(&value, CMSG_DATA(c), sizeof value);
       r.ecn = (uint8_t)(value & 3);
-    } else {
+    } else if (!nq_udp_get_dropped(u, c)) {
       nq_udp_get_pktinfo(u, c, local);
     }
   }

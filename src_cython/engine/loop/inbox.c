@@ -119,7 +119,8 @@ static void run(nq_loop *l, const nq_post *p) {
     nq_rpc_notify(l, p->h, p->type, p->data, p->len);
     break;
   case NQ_POST_REPLY:
-    nq_rpc_reply(l, p->h, p->msgid, p->type, p->data, p->len);
+    if (nq_rpc_reply(l, p->h, p->msgid, p->type, p->data, p->len) == NQ_ERR_TOOBIG)
+      nq_rpc_reply(l, p->h, p->msgid, NQ_RPC_TOOBIG, NULL, 0); /* who posted it is not told, so the caller is */
     break;
   case NQ_POST_STREAM_CLOSE: {
     nq_stream *s = nq_stream_get(&l->hub, p->h);

@@ -301,7 +301,7 @@ void nq_loop_undelivered(nq_loop *l, uint32_t i) {
   if (i >= b->given)
     return;
   if (b->v[i].kind == NQ_EV_DATAGRAM)
-    l->hub.stats.datagrams_dropped++;
+    l->hub.stats.datagrams_dropped_memory++;
   nq_stream *s = carries(b->v[i].kind) ? nq_stream_get(&l->hub, b->v[i].handle) : NULL;
   if (!s)
     return;

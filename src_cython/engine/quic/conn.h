@@ -77,7 +77,9 @@ typedef struct nq_conn {
   uint32_t n_dgrams;
   uint64_t next_dgram_id;
   uint64_t queued; /* bytes in send queues */
+  struct nq_stream *fillers; /* whose protocol has something to queue before packets are written (app.h: fill) */
   struct nq_stream *writers, *writers_tail; /* have room, and wait for the connection's queue to have some */
+  uint64_t kept; /* bytes of requests that wait though the peer has their credit back (app/kept.c) */
   uint64_t replies; /* bytes of replies that were not sent once */
   uint64_t replies_most; /* above it the connection is held (quic/hold.h) */
   uint64_t calls; /* that wait for a reply */

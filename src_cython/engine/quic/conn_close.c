@@ -128,6 +128,50 @@ static void free_closed(nq_conn *c) {
   push_freed(c);
 }
 
+/* A handshake that was not completed is counted, but not what this side gave up, as a client does with the addresses
+ * that it does not need. */
+static void count_failure(nq_conn *c) {
+  nq_loop_stats *s = &c->hub->stats;
+  switch (c->end.why) {
+  case NQ_WHY_TLS:
+    s->handshakes_failed_tls++;
+    break;
+  case NQ_WHY_IDLE:
+  case NQ_WHY_HANDSHAKE_TIMEOUT:
+    s->handshakes_failed_timeout++;
+    break;
+  case NQ_WHY_SYSTEM:
+    s->handshakes_failed_system++;
+    break;
+  case NQ_WHY_APP:
+    s->handshakes_failed_closed += c->end.remote;
+    break;
+  default: /* a client that closes before it can be read as one of an application says APPLICATION_ERROR */
+    if (c->end.remote && (c->end.code == NGTCP2_APPLICATION_ERROR || c->end.code == NGTCP2_NO_ERROR))
+      s->handshakes_failed_closed++;
+    else
+      s->handshakes_failed_protocol++;
+  }
+}
+
+/* For who asked for connections: a client that never got through has no object, only an address. */
+static void tell_failure(nq_conn *c, const char *reason) {
+  nq_hub *hub = c->hub;
+  size_t len = strlen(reason);
+  uint8_t *copy = nq_arena_alloc(&hub->batch.arena, sizeof c->remote + len + 1);
+  if (!copy)
+    return; /* it is counted */
+  memcpy(copy, &c->remote, sizeof c->remote);
+  memcpy(copy + sizeof c->remote, reason, len + 1);
+  nq_event *e = nq_events_push(&hub->batch, NQ_EV_HANDSHAKE_FAILED, 0);
+  e->flags = c->end.remote ? NQ_EVF_REMOTE : NQ_EVF_LOCAL;
+  e->msgid = c->end.why;
+  e->code = c->end.code;
+  e->user = c->user;
+  e->data = copy;
+  e->len = sizeof c->remote + len;
+}
+
 /* All that follows is in memory already, or needs none. */
 static void tell_end(nq_conn *c, const char *reason) {
   nq_hub *hub = c->hub;
@@ -137,7 +181,9 @@ static void tell_end(nq_conn *c, const char *reason) {
   nq_hold_set(c, c->hold, 0);
   c->queued = c->assembly = c->promised = 0;
   c->state = NQ_CONN_CLOSED;
-  if (c->client || c->announced) { /* a server says nothing of clients that never got through */
+  if (!c->announced)
+    count_failure(c);
+  if (c->client || c->announced) {
     size_t len = strlen(reason);
     char *copy = nq_arena_alloc(&hub->batch.arena, len + 1);
     nq_event *e = nq_events_push(&hub->batch, NQ_EV_CONN_CLOSE, c->h);
@@ -154,6 +200,7 @@ static void tell_end(nq_conn *c, const char *reason) {
     if (!c->client || c->free_wanted)
       push_freed(c);
   } else {
+    tell_failure(c, reason);
     make_dead(c);
   }
 }

@@ -29,8 +29,10 @@ static ngtcp2_ssize write_packet(nq_conn *c, ngtcp2_path *path, ngtcp2_pkt_info 
   uint64_t ts = c->hub->now;
   int blocked = !c->handshaken;
   size_t most = room < c->mtu.path ? room : c->mtu.path;
-  while (c->dgrams && !blocked && c->dgrams->len + NQ_DGRAM_OVERHEAD > c->mtu.path)
-    nq_dgram_drop(c); /* the path shrank */
+  while (c->dgrams && !blocked && c->dgrams->len + NQ_DGRAM_OVERHEAD > c->mtu.path) { /* the path shrank */
+    nq_dgram_drop(c);
+    c->hub->stats.datagrams_dropped_unsent++;
+  }
   while (c->dgrams && !blocked && c->dgrams->len + NQ_DGRAM_OVERHEAD <= most) {
     int accepted = 0;
     ngtcp2_ssize n = ngtcp2_conn_write_datagram(q, path, pi, dest, room, &accepted, NGTCP2_WRITE_DATAGRAM_FLAG_MORE,
@@ -43,6 +45,7 @@ static ngtcp2_ssize write_packet(nq_conn *c, ngtcp2_path *path, ngtcp2_pkt_info 
       continue;
     if (n == NGTCP2_ERR_INVALID_ARGUMENT || n == NGTCP2_ERR_INVALID_STATE) { /* none allowed */
       nq_dgram_drop(c);
+      c->hub->stats.datagrams_dropped_unsent++;
       continue;
     }
     return n;

@@ -18,6 +18,7 @@ void nq_dgram_clear(nq_conn *c) {
   while (c->dgrams) {
     nq_dgram *next = c->dgrams->next;
     free(c->dgrams);
+    c->hub->stats.datagrams_dropped_unsent++;
     c->dgrams = next;
   }
   c->dgrams_tail = &c->dgrams;
@@ -48,8 +49,10 @@ int nq_dgram_send(nq_conn *c, const uint8_t *data, size_t len) {
   if (!d)
     return NQ_ERR_NOMEM;
   int full = c->n_dgrams >= c->limits.datagram_queue;
-  if (full)
+  if (full) {
     nq_dgram_drop(c); /* the oldest: newer is better */
+    c->hub->stats.datagrams_dropped_queue++;
+  }
   d->next = NULL;
   d->len = len;
   if (len)

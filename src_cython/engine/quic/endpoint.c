@@ -128,6 +128,8 @@ static int open_socket(nq_hub *hub, const nq_endpoint_options *o, nq_io **io) {
                           .reuseport = o->reuseport,
                           .no_gso = hub->opts.no_gso,
                           .no_gro = hub->opts.no_gro,
+                          .has_socket = o->has_socket,
+                          .socket = o->socket,
                           .buffer_size = hub->opts.socket_buffer};
   return rv ? rv : u->backend->open(io, u->shared, &b);
 }
@@ -199,6 +201,7 @@ static void keep_stats(nq_hub *hub, const nq_io_stats *s) {
   hub->stats.rx_datagrams += s->rx_datagrams;
   hub->stats.rx_bytes += s->rx_bytes;
   hub->stats.rx_dropped += s->rx_truncated + s->rx_errors;
+  hub->stats.rx_kernel_dropped += s->rx_kernel_dropped;
   hub->stats.tx_calls += s->tx_calls;
   hub->stats.tx_messages += s->tx_messages;
   hub->stats.tx_datagrams += s->tx_datagrams;
