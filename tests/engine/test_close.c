@@ -229,6 +229,31 @@ static void test_replies(void) {
     replies(how);
 }
 
+/* What other threads had asked for before is still sent, but nothing behind what was refused: the peer hears the
+ * beginning of what was said, not pieces of it. */
+static void test_no_gap(void) {
+  for (int refused = 0; refused < 2; refused++) {
+    sim_world f;
+    deferred d = {0, 0};
+    sim_world_open(&f, 80);
+    f.w.s.hook = defer;
+    f.w.s.hook_ctx = &d;
+    sim_world_connect(&f);
+    nq_handle s = world_stream(&f.w, f.conn, NQ_KIND_RPC, "rpc");
+    REQUIRE(nq_rpc_call(f.w.c.l, s, 1, (const uint8_t *)"?", 1, 0, NULL, NULL) == 0);
+    REQUIRE(world_until(&f.w, &f.w.s.count[NQ_EV_RPC_REQUEST], 1, 100));
+    nq_loop *l = f.w.s.l;
+    nq_loop_post(l, NQ_POST_NOTIFY, d.stream, 2, 0, 0, NULL, (const uint8_t *)"second", 6);
+    nq_conn_close(l, f.w.s.conn, 0, "", 0, 0);
+    if (refused)
+      CHECK_EQ(nq_rpc_notify(l, d.stream, 1, (const uint8_t *)"first", 5), NQ_ERR_STATE);
+    nq_loop_flush(l);
+    CHECK(world_until(&f.w, &f.w.c.count[NQ_EV_CONN_CLOSE], 1, 1000));
+    CHECK_EQ(f.w.c.count[NQ_EV_RPC_NOTIFY], (uint64_t)!refused);
+    sim_world_close(&f);
+  }
+}
+
 /* A reply that was promised before the close, and is given while the connection waits for it. */
 static void test_promised_reply(void) {
   for (int given = 0; given < 2; given++) {
@@ -302,6 +327,7 @@ int main(void) {
   RUN(test_new_streams_do_not_hold_it);
   RUN(test_replies);
   RUN(test_promised_reply);
+  RUN(test_no_gap);
   RUN(test_server_ends);
   CHECK_DONE();
 }

@@ -48,6 +48,7 @@ typedef struct nq_stream {
   uint8_t owing; /* the protocol wants no more of it for now: its own credit is withheld */
   uint8_t late; /* the peer opened it while the connection was closing */
   uint8_t closed; /* its end was told */
+  uint8_t cut; /* its connection is closing, and something that came too late was refused */
   uint8_t stop_wanted, reset_wanted; /* STOP_SENDING, RESET_STREAM go out with the next write */
   uint8_t extend; /* the peer may open another one once this one has ended */
   uint8_t reset_late, close_late; /* the peer reset it, the transport forgot it, while bytes were still withheld */

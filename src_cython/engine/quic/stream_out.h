@@ -25,10 +25,11 @@ static inline nq_stream *nq_stream_repliable(const nq_hub *hub, nq_handle h, int
 }
 
 /* The same for whatever is queued: while its connection is closing only in the tick in which it is done what other
- * threads had asked for before. */
+ * threads had asked for before. Once something was refused so is all that follows: the peer must not see a gap. */
 static inline nq_stream *nq_stream_sendable(const nq_hub *hub, nq_handle h, int *err) {
   nq_stream *s = nq_stream_repliable(hub, h, err);
-  if (s && s->c->state == NQ_CONN_CLOSING && s->c->posts_tick != hub->stats.ticks) {
+  if (s && s->c->state == NQ_CONN_CLOSING && (s->cut || s->c->posts_tick != hub->stats.ticks)) {
+    s->cut = 1;
     *err = NQ_ERR_STATE;
     return NULL;
   }
