@@ -24,7 +24,6 @@ cdef class BaseRpc(AioStream):
     cdef int request_task(self, uint32_t msgid, object result, object work, object type) except -1
     cdef int undefer(self) except -1
     cdef HandlerTask current_request(self)
-    cdef int cancel_request(self, uint32_t msgid) except -1  # The peer has cancelled it.
 
 # A request whose reply comes later.
 cdef class Deferred:

@@ -174,9 +174,9 @@ cdef class BaseRpc(AioStream):
         h = (<BaseConnection>self.conn).tasks.get(current_task(self.loop))
         return h if h is not None and h.stream is self and h.kind == TASK_REQUEST else None
 
-    cdef int cancel_request(self, uint32_t msgid) except -1:
-        """Its caller waits for the reply no more. A reply that is sent all the same would be ignored."""
-        cdef HandlerTask h = self.running.get(msgid) if self.running is not None else None
+    cdef int ev_cancelled(self, const en.nq_event *e) except -1:
+        """The caller waits for the reply no more. One that is sent all the same is ignored."""
+        cdef HandlerTask h = self.running.get(e.msgid) if self.running is not None else None
         if h is not None and not self.keeps_on:
             h.unwanted = True
             h.task.cancel()
