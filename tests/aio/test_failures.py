@@ -146,13 +146,15 @@ def test_every_kind_of_handler(
 
 
 def test_on_connect_and_a_client(run: Variant, bench: Bench, unraisable: Unraisable) -> None:
-    """The handlers of a client are told of alike; on_connect belongs to no stream."""
+    """The handlers of a client are told of alike; on_connect belongs to no stream, and refuses the connection."""
     told, client_told = Told(), Told()
     app, client_app = told.app(), client_told.app()
+    fails = False
 
     @app.on_connect
     def hello(conn: naquid.Connection) -> None:
-        raise LookupError("hello")
+        if fails:
+            raise LookupError("hello")
 
     @app.rpc("ask")
     async def ask(rpc: naquid.Rpc, type: int, payload: bytes) -> bytes:
@@ -166,16 +168,21 @@ def test_on_connect_and_a_client(run: Variant, bench: Bench, unraisable: Unraisa
         raise LookupError("asked")
 
     async def main() -> None:
+        nonlocal fails
         server = await bench.serve(app)
         async with bench.connect(server.port, client_app) as conn:
-            await until(lambda: told)
-            assert (told[0][1].stream, told[0][1].type, told[0][1].handler) == (None, None, hello)
             rpc = await conn.open_rpc("ask")
-            if conn.is_open:
-                assert await rpc.call(1) == FAILED
-                assert [(str(error), info.conn, info.stream, info.type) for error, info in client_told] == [
-                    ("asked", conn, rpc, 3)
-                ]
+            assert await rpc.call(1) == FAILED
+            assert [(str(error), info.conn, info.stream, info.type) for error, info in client_told] == [
+                ("asked", conn, rpc, 3)
+            ]
+        fails = True
+        refused = asyncio.ensure_future(bench.connect(server.port)._connect())
+        await until(lambda: told)
+        assert (told[0][1].stream, told[0][1].type, told[0][1].handler) == (None, None, hello)
+        await asyncio.wait([refused])
+        if refused.exception() is None:  # it had opened before the refusal came
+            await refused.result().wait_closed()
         await server.shutdown()
 
     run(main)
