@@ -516,20 +516,7 @@ cdef class BaseConnection(ConnCore):
 
     def _info(self):
         """nq_conn_info as a dict; None when the connection is gone."""
-        cdef en.nq_conn_info i
-        if self.loop.l == NULL or en.nq_conn_get_info(peek(self.loop), self.handle, &i) != 0:
-            return None
-        return {
-            "local": peer_addr(&i.local), "remote": peer_addr(&i.remote), "version": i.version,
-            "smoothed_rtt": i.smoothed_rtt / 1e9, "latest_rtt": i.latest_rtt / 1e9, "min_rtt": i.min_rtt / 1e9,
-            "rttvar": i.rttvar / 1e9, "cwnd": i.cwnd, "bytes_in_flight": i.bytes_in_flight,
-            "packets_sent": i.packets_sent, "packets_received": i.packets_received,
-            "packets_lost": i.packets_lost, "bytes_sent": i.bytes_sent, "bytes_received": i.bytes_received,
-            "bytes_lost": i.bytes_lost, "streams": i.streams, "queued": i.queued,
-            "max_udp_payload": i.max_udp_payload,
-            "alpn": i.alpn[:i.alpn_len].decode("utf-8", "surrogateescape"), "cipher": (<bytes>i.cipher).decode(),
-            "group": (<bytes>i.group).decode(),
-        }
+        return conn_info(self)
 
     def loop_stats(self):
         """Counters of the event loop's engine, as a dict: packets, system calls, what is alive (Loop.stats)."""
@@ -538,20 +525,7 @@ cdef class BaseConnection(ConnCore):
     @property
     def peer_certificates(self):
         """The peer's certificate chain as DER bytes, leaf first; empty when it showed none."""
-        cdef list chain = []
-        cdef bytes der
-        cdef size_t n
-        if self.loop.l == NULL:
-            return chain
-        cdef en.nq_loop *l = peek(self.loop)
-        while len(chain) < 64:
-            n = en.nq_conn_peer_cert(l, self.handle, <unsigned int>len(chain), NULL, 0)
-            if n == 0:
-                break
-            der = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n)
-            en.nq_conn_peer_cert(l, self.handle, <unsigned int>len(chain), <uint8_t *>PyBytes_AS_STRING(der), n)
-            chain.append(der)
-        return chain
+        return peer_chain(self)
 
     @property
     def _peer_verified(self):

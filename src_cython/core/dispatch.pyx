@@ -1,5 +1,5 @@
 # dispatch.pyx: which object and which of its methods each kind of event is for.
-# needs: core/calls core/conn core/core core/loop core/rpc core/stream core/threads
+# needs: core/buffers core/calls core/conn core/core core/loop core/rpc core/stream core/threads
 
 cdef int refuse_stream(Loop loop, StreamCore s, en.nq_handle h, uint64_t code) except -1:
     en.nq_stream_set_user(loop.l, h, NULL)
@@ -156,4 +156,20 @@ cdef int dispatch_event(Loop loop, const en.nq_event *e) except -1:
         loop.ev_mark(e)
     elif kind == en.NQ_EV_LOG:
         loop.ev_log(e)
+    return 0
+
+
+cdef int log_record(const en.nq_event *e) except -1:
+    """What the engine has to say, for the logger `naquid`."""
+    cdef int level = e.type
+    cdef bytes data = event_bytes(e)
+    import logging
+    logger = logging.getLogger("naquid")
+    number = {b"D": 10, b"I": 20, b"W": 30, b"E": 40}.get(bytes([level & 0x7f]), 20)
+    if logger.isEnabledFor(number):
+        text, _, fields = data.partition(b"\0")
+        message = text.decode("utf-8", "replace")
+        if fields:
+            message += " " + fields.decode("utf-8", "replace")
+        logger.log(number, "%s", message)
     return 0

@@ -1,6 +1,6 @@
 # loop.pyx: the loop: polled, run by a thread, or attached to an asyncio event loop.
-# needs: core/arguments core/buffers core/callbacks core/calls core/conn core/core core/dispatch core/errors core/rpc
-# needs: core/sim core/stream core/threads
+# needs: core/arguments core/callbacks core/calls core/conn core/core core/dispatch core/errors core/rpc core/sim
+# needs: core/stream core/threads
 
 @cython.no_gc_clear
 cdef class Loop:
@@ -186,18 +186,7 @@ cdef class Loop:
         return 0
 
     cdef int ev_log(self, const en.nq_event *e) except -1:
-        cdef int level = e.type
-        cdef bytes data = event_bytes(e)
-        import logging
-        logger = logging.getLogger("naquid")
-        number = {b"D": 10, b"I": 20, b"W": 30, b"E": 40}.get(bytes([level & 0x7f]), 20)
-        if logger.isEnabledFor(number):
-            text, _, fields = data.partition(b"\0")
-            message = text.decode("utf-8", "replace")
-            if fields:
-                message += " " + fields.decode("utf-8", "replace")
-            logger.log(number, "%s", message)
-        return 0
+        return log_record(e)
 
     # ---- ticks ----
 
