@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from aio_apps import never
 
 import naquid
 from naquid.capi import (
@@ -131,7 +132,7 @@ class SimWorld(World):
     def serve_rpc(self) -> None:
         """Requests of type 1 on "rpc" are answered, others are not."""
         app = naquid.Handlers()
-        app.rpc("rpc")(lambda rpc, type, payload: payload if type == 1 else None)
+        app.rpc("rpc")(lambda rpc, type, payload: payload if type == 1 else never(rpc, type, payload))
         self.serve_app(app)
 
     def stop(self) -> None:
