@@ -28,7 +28,6 @@ except ImportError as error:
 from ._version import __version__
 from .errors import (
     CallTimeout,
-    Code,
     ConfigError,
     ConnectionError,
     ConnectionLost,
@@ -53,6 +52,7 @@ TYPE_CHECKING = False  # as checkers know it from typing, which would have to be
 if TYPE_CHECKING:
     from .bridge import StreamReader, StreamWriter, open_connection, start_server
     from .client import connect
+    from .codes import Code
     from .config import ClientConfig, Limits, ServerConfig, TlsConfig
     from .connection import Connection, ConnectionState, ConnectionStats, PeerName
     from .endpoint import Endpoint
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from .server import Server, serve
     from .stream import Stream
 else:
-    _PARTS = ("bridge", "client", "config", "connection", "endpoint", "event_loop", "handlers", "logs")
+    _PARTS = ("bridge", "client", "codes", "config", "connection", "endpoint", "event_loop", "handlers", "logs")
     _PARTS += ("raw_stream", "reconnect", "rpc", "runner", "server", "stream")
 
     def __getattr__(name: str) -> object:

@@ -455,3 +455,8 @@ def _callable(handler: Any) -> Any:
     if inspect.isasyncgenfunction(handler):
         raise ConfigError("a handler must be a function or a coroutine function, not a generator: it has a `yield`")
     return handler
+
+
+async def awaited(work: Awaitable[Any]) -> Any:
+    """What a handler returned that is no coroutine, as one."""
+    return await work

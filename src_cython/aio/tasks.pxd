@@ -27,6 +27,7 @@ cdef class HandlerTask:
     cdef uint32_t msgid              # The message ID of a request.
     # None, or: the request gets its reply from elsewhere. Its Deferred when there is one.
     cdef object deferred
+    cdef object timer                # When it is cancelled, its connection having ended; or None.
     cdef bint unwanted               # The peer wants no reply any more.
     cdef int ended(self) except -1
 

@@ -12,15 +12,14 @@ cdef enum:
 cdef double LAST_TIME = 1.0
 
 
-async def _awaited(work):
-    return await work
-
-
 cdef object coroutine_of(object result):
     """What an event loop can make a task of, when a handler returned something that is to be awaited; else None."""
     if is_coroutine(result):
         return result
-    return _awaited(result) if hasattr(type(result), "__await__") else None
+    if not hasattr(type(result), "__await__"):
+        return None
+    from naquid.handlers import awaited  # a coroutine of Cython's would load more than all of this
+    return awaited(result)
 
 
 cdef object current_task(Loop loop):
@@ -36,6 +35,9 @@ cdef class HandlerTask:
         cdef RunningTasks running = conn.running
         conn.tasks.pop(task, None)
         running.tasks.discard(self)
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
         try:
             self.ended()
         finally:
@@ -76,8 +78,13 @@ cdef class HandlerTask:
 
     def cut(self):
         """The end of its stream or connection was told, to whoever waited for it: a task that was not told ends now."""
-        if not self.task.done() and not (self.kind == TASK_STREAM and (self.stream.told or self.stream.read_end)):
-            self.task.cancel()
+        cdef AioStream s = self.stream
+        if self.task.done():
+            return
+        # What came in one batch with the stream itself was there before the handler's first step: it may wait since.
+        if self.kind == TASK_STREAM and (s.told or s.read_end or (not s.closed and s.attended())):
+            return
+        self.task.cancel()
 
 
 cdef class RunningTasks:
@@ -244,7 +251,7 @@ cdef int cancel_of_conn(BaseConnection conn, bint in_order) except -1:
         elif in_order and h.kind != TASK_CONNECT and aloop is not None:
             if h.kind == TASK_STREAM:
                 know(h.stream)
-            aloop.call_later(LAST_TIME, h.cut, context=conn.loop.own_context)
+            h.timer = aloop.call_later(LAST_TIME, h.cut, context=conn.loop.own_context)
         elif h.kind == TASK_STREAM:
             cut_handler(h.stream)
         else:

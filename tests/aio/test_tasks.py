@@ -440,3 +440,33 @@ def test_a_stream_that_has_ended_in_order_lets_its_handler_work(run: Variant, be
             assert got == [b"all of it"]
 
     run(main)
+
+
+def test_a_reset_that_came_with_the_stream(run: Variant, bench: Bench) -> None:
+    """One direction ended before the handler took its first step: who then waits for the end of both goes on."""
+    ended: list[str] = []
+    app = naquid.Handlers()
+
+    @app.raw_stream("half")
+    async def half(stream: naquid.RawStream) -> None:
+        stream.write(b"answer")
+        try:
+            await stream.wait_closed()
+            ended.append("closed")
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    async def main() -> None:
+        async with bench.pair(app) as (_, conn):
+            for _ in range(20):
+                stream = await conn.open_raw_stream("half")
+                stream.write(b"x")
+                conn.flush()
+                stream.reset(7)
+                assert await stream.readexactly(6) == b"answer"
+                stream.stop_sending(1)
+            await until(lambda: len(ended) == 20)
+            assert set(ended) == {"closed"}
+
+    run(main)

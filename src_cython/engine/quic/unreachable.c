@@ -7,6 +7,9 @@
 #include "quic/conn_close.h"
 
 #define NQ_FEW_CONNS 64          /* these are looked at for each error */
+/* What a server learns of a client's address may be old news: the client may have another one by now (RFC 9000 9), and
+ * tells so with its next packet. */
+#define NQ_CLIENT_MOVES NQ_SEC(3)
 #define NQ_SEARCH_EVERY NQ_MSEC(50) /* more are looked at so often: who makes errors up makes us search, too */
 
 /* What happened, and what to do. */
@@ -53,7 +56,8 @@ static void doubt(nq_conn *c, const nq_io_error *e) {
   c->lost_error = e->error;
   if (!e->told)
     return;
-  c->lost_until = c->hub->now + 2 * ngtcp2_conn_get_pto2(c->quic);
+  uint64_t patience = 2 * ngtcp2_conn_get_pto2(c->quic);
+  c->lost_until = c->hub->now + (c->client || patience > NQ_CLIENT_MOVES ? patience : NQ_CLIENT_MOVES);
   c->probing = 1;
   nq_conn_mark(c);
 }
