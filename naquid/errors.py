@@ -294,8 +294,7 @@ def from_failed_accept(why: int, code: int, reason: str, remote: bool) -> Handsh
         tail = f": {reason}" if reason else ""
         return HandshakeFailed(f"the client gave up during the handshake{tail}", code=code, reason=reason, remote=True)
     error = from_close(why, code, reason, remote, False)
-    assert isinstance(error, HandshakeFailed)
-    return error
+    return error if isinstance(error, HandshakeFailed) else HandshakeFailed(str(error), code=code, reason=reason)
 
 
 # Why this side gave a stream up, by the codes that it sends then.

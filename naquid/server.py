@@ -143,7 +143,7 @@ class Server(_naquid.BaseServer):
 
     def is_serving(self) -> bool:
         """True until the server is closed, or a socket of it is broken: then nothing comes through it any more. The
-        log tells why, and when it works again."""
+        log tells why."""
         return not self.closed and all(one._broken() == 0 for one in self._listening())
 
     async def serve_forever(self) -> None:

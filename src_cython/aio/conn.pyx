@@ -193,7 +193,7 @@ cdef class BaseConnection(ConnCore):
         for waiters in (self.open_waiters, self.close_waiters, self.ping_waiters):
             if waiters is not None:
                 wake_waiters(self.loop, waiters, None)
-        self.end_work(self.why == en.NQ_WHY_APP and self.code == 0)
+        self.end_work(self.was_in_order())
         if self.announced:
             if life_is_logged():
                 logs_module().connection_closed(self, self.error)
